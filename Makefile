@@ -1,0 +1,51 @@
+# The environment is .venv at the root; every target that needs it makes it first.
+PYTHON ?= python3
+STORE ?= runs
+OUT ?= report
+BIN := .venv/bin
+# Arguments for installing torch alone, for example: make setup TORCH='--index-url https://download.pytorch.org/whl/cpu'
+TORCH ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format report sync
+
+help:  ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+
+.venv/.run: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2]'
+	@touch $@
+
+.venv/.dev: .venv/.run
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dev]'
+	@touch $@
+
+setup: .venv/.dev  ## Install everything into .venv (torch first, so that nothing else chooses its build)
+
+demo: .venv/.run  ## Train a small sweep on the embedded text and read its report
+	$(BIN)/python -m bitnet_sweep -m model.hidden=128,256 wd2=0.0,0.05 steps=1500 tokenizer.vocab_size=2048 \
+		store=demo/runs sweep.name=demo
+	$(BIN)/python -m bitnet_sweep.report demo/runs --sweep demo --out demo/report --check
+	$(BIN)/python experiments/check_demo.py demo/report
+
+test: .venv/.dev  ## Install and run every test that needs neither root nor a browser
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: .venv/.dev  ## Format, lint, types, import direction, quick tests (under 90 s)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+
+format: .venv/.dev  ## Rewrite the code as `make check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+report: .venv/.run  ## Tables, figures and page from STORE (runs) into OUT (report)
+	$(BIN)/python -m bitnet_sweep.report $(STORE) --out $(OUT)
+
+sync: .venv/.run  ## Upload the offline W&B runs of STORE
+	$(BIN)/python -m bitnet_sweep.track.sync $(STORE)

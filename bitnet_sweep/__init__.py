@@ -1,0 +1,26 @@
+"""When does the training of a ternary language model collapse, and what brings it back?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bitnet_sweep.model.transformer import Transformer
+
+__version__ = "0.1.0"
+
+
+def load_run(store: str | Path, run_id: str) -> Transformer:
+    """The model of a finished run with its final weights, on the CPU.
+
+    Args:
+        store: the folder that holds ``runs/<run_id>``.
+        run_id: as in the report.
+
+    Raises:
+        FileNotFoundError: no such run, or its weights were not kept.
+    """
+    from bitnet_sweep.loading import load_run  # late: torch and Hydra take seconds to import
+
+    return load_run(Path(store), run_id)

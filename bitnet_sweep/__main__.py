@@ -1,0 +1,50 @@
+"""``python -m bitnet_sweep``: one run, or with ``-m`` a sweep.
+
+Exit status: 0 all runs finished (collapse and divergence are results), 1 a run failed, 2 the command or
+its config is wrong (the last line names the key and what is allowed), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from bitnet_sweep.app import config_folder, job
+from bitnet_sweep.config import ConfigError
+from bitnet_sweep.explain import as_config_error
+from bitnet_sweep.sweep.ending import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_WRONG,
+    FailedRunError,
+    InterruptedRunError,
+)
+
+
+def main() -> None:
+    """Run the command line; ends by SystemExit."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach the handlers below
+    entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
+    try:
+        entry(job)()
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        sys.exit(_say(as_config_error(error), EXIT_WRONG))
+    except (InterruptedRunError, KeyboardInterrupt):
+        sys.exit(_say("interrupted; the same command goes on from here", EXIT_INTERRUPTED))
+    except FailedRunError as error:
+        sys.exit(_say(error, EXIT_FAILED))
+
+
+def _say(message: object, status: int) -> int:
+    print(f"bitnet_sweep: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The Hydra entry: the only place where a DictConfig becomes a RunConfig."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bitnet_sweep.config import RunConfig, resolve
+from bitnet_sweep.explain import as_config_error
+
+ConfigStore.instance().store(name="run_config", node=RunConfig)
+
+
+def config_folder() -> Path:
+    """``conf/``: inside the package where it was installed, else beside it in the source tree."""
+    package = Path(__file__).resolve().parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def to_run_config(config: DictConfig | dict[str, Any]) -> RunConfig:
+    """The typed, checked and resolved config of one run.
+
+    A composed config is made plain first: nodes that are typed already would keep keys that
+    ``+model.hiden=3`` added.
+
+    Raises:
+        ConfigError: a key, a type or a value is wrong.
+    """
+    try:
+        content = config if isinstance(config, dict) else OmegaConf.to_container(config, resolve=True)
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), content)
+        typed = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise as_config_error(error) from error
+    assert isinstance(typed, RunConfig), "the schema makes RunConfigs"
+    return resolve(typed)
+
+
+def job(config: DictConfig) -> None:
+    """What Hydra calls for each job, in whatever process the launcher chose.
+
+    Raises:
+        ConfigError: the config cannot be used.
+        Exception: training failed; the run's status says how.
+    """
+    from bitnet_sweep.sweep.run import run_alone, run_job  # late: it imports torch
+
+    hydra = HydraConfig.get()
+    run = run_alone if OmegaConf.is_missing(hydra.job, "num") else run_job
+    run(to_run_config(config), [str(override) for override in hydra.overrides.task])

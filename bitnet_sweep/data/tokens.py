@@ -1,0 +1,232 @@
+"""Token files: built once for each fingerprint, under a lock, and memory-mapped ever after.
+
+``<fingerprint>.train.bin`` and ``.heldout.bin`` hold the ids (uint16, or uint32 above 65,536 entries),
+``.unigram.bin`` the train split's count of each id (int64), ``.tokenizer.json`` the tokeniser, and
+``.json`` where all that came from. The last is written last: with it, the others are complete.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from bitnet_sweep.config import ConfigError, DataName, RunConfig, TokenizerName
+from bitnet_sweep.data.fingerprint import fingerprint
+from bitnet_sweep.data.sources import Documents, open_documents
+from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS, Mask, Survey, first_target, next_target, select
+from bitnet_sweep.data.tokenizer import encode, load_gpt2, open_tokenizer, train_bpe
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+log = logging.getLogger(__name__)
+
+TRAIN, HELDOUT, UNIGRAM, TOKENIZER = "train.bin", "heldout.bin", "unigram.bin", "tokenizer.json"
+
+Tokens = npt.NDArray[np.unsignedinteger]
+"""uint16 or uint32."""
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """The token files of one fingerprint, memory-mapped."""
+
+    fingerprint: str
+    vocab_size: int
+    train: Tokens
+    """1-D; every document is followed by the separator."""
+    heldout: Tokens
+    """1-D; documents that no gradient and no tokeniser training ever sees."""
+    unigram_counts: npt.NDArray[np.int64]
+    """``[vocab_size]``: how often each id occurs in ``train``."""
+    tokenizer_path: Path
+    provenance: dict[str, Any]
+    """Corpus, documents, bytes and tokens of each split, tokeniser and library version."""
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        return open_tokenizer(self.tokenizer_path)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of some ids, separators shown; bytes that are not UTF-8 become U+FFFD."""
+        return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
+
+
+def prepare(config: RunConfig, tokens_dir: Path) -> Corpus:
+    """The corpus of a config: mapped if its token files are there and whole, else built first.
+
+    Any number of processes may ask at once; one builds and the others wait for it.
+
+    Raises:
+        ConfigError: see :func:`fingerprint`; ``data`` for a hub that cannot be reached; ``data.path``
+            for text too short for one batch or for 4,097 held-out tokens; ``data.text_field``;
+            ``tokenizer.vocab_size`` for a vocabulary the text cannot fill; ``store`` for a
+            folder that cannot be written.
+    """
+    name = fingerprint(config)
+    tokens_dir = tokens_dir.absolute()  # the tokeniser is opened late, maybe from another folder
+    corpus = _open(name, tokens_dir)
+    if corpus is None:
+        try:
+            tokens_dir.mkdir(parents=True, exist_ok=True)
+            with FileLock(tokens_dir / f"{name}.lock"):
+                corpus = _open(name, tokens_dir)
+                if corpus is None:
+                    _build(config, name, tokens_dir)
+                    corpus = _open(name, tokens_dir)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError("store", config.store, f"{tokens_dir} cannot be written ({reason})") from error
+        if corpus is None:
+            raise RuntimeError(f"{tokens_dir}/{name}.*: changed by another program while being read")
+    _check_one_batch(config, corpus)
+    return corpus
+
+
+def token_dtype(vocab_size: int) -> npt.DTypeLike:
+    """The narrowest of uint16 and uint32 that holds every id."""
+    return np.uint16 if vocab_size <= 1 << 16 else np.uint32
+
+
+def _open(name: str, tokens_dir: Path) -> Corpus | None:
+    """None where a file is missing or has not the size that the build wrote down."""
+
+    def path(part: str) -> Path:
+        return tokens_dir / f"{name}.{part}"
+
+    try:
+        provenance = json.loads(path("json").read_text())
+        whole = all(path(part).stat().st_size == size for part, size in provenance["file_bytes"].items())
+    except (OSError, ValueError, KeyError):
+        return None
+    if not whole:
+        return None
+    vocab_size = provenance["tokenizer"]["vocab_size"]
+    dtype = token_dtype(vocab_size)
+    return Corpus(
+        fingerprint=name,
+        vocab_size=vocab_size,
+        train=np.memmap(path(TRAIN), dtype, mode="r"),
+        heldout=np.memmap(path(HELDOUT), dtype, mode="r"),
+        unigram_counts=np.fromfile(path(UNIGRAM), np.int64),
+        tokenizer_path=path(TOKENIZER),
+        provenance=provenance,
+    )
+
+
+def _build(config: RunConfig, name: str, tokens_dir: Path) -> None:
+    """Write the token files in a folder beside, then move them in; the caller holds the lock."""
+    log.info("building the token files of data=%s in %s", config.data.name.name, tokens_dir)
+    building = tokens_dir / f".{name}.building"
+    shutil.rmtree(building, ignore_errors=True)  # left by a build that was killed
+    building.mkdir()
+    try:
+        provenance = _write_parts(config, building)
+        provenance = {"fingerprint": name} | provenance
+        (building / "json").write_text(json.dumps(provenance, indent=1) + "\n")
+        for part in (*provenance["file_bytes"], "json"):
+            _move_in(building / part, tokens_dir / f"{name}.{part}")
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _move_in(written: Path, final: Path) -> None:
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    written.replace(final)
+
+
+def _write_parts(config: RunConfig, folder: Path) -> dict[str, Any]:
+    """Write all parts but the json into ``folder``; what the json is to say."""
+    documents = open_documents(config.data, folder)
+    survey = Survey.of(documents)
+    tokenizer, heldout_mask = _write_heldout(config, documents, survey, folder)
+    train = select(documents, ~heldout_mask)
+    counts = _write_tokens(folder / TRAIN, tokenizer, train, config.tokenizer.vocab_size)
+    counts.tofile(folder / UNIGRAM)
+    tokenizer.save(str(folder / TOKENIZER), pretty=False)
+    dtype = np.dtype(token_dtype(config.tokenizer.vocab_size))
+
+    def split(part: str, mask: Mask) -> dict[str, int]:
+        tokens = (folder / part).stat().st_size // dtype.itemsize
+        return {"documents": int(mask.sum()), "bytes": int(survey.sizes[mask].sum()), "tokens": tokens}
+
+    return {
+        "corpus": {"name": config.data.name.name, "paths": config.data.paths},
+        "tokenizer": {
+            "name": config.tokenizer.name.name,
+            "vocab_size": config.tokenizer.vocab_size,
+            "library": f"tokenizers {version('tokenizers')}",
+        },
+        "dtype": dtype.name,
+        "train": split(TRAIN, ~heldout_mask),
+        "heldout": split(HELDOUT, heldout_mask),
+        "file_bytes": {p: (folder / p).stat().st_size for p in (TRAIN, HELDOUT, UNIGRAM, TOKENIZER)},
+    }
+
+
+def _write_heldout(
+    config: RunConfig, documents: Documents, survey: Survey, folder: Path
+) -> tuple[Tokenizer, Mask]:
+    """Hold out more documents until they make enough tokens; a BPE is trained on the rest each time."""
+    vocab_size = config.tokenizer.vocab_size
+    target = first_target(survey, config.data.heldout_fraction)
+    while True:
+        mask = survey.heldout_mask(target)
+        if mask.all():
+            raise _too_short(
+                config,
+                f"its {len(survey.digests)} documents are too few to hold out "
+                f"{MIN_HELDOUT_TOKENS:,} tokens and train on the rest",
+            )
+        if config.tokenizer.name is TokenizerName.gpt2:
+            tokenizer = load_gpt2()
+        else:
+            tokenizer = train_bpe(select(documents, ~mask)(), vocab_size)
+        heldout = select(documents, mask)
+        tokens = int(_write_tokens(folder / HELDOUT, tokenizer, heldout, vocab_size).sum())
+        if tokens >= MIN_HELDOUT_TOKENS:
+            return tokenizer, mask
+        target = next_target(survey, mask, tokens)
+
+
+def _write_tokens(
+    path: Path, tokenizer: Tokenizer, documents: Documents, vocab_size: int
+) -> npt.NDArray[np.int64]:
+    """Encode all documents into one file; how often each id occurs."""
+    counts = np.zeros(vocab_size, np.int64)
+    dtype = token_dtype(vocab_size)
+    with path.open("wb") as file:
+        for ids in encode(tokenizer, documents()):
+            tokens = np.array(ids, dtype)
+            counts += np.bincount(tokens, minlength=vocab_size)
+            tokens.tofile(file)
+    return counts
+
+
+def _check_one_batch(config: RunConfig, corpus: Corpus) -> None:
+    needed = config.batch_size * (config.sequence_length + 1)
+    if len(corpus.train) < needed:
+        raise _too_short(
+            config,
+            f"its train split has {len(corpus.train):,} tokens, and one batch needs "
+            f"batch_size*(sequence_length+1)={needed:,}",
+        )
+
+
+def _too_short(config: RunConfig, reason: str) -> ConfigError:
+    if config.data.name is DataName.text:
+        return ConfigError("data.path", config.data.path, f"text too short: {reason}")
+    return ConfigError("data", config.data.name, f"text too short: {reason}")

@@ -1,0 +1,82 @@
+"""One line for whatever Hydra or OmegaConf found wrong: the key, its value, what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from enum import Enum
+from typing import Any
+
+from hydra.errors import MissingConfigException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from bitnet_sweep.config import ConfigError, RunConfig
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+
+def as_config_error(error: Exception) -> ConfigError:
+    """The ConfigError that says what ``error`` means to the person who typed the command."""
+    if isinstance(error, ConfigError):
+        return error
+    chain = _chain(error)
+    for cause in reversed(chain):
+        if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+            return _of_key(str(cause.full_key), cause)
+        if isinstance(cause, MissingConfigException) and cause.options is not None:
+            group, _, choice = str(cause.missing_cfg_file).rpartition("/")
+            return ConfigError(group, choice, f"no such choice; allowed: {', '.join(cause.options)}")
+    return ConfigError("command line", "?", _one_line(chain[-1]))
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    chain = [error]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    return chain
+
+
+def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
+    if isinstance(cause, ConfigAttributeError | ConfigKeyError):
+        parent, _, name = key.rpartition(".")
+        siblings = _keys(_type_of(parent)) if parent or "." not in key else []
+        close = difflib.get_close_matches(name, siblings, n=1)
+        guess = f"did you mean {f'{parent}.' if parent else ''}{close[0]}? " if close else ""
+        return ConfigError(key, "?", f"no such key; {guess}allowed: {', '.join(siblings)}")
+    value = re.search(r"[Vv]alue '(.*?)'", str(cause))
+    return ConfigError(key, value[1] if value else "?", f"must be {_kind(_type_of(key))}")
+
+
+def _type_of(key: str) -> Any:
+    """The annotated type behind a dotted key of RunConfig; None where there is none."""
+    here: Any = RunConfig
+    for part in filter(None, re.sub(r"\[\d+\]", ".*", key).split(".")):
+        if part == "*":
+            here = typing.get_args(here)[0] if typing.get_args(here) else None
+        elif isinstance(here, type) and dataclasses.is_dataclass(here):
+            here = typing.get_type_hints(here).get(part)
+        else:
+            return None
+    return here
+
+
+def _keys(kind: Any) -> list[str]:
+    is_config = isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    return [field.name for field in dataclasses.fields(kind)] if is_config else []
+
+
+def _kind(kind: Any) -> str:
+    if isinstance(kind, types.UnionType):
+        return " or ".join("null" if part is types.NoneType else _kind(part) for part in kind.__args__)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(member.name for member in kind)}"
+    if _keys(kind):
+        return f"a group with the keys {', '.join(_keys(kind))}"
+    return _KINDS.get(kind, "a list" if typing.get_origin(kind) is list else "a value of another type")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

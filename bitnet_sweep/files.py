@@ -1,0 +1,95 @@
+"""Files that are whole or not there: written under a temporary name, flushed to disk, renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside ``path`` to write to; it takes its place when the block ends well.
+
+    A reader sees the old file or the new one, never a part; after an error nothing is left behind.
+
+    Raises:
+        OSError: the folder cannot be written or the disk is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Create or replace a UTF-8 text file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Create or replace a JSON file atomically; numbers must be finite."""
+    write_text(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The document in ``path``, or None where there is no such file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add one line and hand it to the operating system before returning.
+
+    A killed process loses nothing; a half-written last line can only come from a full disk or a
+    crash of the machine, and :func:`read_json_lines` leaves it out.
+    """
+    with path.open("ab") as file:
+        file.write(f"{line}\n".encode())
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Create or replace a file of lines atomically."""
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; an unfinished last line is left out, no file is no lines.
+
+    Raises:
+        ValueError: a line before the last one is not a JSON object.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise TypeError
+        except (ValueError, TypeError) as error:
+            if number == len(lines):  # no newline behind it: the write was cut off
+                break
+            raise ValueError(f"{path}:{number}: not a JSON object") from error
+        rows.append(row)
+    return rows

@@ -1,0 +1,56 @@
+"""run_id and stage_id: a name is the hash of everything that can influence what it names.
+
+stage_id = hash(parent stage_id, science version, corpus, model, optimizer, loss, precision, seed,
+batch, probe interval, this stage's steps, learning-rate path and decay). run_id is the last stage_id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from bitnet_sweep.config import RunConfig, plain
+
+SCIENCE_VERSION = 1
+"""Raised by hand whenever the same config would train or measure something else than before."""
+
+ID_LENGTH = 16
+"""Hex digits: 64 bits, so a million runs collide with a chance of 3e-8."""
+
+
+def digest(document: Any) -> str:
+    """Hash of a document of dicts, lists and scalars, independent of key order."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
+
+
+def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
+    """The id of each stage of a resolved config, in order; the last one is the run_id.
+
+    Args:
+        config: from :func:`bitnet_sweep.config.resolve`.
+        corpus_fingerprint: of the token file and its tokeniser (``data.fingerprint``).
+    """
+    shared = {
+        "science_version": SCIENCE_VERSION,
+        "corpus": corpus_fingerprint,
+        "vocab_size": config.tokenizer.vocab_size,
+        "order": config.data.order.name,
+        "model": plain(config.model),
+        "optimizer": plain(config.optimizer),
+        "loss": plain(config.loss),
+        "precision": config.precision.name,
+        "seed": config.seed,
+        "batch_size": config.batch_size,
+        "sequence_length": config.sequence_length,
+        "probe_every_steps": config.probe_every_steps,
+    }
+    ids: list[str] = []
+    first_step = 0
+    for stage in config.stages:
+        parent = ids[-1] if ids else None
+        here = {"parent": parent, "first_step": first_step, "stage": plain(stage)}
+        ids.append(digest(shared | here))
+        first_step += stage.steps
+    return ids

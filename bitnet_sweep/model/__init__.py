@@ -1,0 +1,1 @@
+"""Quantisers, BitLinear, Transformer. Importing the package stays free of torch; import the modules."""

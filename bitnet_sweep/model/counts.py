@@ -1,0 +1,41 @@
+"""How many parameters a model has, from its config alone (no torch)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bitnet_sweep.config import ModelConfig, Weights
+
+
+@dataclass(frozen=True)
+class ParameterCounts:
+    """Numbers of trained scalars; what is neither ternary nor embedding are norm gains."""
+
+    total: int
+    ternary: int
+    """Entries of the BitLinear matrices; 0 where ``model.weights=full`` leaves them unquantised."""
+    embedding: int
+    """Entries of the embedding matrix and of the head; counted once where they are tied."""
+
+
+def feed_forward_width(config: ModelConfig) -> int:
+    """The width of the gated feed-forward: ``config.ffn``, by default twice the hidden width."""
+    return 2 * config.hidden if config.ffn is None else config.ffn
+
+
+def predicted_counts(config: ModelConfig, vocab_size: int) -> ParameterCounts:
+    """The counts of ``Transformer(config, vocab_size, seed)``.
+
+    At the notes' setting (4 blocks, ffn = 2h, untied) the total is 2Vh + 40h^2 + 29h.
+    """
+    hidden, ffn = config.hidden, feed_forward_width(config)
+    attention, feed_forward = 4 * hidden * hidden, 3 * hidden * ffn
+    sublayer_gains, bitlinear_gains = 2 * hidden, 3 * hidden + ffn
+    matrices = config.num_layers * (attention + feed_forward)
+    gains = config.num_layers * (sublayer_gains + bitlinear_gains) + hidden
+    embedding = (1 if config.tied else 2) * vocab_size * hidden
+    return ParameterCounts(
+        total=embedding + matrices + gains,
+        ternary=matrices if config.weights is Weights.ternary else 0,
+        embedding=embedding,
+    )

@@ -1,0 +1,178 @@
+"""A decoder-only transformer whose matrices, embedding and head apart, are BitLinears (DESIGN §2).
+
+Shapes: B batch, T positions, D hidden width, F feed-forward width, N heads, H head width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bitnet_sweep.config import ModelConfig, Weights
+from bitnet_sweep.model.bitlinear import NORM_EPS, BitLinear, linear_init
+from bitnet_sweep.model.counts import ParameterCounts, feed_forward_width
+
+ROTARY_BASE = 10_000.0
+"""Published: RoFormer (Su et al. 2021); the notes' setting."""
+
+
+@functools.lru_cache(maxsize=16)
+def rotary_tables(num_positions: int, head_width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles ``t * base^(-2i/H)``: two (T, H/2) float32 tensors.
+
+    Cached by their exact length: a longer table cut to T could differ from a table of T in the last bit,
+    and then the length of a probe would reach into training.
+    """
+    with torch.inference_mode(mode=False):  # a cached inference tensor would break later backward passes
+        exponents = torch.arange(0, head_width, 2, dtype=torch.float64, device=device) / head_width
+        positions = torch.arange(num_positions, dtype=torch.float64, device=device)
+        angles = torch.outer(positions, ROTARY_BASE**-exponents)
+        return angles.cos().float(), angles.sin().float()
+
+
+def rotate(x_BNTH: Tensor) -> Tensor:
+    """Turn each pair (i, i + H/2) of a head by its position's angle, so that q·k sees distances alone."""
+    cos, sin = rotary_tables(x_BNTH.shape[-2], x_BNTH.shape[-1], x_BNTH.device)
+    first, second = x_BNTH.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal self-attention; q, k and v are one BitLinear, so they share one absmean and one norm."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden = config.hidden
+        self.num_heads = config.num_heads
+        self.qkv = BitLinear(hidden, 3 * hidden, config.weights, config.activations)
+        self.out = BitLinear(hidden, hidden, config.weights, config.activations)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        qkv_BTND: Tensor = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
+        q_BNTH, k_BNTH, v_BNTH = (part.transpose(1, 2) for part in qkv_BTND.unbind(2))
+        mixed_BNTH = F.scaled_dot_product_attention(rotate(q_BNTH), rotate(k_BNTH), v_BNTH, is_causal=True)
+        out_BTD: Tensor = self.out(mixed_BNTH.transpose(1, 2).flatten(2))
+        return out_BTD
+
+
+class FeedForward(nn.Module):
+    """Gated ReLU²: ``down(relu(gate)² * up)``; gate and up are one BitLinear."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        hidden, ffn = config.hidden, feed_forward_width(config)
+        self.gate_up = BitLinear(hidden, 2 * ffn, config.weights, config.activations)
+        self.down = BitLinear(ffn, hidden, config.weights, config.activations)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        gate_BTF, up_BTF = self.gate_up(x_BTD).chunk(2, dim=-1)
+        out_BTD: Tensor = self.down(F.relu(gate_BTF).square() * up_BTF)
+        return out_BTD
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each behind an RMSNorm and added to the residual stream."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.hidden, eps=NORM_EPS)
+        self.attention = Attention(config)
+        self.feed_forward_norm = nn.RMSNorm(config.hidden, eps=NORM_EPS)
+        self.feed_forward = FeedForward(config)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """(B, T, D) -> (B, T, D)."""
+        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD))
+        out_BTD: Tensor = x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))
+        return out_BTD
+
+
+class Transformer(nn.Module):
+    """The model of a run, built on the CPU.
+
+    The initial weights depend on ``seed`` and the shapes alone: not on the quantisers, not on torch's
+    global generator, which is neither read nor moved.
+
+    Args:
+        config: widths, depth, and which quantisers are on.
+        vocab_size: V.
+        seed: of the initial weights.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, seed: int) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.embedding = nn.Parameter(torch.empty(vocab_size, config.hidden))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.final_norm = nn.RMSNorm(config.hidden, eps=NORM_EPS)
+        self.head = None if config.tied else nn.Parameter(torch.empty(vocab_size, config.hidden))
+        self._initialise(torch.Generator("cpu").manual_seed(seed))
+
+    @torch.no_grad()
+    def _initialise(self, generator: torch.Generator) -> None:
+        """Embedding N(0, 1), matrices as torch's ``nn.Linear``; norm gains stay 1."""
+        self.embedding.normal_(generator=generator)
+        for bitlinear in self.bitlinears().values():
+            bitlinear.initialise(generator)
+        if self.head is not None:
+            linear_init(self.head, generator)
+
+    def bitlinears(self) -> dict[str, BitLinear]:
+        """Every BitLinear by its dotted name (``blocks.0.attention.qkv``), in the forward pass's order."""
+        return {name: module for name, module in self.named_modules() if isinstance(module, BitLinear)}
+
+    def forward(self, x_BT: Tensor) -> Tensor:
+        """Token ids (B, T) -> logits (B, T, V) for the token behind each position."""
+        return self.logits(self.hidden_states(x_BT))
+
+    def hidden_states(self, x_BT: Tensor) -> Tensor:
+        """Token ids (B, T) -> (B, T, D), after the final norm."""
+        x_BTD = F.embedding(x_BT, self.embedding)
+        for block in self.blocks:
+            x_BTD = block(x_BTD)
+        out_BTD: Tensor = self.final_norm(x_BTD)
+        return out_BTD
+
+    def logits(self, x_D: Tensor) -> Tensor:
+        """Hidden states (..., D) -> logits (..., V).
+
+        A tied head divides by sqrt(D), because embeddings of variance 1 would else give logits of variance
+        D (published: PaLM, Chowdhery et al. 2022, section 2).
+        """
+        if self.head is None:
+            return F.linear(x_D * self.config.hidden**-0.5, self.embedding)
+        return F.linear(x_D, self.head)
+
+    def objective(
+        self, x_BT: Tensor, y_BT: Tensor, label_smoothing: float = 0.0, z_loss: float = 0.0
+    ) -> Tensor:
+        """What training minimises: cross entropy in nats, mean over the B*T targets, without dimensions.
+
+        Args:
+            x_BT: token ids.
+            y_BT: the ids that follow them.
+            label_smoothing: share of the target spread evenly over the vocabulary (torch's definition).
+            z_loss: weight of the mean squared log-partition function (PaLM).
+        """
+        logits_BTV = self(x_BT)
+        loss = F.cross_entropy(logits_BTV.flatten(0, 1), y_BT.flatten(), label_smoothing=label_smoothing)
+        if z_loss:
+            loss = loss + z_loss * logits_BTV.logsumexp(dim=-1).square().mean()
+        return loss
+
+
+def parameter_counts(model: Transformer) -> ParameterCounts:
+    """The counts of a model that exists; :func:`counts.predicted_counts` says the same without it."""
+    ternary = [layer for layer in model.bitlinears().values() if layer.weights is Weights.ternary]
+    embedding = model.embedding.numel() + (0 if model.head is None else model.head.numel())
+    return ParameterCounts(
+        total=sum(parameter.numel() for parameter in model.parameters()),
+        ternary=sum(layer.weight.numel() for layer in ternary),
+        embedding=embedding,
+    )

@@ -1,0 +1,72 @@
+"""What one probe writes: a flat Record, and the names and meanings of its fields.
+
+Everything that time, memory or host decides is named ``perf/...``; every other field is equal bit for
+bit when a run is repeated with the same threads, CPU model and torch. Losses are in nats per token.
+Not applicable or not finite is null (``None``), never 0.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+Value = int | float | None
+Record = dict[str, Value]
+
+FIELDS: dict[str, str] = {
+    "step": "completed optimizer updates",
+    "stage": "1, 2, ...; the boundary record belongs to the stage that ends there",
+    "tokens_seen": "training targets so far",
+    "train/loss": "training objective, mean over the steps since the last record",
+    "train/loss_batch": "training objective of the last batch alone, as the notes logged it",
+    "val/loss": "negative log-likelihood on the fixed held-out tokens, through the run's own precision path",
+    "ref/ln_vocab": "loss of a uniform predictor, ln V",
+    "ref/unigram_loss": "loss on the same tokens of train-split token counts + 1",
+    "val/minus_ln_vocab": "val/loss minus ref/ln_vocab",
+    "val/minus_unigram": "val/loss minus ref/unigram_loss; below 0 the context is used",
+    "val/accuracy": "share of held-out tokens that are the argmax prediction",
+    "probe/unique_tokens": "distinct argmax predictions at the last position of 20 contexts of 8 random ids",
+    "probe/unique_tokens_text": "the same over 20 held-out contexts of 8 tokens",
+    "probe/unique_tokens_human": "distinct true next tokens of those 20 held-out contexts",
+    "probe/entropy": "mean predictive entropy on the held-out tokens, nats",
+    "probe/argmax_tokens": "distinct argmax predictions on the held-out tokens",
+    "probe/human_tokens": "distinct true tokens among the held-out tokens",
+    "probe/logit_std": "standard deviation of the logits over the vocabulary, mean over held-out tokens",
+    "ternary/minus_frac": "share of codes that are -1",
+    "ternary/zero_frac": "share of codes that are 0",
+    "ternary/plus_frac": "share of codes that are +1",
+    "ternary/flip_rate": "share of codes changed by the last step",
+    "ternary/flip_rate_window": "share of codes that differ from those at the last record",
+    "ternary/window_steps": "steps since the last record",
+    "ternary/oscillation_freq": "reversals of a code's last change, per weight and step (Nagel et al. 2022)",
+    "ternary/oscillation_steps": "steps the oscillation frequency was counted over (at most 20)",
+    "ternary/absmean": "mean |latent weight|, mean over BitLinears",
+    "ternary/absmean_min": "the smallest of the BitLinears' absmeans",
+    "ternary/clamped_layers": "BitLinears whose absmean lies below the quantiser's clamp of 1e-5",
+    "weights/embedding_rms": "root mean square of the embedding matrix",
+    "weights/head_rms": "root mean square of the head matrix",
+    "optim/lr": "learning rate of the update that completed this step",
+    "optim/weight_decay": "weight decay of that update",
+    "optim/grad_norm": "global gradient norm before clipping, mean over the steps since the last record",
+    "sample/seq_rep_4": "1 - distinct/total 4-grams, mean over greedy continuations (Welleck et al. 2020)",
+    "sample/distinct_2": "distinct/total bigrams over all continuations (Li et al. 2016)",
+    "perf/tokens_per_s": "training targets per second of training time since the last record, probes apart",
+    "perf/step_ms": "training milliseconds per step since the last record",
+    "perf/probe_ms": "milliseconds this probe took",
+    "perf/peak_memory_mb": "largest resident memory of the process so far",
+}
+"""Fields with a fixed name; ``ternary/absmean/<layer>`` stand beside them, one for each BitLinear."""
+
+
+def clean(record: Mapping[str, Value]) -> Record:
+    """The record with every number that is not finite made null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in record.items()
+    }
+
+
+def to_json_line(record: Mapping[str, Value]) -> str:
+    """One line of JSON without its newline."""
+    return json.dumps(clean(record), allow_nan=False)

@@ -1,0 +1,82 @@
+"""The command line: ``python -m bitnet_sweep.report STORE... --out DIR [--sweep NAME] [--check]``.
+
+Exit status: 0 the report is made; 1 with ``--check``, a cell is missing, unfinished or failed;
+2 a store or sweep is not there, or the report cannot be written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bitnet_sweep.config import ConfigError
+from bitnet_sweep.report import Report, make_report, write_report
+from bitnet_sweep.report.summary import QUESTION
+from bitnet_sweep.report.table import SEED, N
+
+_ON_SCREEN = ("loss_transition", "token_transition", "stage2_contrast")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        report = make_report(options.store, options.sweep)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        write_report(report, options.out)
+    except OSError as error:
+        print(f"--out={options.out}: cannot be written ({error.strerror})", file=sys.stderr)
+        return 2
+    print(in_short(report))
+    print(f"\nWritten to {options.out}: report.html (open it in a browser), report.md, tables/, figures/")
+    if not options.check:
+        return 0
+    gaps = report.summary.gaps
+    for name, why in gaps:
+        print(f"--check: {name}: {why}", file=sys.stderr)
+    if not report.study.arms:
+        print("--check: the store holds no runs", file=sys.stderr)
+    return 1 if gaps or not report.study.arms else 0
+
+
+def in_short(report: Report) -> str:
+    """The summary and the transition tables as plain text: of several seeds the mean, as n tells."""
+    summary = report.summary
+    lines = [", ".join(f"{count} {word}" for word, count in summary.counts)]
+    for verdict in summary.verdicts:
+        lines += [f"{verdict.section.label or summary.name}", *(f"  {line}" for line in verdict.lines)]
+    for name in _ON_SCREEN:
+        table = report.table(name)
+        for part in table.parts:
+            where = f" [{part.section.label}]" if part.section is not None and part.section.label else ""
+            lines += ["", f"{table.title}{where}", *([part.caption] if part.caption else [])]
+            frame = part.frame[part.frame[N] != ""].drop(columns=SEED) if N in part.frame else part.frame
+            lines.append(str(frame.to_markdown(index=False, disable_numparse=True, tablefmt="simple")))
+    lines += ["", *(f"! {name}: {why}" for name, why in summary.gaps)] if summary.gaps else []
+    lines += ["", *(f"! {remark}" for remark in summary.remarks)] if summary.remarks else []
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bitnet_sweep.report",
+        description=f"{QUESTION} Stage-transition tables, figures and one HTML page from stores of runs.",
+    )
+    parser.add_argument(
+        "store", nargs="+", type=Path, metavar="STORE", help="a store; several merge by run_id"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
+    parser.add_argument("--sweep", metavar="NAME", help="only the runs of this recorded sweep")
+    parser.add_argument(
+        "--check", action="store_true", help="exit 1 while a cell is missing, unfinished or failed"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,246 @@
+"""Runs → arms: the typed view the tables work on, and the sections that keep unlike things apart.
+
+A table cell may hold replicates (runs that differ by ``seed`` alone) and nothing else. So arms are
+sorted into sections by *every* setting that can change a result, other than the three axes of the
+tables: ``model.hidden``, ``wd2`` and ``seed``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from bitnet_sweep.records import Record
+from bitnet_sweep.report.grid import points_of
+from bitnet_sweep.report.read import Evidence, Run
+from bitnet_sweep.report.settings import UNKNOWN, Change, changes_of, number, settings_of, shown, whole
+from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures
+
+_LABEL_FIRST = (
+    "scale",
+    "optimizer.name",
+    "model.weights",
+    "model.activations",
+    "lr",
+    "wd1",
+    "schedule.name",
+    "boundary",
+    "lr_boundary",
+    "steps",
+)
+"""The settings a reader knows a section by, tried in this order before any other."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A run as one side of a comparison; None is unknown."""
+
+    run: Run
+    settings: dict[str, str]
+    """Everything but the axes that can change a result, as text."""
+    section: str = ""
+
+    @property
+    def run_id(self) -> str:
+        return self.run.run_id
+
+    @property
+    def records(self) -> list[Record]:
+        return self.run.records
+
+    @cached_property
+    def hidden(self) -> int | None:
+        return whole(self.run.config.get("model.hidden"))
+
+    @cached_property
+    def wd2(self) -> float | None:
+        return number(self.run.config.get("wd2"))
+
+    @cached_property
+    def seed(self) -> int | None:
+        return whole(self.run.config.get("seed"))
+
+    @cached_property
+    def steps(self) -> int | None:
+        return whole(self.run.config.get("steps"))
+
+    @cached_property
+    def changes(self) -> list[Change]:
+        return changes_of(self.run.config)
+
+    @property
+    def boundary_step(self) -> int | None:
+        """The first decay boundary."""
+        return self.changes[0].step if self.changes else None
+
+    @cached_property
+    def stage_ids(self) -> list[str]:
+        ids = self.run.status.get("stage_ids")
+        return [str(stage_id) for stage_id in ids] if isinstance(ids, list) else []
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        status = self.run.status
+        return outcome_of(
+            self.records,
+            steps=self.steps,
+            boundary_step=self.boundary_step,
+            warmup_steps=whole(self.run.config.get("warmup_steps")),
+            diverged=status.get("outcome") == "diverged" or status.get("diverged_step") is not None,
+        )
+
+    @cached_property
+    def figures(self) -> dict[str, float | None]:
+        return transition_figures(self.records, self.steps, self.boundary_step)
+
+    @cached_property
+    def by_step(self) -> dict[int, Record]:
+        return {step: record for record in self.records if (step := whole(record["step"])) is not None}
+
+    @property
+    def result(self) -> str:
+        """The outcome of a finished run in words, else its state: a failure is not an outcome."""
+        if self.run.state != "finished":
+            return self.run.state
+        marks = ", at unigram" if self.outcome.at_unigram else ""
+        return f"{self.outcome.kind}{marks}"
+
+    @cached_property
+    def gap(self) -> str | None:
+        """Why this cell is not complete; None where it is."""
+        if self.run.state != "finished":
+            why = f" ({'; '.join(self.run.problems)})" if self.run.problems else ""
+            return f"{self.run.state}{why}"
+        if not self.records:
+            return "finished, but no records"
+        if self.outcome.kind == "diverged" or self.steps is None or self.steps in self.by_step:
+            return None
+        return f"finished, but no record at its last step {self.steps}"
+
+    def value(self, step: int | None, field: str) -> float | str:
+        """A field of the record at exactly ``step``, else the word for why there is none."""
+        if self.run.state in ("missing", "unreadable"):
+            return self.run.state
+        record = None if step is None else self.by_step.get(step)
+        if record is not None:
+            found = finite(record, field)
+            if found is not None:
+                return found
+            stopped = self.outcome.diverged_step is not None and field in record
+            return "diverged" if stopped and record["step"] == self.outcome.diverged_step else UNKNOWN
+        if step is None:
+            return UNKNOWN
+        last = self.outcome.diverged_step
+        if last is not None and step > last:
+            return "diverged"
+        return "missing" if self.run.state == "finished" else self.run.state
+
+    @property
+    def order(self) -> tuple[float, float, float, str]:
+        def key(value: float | None) -> float:
+            return math.inf if value is None else value
+
+        return (key(self.hidden), key(self.wd2), key(self.seed), self.run_id)
+
+    @property
+    def label(self) -> str:
+        """A name a person can read."""
+        if not self.run.config:
+            return "settings unknown"
+        parts = [
+            f"h{shown(self.hidden)}",
+            f"wd2={UNKNOWN if self.wd2 is None else repr(self.wd2)}",
+            f"s{shown(self.seed)}",
+        ]
+        return " ".join([*parts, *([f"[{self.section}]"] if self.section else [])])
+
+
+@dataclass(frozen=True)
+class Section:
+    """Arms that may share a table: all equal but for hidden, wd2 and seed."""
+
+    label: str
+    """Empty where there is only one section."""
+    settings: dict[str, str]
+    """Those in which this section differs from another."""
+    arms: list[Arm]
+
+    @property
+    def steps(self) -> int | None:
+        return self.arms[0].steps
+
+    @property
+    def boundary_step(self) -> int | None:
+        return self.arms[0].boundary_step
+
+    def cells(self) -> list[list[Arm]]:
+        """The replicates of each cell, cells by hidden and wd2, replicates by seed."""
+        cells: dict[tuple[object, object], list[Arm]] = defaultdict(list)
+        for arm in self.arms:
+            cells[arm.hidden, arm.wd2].append(arm)
+        return list(cells.values())
+
+
+def arms_of(evidence: Evidence) -> list[Arm]:
+    """Every run as an arm; a missing run takes its place in the grid where the sweep tells it."""
+    arms = {run.run_id: Arm(run, settings_of(run.config)) for run in evidence.runs.values()}
+    for sweep in evidence.sweeps.values():
+        configs = {run_id: arms[run_id].run.config for run_id in sweep.run_ids}
+        for run_id, config in points_of(sweep, configs).items():
+            arms[run_id] = Arm(replace(arms[run_id].run, config=config), settings_of(config))
+    return list(arms.values())
+
+
+def sections_of(arms: Iterable[Arm]) -> list[Section]:
+    """Sort arms into sections; arms without a config belong to none.
+
+    Two runs of the very same settings are no replicates of each other (something that no config
+    tells, such as the text, differs): the second one goes to a section of its own.
+    """
+    groups: dict[tuple[str, int], list[Arm]] = defaultdict(list)
+    seen: Counter[tuple[object, ...]] = Counter()
+    for arm in sorted((arm for arm in arms if arm.run.config), key=lambda arm: arm.order):
+        key = json.dumps(arm.settings, sort_keys=True)
+        place = (key, arm.hidden, arm.wd2, arm.seed)
+        groups[key, seen[place]].append(arm)
+        seen[place] += 1
+    several = len({copy for _, copy in groups}) > 1
+    settings = [
+        group[0].settings | ({"copy": str(copy + 1)} if several else {})
+        for (_, copy), group in groups.items()
+    ]
+    labels = _labels(settings)
+    differing = _differing(settings)
+    sections = [
+        Section(
+            label,
+            {key: own.get(key, UNKNOWN) for key in differing},
+            [replace(arm, section=label) for arm in group],
+        )
+        for label, own, group in zip(labels, settings, groups.values(), strict=True)
+    ]
+    return sorted(sections, key=lambda section: section.label)
+
+
+def _differing(settings: Sequence[dict[str, str]]) -> list[str]:
+    keys = {key: None for own in settings for key in own}
+    return [key for key in keys if len({own.get(key, UNKNOWN) for own in settings}) > 1]
+
+
+def _labels(settings: Sequence[dict[str, str]]) -> list[str]:
+    """The fewest settings that tell the sections apart, the best known first."""
+    differing = _differing(settings)
+    ranked = [key for key in _LABEL_FIRST if key in differing]
+    ranked += [key for key in differing if key not in _LABEL_FIRST]
+    chosen: list[str] = []
+    told = 1
+    for key in ranked:
+        distinct = len({tuple(own.get(name, UNKNOWN) for name in [*chosen, key]) for own in settings})
+        if distinct > told:
+            chosen.append(key)
+            told = distinct
+    return [", ".join(f"{key}={own.get(key, UNKNOWN)}" for key in chosen) for own in settings]

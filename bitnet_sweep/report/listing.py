@@ -1,0 +1,155 @@
+"""Tables that list rather than compare: ``model_sizes``, ``trajectory``, ``records``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from bitnet_sweep.records import FIELDS, Record
+from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.settings import UNKNOWN, shown, whole
+from bitnet_sweep.report.table import HIDDEN, Part, Row, Table, frame_of, step_text
+from bitnet_sweep.report.transitions import LOSS, TOKENS
+from bitnet_sweep.store.outcome import finite
+
+PUBLISHED_SIZES = {256: 28, 512: 114, 768: 257, 1024: 458}
+"""Millions of parameters by hidden size as the notes print them (published; they are 28.6 (h/256)^2)."""
+
+NOTES_MODEL = {"layers": 4, "vocab": 50257}
+"""The model behind the published sizes: 4 blocks, GPT-2's vocabulary, ffn = 2h, untied (DESIGN §2)."""
+
+
+def parameter_counts(hidden: int, layers: int, ffn: int, vocab: int, tied: bool) -> tuple[int, int, int]:
+    """Total, ternary-matrix and embedding parameters of the notes' transformer (DESIGN §2).
+
+    Each block has 4 h² in attention and 3 h f in the gated feed-forward, a norm gain of h before each
+    of the two, and one on the input of each of its BitLinears (h, h, h and f); a last norm has h.
+    The head counts as an embedding of its own unless it is tied.
+    """
+    matrices = layers * (4 * hidden * hidden + 3 * hidden * ffn)
+    gains = layers * (2 * hidden + 3 * hidden + ffn) + hidden
+    embedding = (1 if tied else 2) * vocab * hidden
+    return matrices + gains + embedding, matrices, embedding
+
+
+def model_sizes(sections: Sequence[Section]) -> Table:
+    """True counts from the config, beside what the notes printed and what their own model has."""
+    rows: dict[tuple[str, ...], Row] = {}
+    for section in sections:
+        for arm in section.arms:
+            row = _size_row(arm.run.config, arm.hidden)
+            rows.setdefault(tuple(row.values()), row)
+    frame = frame_of(list(rows.values()), _SIZES)
+    about = (
+        "Counted from the config. Published: the notes' column, which grows with the square of hidden and "
+        "so counts the embeddings wrong; the notes' own model (4 blocks, 50,257 tokens) is counted beside it."
+    )
+    return Table("model_sizes", "Model sizes", about, frame, [Part(None, "", frame)] if rows else [])
+
+
+def trajectory(sections: Sequence[Section]) -> Table:
+    """Every record of every run; in the report one run a section."""
+    parts, rows = [], []
+    for section in sections:
+        arm = next((arm for arm in section.arms if arm.records), None)
+        rows += [_trajectory_row(each, record) for each in section.arms for record in each.records]
+        if arm is not None:
+            frame = pd.DataFrame([_trajectory_row(arm, record) for record in arm.records])
+            frame["Step"] = [step_text(int(step)) for step in frame["Step"]]
+            empty = [name for name in frame if (frame[name] == UNKNOWN).all()]
+            parts.append(Part(section, arm.label, frame.drop(columns=[*_PLACE, *empty])))
+    about = "One run of each section, record by record; tables/trajectory.csv has every run."
+    return Table("trajectory", "Training trajectory", about, pd.DataFrame(rows, columns=_TRAJECTORY), parts)
+
+
+def records(arms: Sequence[Arm]) -> Table:
+    """The tidy frame: a row for each record of each run, numbers unrounded, null where null."""
+    found = {key for arm in arms for row in arm.records for key in row} - set(_RECORD_OF)
+    fields = [*(name for name in FIELDS if name in found), *sorted(found - set(FIELDS))]
+    rows: list[dict[str, Any]] = []
+    for arm in arms:
+        run = (arm.run_id, arm.section, arm.run.state, arm.outcome.kind)
+        place = dict(zip(_RECORD_OF, (*run, arm.hidden, arm.wd2, arm.seed, arm.steps), strict=True))
+        rows += [record | place for record in arm.records]
+    frame = pd.DataFrame(rows, columns=[*_RECORD_OF, *fields])
+    return Table("records", "Records", "The tidy frame.", frame.convert_dtypes())
+
+
+_RECORD_OF = ("run_id", "section", "state", "outcome", "model.hidden", "wd2", "seed", "steps")
+
+
+def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
+    layers, vocab = whole(config.get("model.num_layers")), whole(config.get("tokenizer.vocab_size"))
+    tied = config.get("model.tied")
+    ffn = whole(config.get("model.ffn"))
+    if ffn is None and hidden is not None and "model.ffn" in config:
+        ffn = 2 * hidden
+    counts: tuple[int, int, int] | None = None
+    if hidden is not None and layers is not None and vocab is not None and ffn is not None:
+        counts = parameter_counts(hidden, layers, ffn, vocab, tied) if isinstance(tied, bool) else None
+    total, matrices, embedding = (f"{c:,}" for c in counts) if counts else (UNKNOWN,) * 3
+    ternary = {"ternary": matrices, "full": "0"}.get(str(config.get("model.weights")), UNKNOWN)
+    own = (shown(hidden), shown(layers), shown(vocab), total, ternary, embedding)
+    return dict(zip(_SIZES, (*own, *_published_cells(hidden)), strict=True))
+
+
+_SIZES = (
+    *(HIDDEN, "Layers", "Vocabulary", "Params", "Ternary", "Embedding"),
+    *("Published", "Notes' model, true", "Published is"),
+)
+
+
+def _published_cells(hidden: int | None) -> tuple[str, str, str]:
+    """What the notes printed for this hidden size, the true count of their own model, the verdict."""
+    millions = PUBLISHED_SIZES.get(hidden or 0)
+    if hidden is None or millions is None:
+        return "-", "-", "-"
+    true, _, _ = parameter_counts(hidden, NOTES_MODEL["layers"], 2 * hidden, NOTES_MODEL["vocab"], tied=False)
+    is_right = round(true / 1e6) == millions
+    verdict = "right" if is_right else f"wrong: {1e6 * millions / true:.1f}x the true count"
+    return f"{millions}M", f"{true:,}", verdict
+
+
+_PLACE = ("section", "run_id", "hidden", "wd2", "seed")
+_MEASURES = (
+    ("Loss", LOSS, ".2f"),
+    ("Training loss", "train/loss", ".2f"),
+    ("Batch loss", "train/loss_batch", ".2f"),
+    ("Unigram loss", "ref/unigram_loss", ".2f"),
+    ("Entropy", "probe/entropy", ".2f"),
+    ("Zero fraction", "ternary/zero_frac", ".3f"),
+    ("Flip rate", "ternary/flip_rate", ".4f"),
+    ("Absmean", "ternary/absmean", ".2e"),
+)
+_TRAJECTORY = (*_PLACE, "Step", "Stage", "WD", "Tokens", *(name for name, _, _ in _MEASURES))
+
+
+def _trajectory_row(arm: Arm, record: Record) -> dict[str, Any]:
+    step = whole(record["step"])
+
+    def text(field: str, form: str) -> str:
+        value = finite(record, field)
+        if value is not None:
+            return format(value, form)
+        stopped = field in record and step == arm.outcome.diverged_step
+        return "diverged" if stopped else UNKNOWN
+
+    wd2 = UNKNOWN if arm.wd2 is None else repr(arm.wd2)
+    place = (arm.section, arm.run_id, shown(arm.hidden), wd2, shown(arm.seed))
+    start = (step, text("stage", ".0f"), _decay_text(arm, record), text(TOKENS, "g"))
+    measures = (text(field, form) for _, field, form in _MEASURES)
+    return dict(zip(_TRAJECTORY, (*place, *start, *measures), strict=True))
+
+
+def _decay_text(arm: Arm, record: Record) -> str:
+    """The decay of the update, by the record, else by the config's stages."""
+    recorded = finite(record, "optim/weight_decay")
+    if recorded is not None:
+        return repr(recorded)
+    decay = arm.changes[0].before if arm.changes else None
+    for change in arm.changes:
+        if (whole(record["step"]) or 0) > change.step:
+            decay = change.after
+    return UNKNOWN if decay is None else repr(decay)

@@ -1,0 +1,105 @@
+"""Which two arms may be compared (DESIGN §6), and why any other two may not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.settings import UNKNOWN, shown
+from bitnet_sweep.store.outcome import unigram_loss
+
+_DERIVED = ("stages", "boundary_step", "warmup_steps", "probe_every_steps")
+"""Follow from the settings they are resolved from, so they are no factors of their own."""
+
+_LATER = ("wd2", "boundary", "lr_boundary", "steps")
+"""Settings that two arms with a common trunk may differ in: none of them touches the first stage."""
+
+_INITIAL_WEIGHTS = ("model.hidden", "model.num_layers", "model.ffn", "model.tied", "tokenizer.vocab_size")
+_DATA = ("data.", "tokenizer.", "batch_size", "sequence_length")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms that differ in one thing.
+
+    A *fork* shares the longest possible stage prefix: up to the boundary both are one training. A
+    *matched* pair was trained apart from equal seed, data and initial weights.
+    """
+
+    kind: str
+    factor: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Two arms that are no pair."""
+
+    reason: str
+
+
+def pair_of(a: Arm, b: Arm) -> Pair | Refusal:
+    """Judge two arms."""
+    factors = factors_of(a, b)
+    if not factors:
+        return Refusal("no setting on record differs")
+    shared = shared_stages(a, b)
+    if shared and set(factors) <= set(_LATER) and shared == _possible_prefix(a, b):
+        return Pair("fork", ", ".join(factors))
+    if "seed" in factors:
+        return Refusal("the seeds differ")
+    if a.seed is None or b.seed is None:
+        return Refusal("a seed is not on record")
+    data = [key for key in factors if key.startswith(_DATA)]
+    if data:
+        return Refusal(f"the data differ: {', '.join(data)}")
+    weights = [key for key in factors if key in _INITIAL_WEIGHTS]
+    if weights:
+        return Refusal(f"the initial weights differ: {', '.join(weights)}")
+    if len(factors) > 1:
+        return Refusal(f"{len(factors)} factors differ: {', '.join(factors)}")
+    return _same_data(a, b) or Pair("matched", factors[0])
+
+
+def factors_of(a: Arm, b: Arm) -> list[str]:
+    """The settings in which two arms differ; one that only follows from another is left out."""
+
+    def everything(arm: Arm) -> dict[str, str]:
+        axes = {"model.hidden": arm.hidden, "wd2": arm.wd2, "seed": arm.seed}
+        return arm.settings | {key: shown(value) for key, value in axes.items()}
+
+    left, right = everything(a), everything(b)
+    differing = [k for k in dict.fromkeys([*left, *right]) if left.get(k, UNKNOWN) != right.get(k, UNKNOWN)]
+    return [key for key in differing if key not in _DERIVED] or differing
+
+
+def shared_stages(a: Arm, b: Arm) -> int:
+    """How many stages, from the first on, are one and the same by their ids."""
+    if not a.stage_ids or not b.stage_ids:
+        parents = {arm.run.status.get("parent_stage_id") for arm in (a, b)}
+        return 1 if len(parents) == 1 and None not in parents else 0
+    return next(
+        (i for i, (x, y) in enumerate(zip(a.stage_ids, b.stage_ids, strict=False)) if x != y),
+        min(len(a.stage_ids), len(b.stage_ids)),
+    )
+
+
+def _possible_prefix(a: Arm, b: Arm) -> int:
+    """How many leading stages are equal by config; where stages are not written out, what is shared."""
+    left, right = (arm.run.config.get("stages") for arm in (a, b))
+    if not isinstance(left, list) or not isinstance(right, list):
+        return shared_stages(a, b)
+    return next(
+        (i for i, (x, y) in enumerate(zip(left, right, strict=False)) if x != y),
+        min(len(left), len(right)),
+    )
+
+
+def _same_data(a: Arm, b: Arm) -> Refusal | None:
+    """None if both read the same text; the loss of a unigram predictor on it is its fingerprint."""
+    left, right = unigram_loss(a.records), unigram_loss(b.records)
+    if left is None or right is None:
+        named = any(key.startswith("data.") for key in a.settings)
+        return None if named else Refusal("whether the data are the same is not on record")
+    same = math.isclose(left, right, rel_tol=1e-9)
+    return None if same else Refusal(f"the data differ: ref/unigram_loss {left:.6g} and {right:.6g}")

@@ -1,0 +1,133 @@
+"""What a run's config says: the axes of the tables, everything else that matters, decay boundaries.
+
+Configs come flat, by dotted key (``report.read``), from this program or any other one, so a field may
+be absent: that is unknown.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+UNKNOWN = "unknown"
+
+AXES = ("model.hidden", "wd2", "seed")
+"""What the rows of a table differ in; everything else makes a section."""
+
+_NO_INFLUENCE = ("store", "track", "sweep", "hydra", "threads", "device")
+_NO_INFLUENCE_KEYS = ("checkpoint_every_steps", "schedule.checkpoint_every")
+"""Settings that name, place or speed up a run and cannot change its records (DESIGN §6)."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A decay boundary."""
+
+    step: int
+    stage: int
+    """The stage that begins there."""
+    before: float
+    after: float
+
+    @property
+    def text(self) -> str:
+        return f"WD {self.before!r}→{self.after!r}"
+
+
+def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
+    """The settings that can change a result, the axes apart, as text.
+
+    ``model.ffn`` is told as a multiple of hidden and the stages without ``wd2``, since both follow
+    the axes from row to row.
+    """
+    kept: dict[str, str] = {}
+    for key, value in config.items():
+        if key in AXES or key in _NO_INFLUENCE_KEYS or key.split(".")[0] in _NO_INFLUENCE:
+            continue
+        kept[key] = shown(value)
+    hidden, ffn = whole(config.get("model.hidden")), whole(config.get("model.ffn"))
+    if "model.ffn" in config and hidden is not None:
+        ffn = 2 * hidden if ffn is None else ffn
+        kept["model.ffn"] = f"{ffn / hidden:g} x hidden"
+    stages = config.get("stages")
+    if isinstance(stages, list):
+        kept["stages"] = _stages_without_wd2(stages, number(config.get("wd2")))
+    change = changes_of(config)
+    kept["boundary_step"] = shown(change[0].step if change else None)
+    return kept
+
+
+def changes_of(config: Mapping[str, Any]) -> list[Change]:
+    """The decay boundaries of a config, written-out stages first, else ``boundary``.
+
+    Where decay never changes (wd2 = wd1), the nominal boundary stands.
+    """
+    stages = config.get("stages")
+    changes: list[Change] = []
+    if isinstance(stages, list) and stages:
+        lengths = [whole(_part(stage, "steps")) for stage in stages]
+        decays = [number(_part(stage, "weight_decay")) for stage in stages]
+        end = 0
+        for index, length in enumerate(lengths[:-1]):
+            before, after = decays[index], decays[index + 1]
+            if length is None or before is None or after is None:
+                changes = []
+                break
+            end += length
+            if before != after:
+                changes.append(Change(end, index + 2, before, after))
+    if changes:
+        return changes
+    steps, boundary = whole(config.get("steps")), number(config.get("boundary"))
+    wd1, wd2 = number(config.get("wd1")), number(config.get("wd2"))
+    if steps is None or boundary is None or wd1 is None or wd2 is None:
+        return []
+    return [Change(round(boundary * steps), 2, wd1, wd2)]
+
+
+def number(value: object) -> float | None:
+    """A finite number; YAML reads some spellings of one (1e-3) as text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        found = float(value)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def whole(value: object) -> int | None:
+    """A whole number."""
+    found = number(value)
+    return int(found) if found is not None and found == int(found) else None
+
+
+def shown(value: object) -> str:
+    """A setting as text: numbers of equal value read equal, None is unknown."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        found = number(value)
+        return f"{found:.12g}" if found is not None else str(value)
+    return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+
+def _part(stage: object, key: str) -> object:
+    return stage.get(key) if isinstance(stage, dict) else None
+
+
+def _stages_without_wd2(stages: Sequence[object], wd2: float | None) -> str:
+    """Lengths, LR paths and decays; decays are left out where they are ``wd2`` or the first one.
+
+    The first one is ``wd1``, a setting of its own; where decay changes is ``boundary_step``'s part.
+    """
+    first = number(_part(stages[0], "weight_decay")) if stages else None
+    told = []
+    for stage in stages:
+        decay = number(_part(stage, "weight_decay"))
+        here = [_part(stage, "steps"), _part(stage, "lr")]
+        told.append([*here, *([] if decay in (first, wd2) else [decay])])
+    return json.dumps(told, default=str)

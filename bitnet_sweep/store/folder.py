@@ -1,0 +1,133 @@
+"""One folder of the store: a run, or a trunk (a stage that runs fork from).
+
+Both hold the same files, so both are written, resumed and read by the same code:
+``config.yaml``, ``status.json``, ``records.jsonl`` and ``samples.jsonl`` (from step 1 on), the newest
+checkpoint while training (``latest.json`` and the tensors it names), and at the end
+``boundary.*`` (trunk: weights and optimizer) or ``final.safetensors`` (run: weights).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from bitnet_sweep import files
+from bitnet_sweep.config import ConfigError
+from bitnet_sweep.records import Record, to_json_line
+
+SCHEMA = 1
+"""Of the store's files; a reader refuses what is newer than itself."""
+
+RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+
+
+@dataclass
+class Status:
+    """How far a folder has come; the truth about its state (DESIGN §5)."""
+
+    state: str
+    stage_ids: list[str]
+    """Every stage from the first to this folder's own."""
+    run_id: str | None = None
+    """None for a trunk."""
+    parent_stage_id: str | None = None
+    attempts: int = 0
+    outcome: str | None = None
+    """By DESIGN §6, for a finished run; "diverged" also for a trunk."""
+    error: str | None = None
+    """The traceback of the last failure."""
+    diverged_step: int | None = None
+    train_seconds: float = 0.0
+    """Training and probing, over all attempts."""
+    provenance: dict[str, Any] = field(default_factory=dict)
+    updated: str = ""
+    schema: int = SCHEMA
+
+
+def check_schema(path: Path, schema: object) -> None:
+    """Refuse what a newer version wrote.
+
+    Raises:
+        ConfigError: naming ``store``.
+    """
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ConfigError(
+            "store", path, f"was written by a newer version (schema {schema}); this one reads up to {SCHEMA}"
+        )
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Paths and small files of one run or trunk; tensors are the business of ``train.checkpoint``."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def records_path(self) -> Path:
+        return self.path / "records.jsonl"
+
+    @property
+    def samples_path(self) -> Path:
+        return self.path / "samples.jsonl"
+
+    @property
+    def final_path(self) -> Path:
+        return self.path / "final.safetensors"
+
+    def status(self) -> Status | None:
+        """The status on disk, or None where there is none yet.
+
+        Raises:
+            ConfigError: a newer version wrote it.
+        """
+        document = files.read_json(self.path / "status.json")
+        if document is None:
+            return None
+        check_schema(self.path, document.get("schema"))
+        known = {f.name for f in dataclasses.fields(Status)}
+        return Status(**{key: value for key, value in document.items() if key in known})
+
+    def write_status(self, status: Status) -> None:
+        status.updated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        files.write_json(self.path / "status.json", dataclasses.asdict(status))
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        files.write_text(self.config_path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+    def records(self, until_step: int | None = None) -> list[Record]:
+        """The records on disk, those up to ``until_step`` where it is given."""
+        return cast(list[Record], _until(files.read_json_lines(self.records_path), until_step))
+
+    def samples(self, until_step: int | None = None) -> list[dict[str, Any]]:
+        """Sample rows: step, prompt, continuation."""
+        return _until(files.read_json_lines(self.samples_path), until_step)
+
+    def rewrite(self, records: Sequence[Record], samples: Sequence[dict[str, Any]]) -> None:
+        """Replace all records and samples, at a fork or when going on from a checkpoint."""
+        files.write_lines(self.records_path, map(to_json_line, records))
+        files.write_lines(self.samples_path, (json.dumps(row) for row in samples))
+
+    def append(self, record: Record, samples: Sequence[dict[str, Any]] = ()) -> None:
+        """Add a record, after the samples taken at the same step."""
+        for row in samples:
+            files.append_line(self.samples_path, json.dumps(row))
+        files.append_line(self.records_path, to_json_line(record))
+
+
+def _until(rows: list[dict[str, Any]], step: int | None) -> list[dict[str, Any]]:
+    return rows if step is None else [row for row in rows if row["step"] <= step]

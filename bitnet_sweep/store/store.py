@@ -1,0 +1,60 @@
+"""The store: the folders of all runs and trunks, and the sweeps that asked for them."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitnet_sweep import files
+from bitnet_sweep.config import ConfigError
+from bitnet_sweep.store.folder import SCHEMA, Folder, check_schema
+
+
+@dataclass(frozen=True)
+class Store:
+    """Paths under one root; nothing is read or written until asked for."""
+
+    root: Path
+
+    @property
+    def tokens(self) -> Path:
+        return self.root / "tokens"
+
+    def run(self, run_id: str) -> Folder:
+        return Folder(self.root / "runs" / run_id)
+
+    def stage(self, stage_id: str) -> Folder:
+        return Folder(self.root / "stages" / stage_id)
+
+    def open_for_writing(self) -> None:
+        """Make the store ready.
+
+        Raises:
+            ConfigError: it cannot be written, or a newer version made it.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root) as file:
+                file.write(bytes(4096))
+                file.flush()
+            document = files.read_json(self.root / "store.json")
+            if document is None:
+                files.write_json(self.root / "store.json", {"schema": SCHEMA})
+                return
+        except OSError as error:
+            raise ConfigError(
+                "store", self.root, f"must be a folder that can be written ({error.strerror})"
+            ) from error
+        check_schema(self.root, document.get("schema"))
+
+    def write_sweep(self, name: str, document: dict[str, Any]) -> Path:
+        path = self.root / "sweeps" / f"{name}.json"
+        files.write_json(path, document)
+        return path
+
+    def sweep(self, name: str) -> dict[str, Any] | None:
+        """What ``sweeps/<name>.json`` says: command, overrides, run_ids, excluded, created."""
+        document = files.read_json(self.root / "sweeps" / f"{name}.json")
+        return document if isinstance(document, dict) else None

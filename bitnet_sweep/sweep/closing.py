@@ -1,0 +1,60 @@
+"""What a command says at its end: how every run stands, where the results are, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from bitnet_sweep.config import TrackMode, TrackName
+from bitnet_sweep.store import FINISHED, Store
+from bitnet_sweep.sweep.plan import PlannedRun
+from bitnet_sweep.track import run_name
+
+ERROR_WIDTH = 80
+"""Characters of an error's last line that the table shows; the status holds all of it."""
+
+
+def unfinished(store: Store, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
+    """The runs that are not finished, whatever the reason."""
+    statuses = [(run, store.run(run.run_id).status()) for run in runs]
+    return [run for run, status in statuses if status is None or status.state != FINISHED]
+
+
+def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
+    """A line for each run: its name, state, outcome, last step and held-out loss."""
+    rows: list[dict[str, str]] = []
+    for run in runs:
+        folder = store.run(run.run_id)
+        status, records = folder.status(), folder.records()
+        last = records[-1] if records else {}
+        loss = last.get("val/loss")
+        error = status.error.strip().splitlines()[-1] if status and status.error else ""
+        rows.append(
+            {
+                "run": run_name(run.config),
+                "run_id": run.run_id,
+                "state": status.state if status else "not started",
+                "outcome": (status.outcome or "") if status else "",
+                "step": str(last.get("step", 0)),
+                "val/loss": "" if loss is None else f"{loss:.2f}",
+                "error": error[:ERROR_WIDTH],
+            }
+        )
+    if not any(row["error"] for row in rows):
+        rows = [{key: value for key, value in row.items() if key != "error"} for row in rows]
+    return tabulate(rows, headers="keys", disable_numparse=True)
+
+
+def next_lines(store: Store, runs: Sequence[PlannedRun], name: str) -> list[str]:
+    """Where the results lie and what to type next."""
+    root = shlex.quote(str(store.root))
+    lines = [
+        f"Runs: {store.root / 'runs'}",
+        f"Read the tables:  python -m bitnet_sweep.report {root} --sweep {name} --out report",
+    ]
+    track = runs[0].config.track
+    if track.name is TrackName.wandb and track.mode is TrackMode.offline:
+        lines.append(f"Upload to W&B:    python -m bitnet_sweep.track.sync {root}")
+    return lines

@@ -1,0 +1,100 @@
+"""A sweep from its grid to its closing table, through whatever launches the jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from bitnet_sweep.config import ConfigError, Device, RunConfig
+from bitnet_sweep.data import fingerprint, prepare
+from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Store
+from bitnet_sweep.store.lease import HeldError, lease
+from bitnet_sweep.sweep.closing import next_lines, state_table, unfinished
+from bitnet_sweep.sweep.display import progress_bar
+from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
+from bitnet_sweep.sweep.register import register, sweep_name
+from bitnet_sweep.sweep.signals import stop_request
+
+Launch = Callable[[Plan, str], None]
+"""Start the jobs of a plan for the sweep of that name, and return when the last one has ended."""
+
+
+def plan_runs(grid: Sequence[tuple[tuple[str, ...], RunConfig]]) -> tuple[Store, list[PlannedRun]]:
+    """Check the whole grid before anything starts, and give each point its identity.
+
+    Args:
+        grid: overrides and resolved config of each point.
+
+    Raises:
+        ConfigError: one of the points cannot be trained.
+    """
+    roots = list(dict.fromkeys(config.store for _, config in grid))
+    if len(roots) > 1:
+        raise ConfigError("store", ",".join(roots), "a sweep has one store")
+    store = Store(Path(roots[0]))
+    store.open_for_writing()
+    fingerprints: dict[str, str] = {}
+    runs = []
+    for overrides, config in grid:
+        if config.device is Device.cuda:
+            from bitnet_sweep.train.runtime import choose_device  # late: it imports torch
+
+            choose_device(config.device)
+        key = repr((config.data, config.tokenizer, config.batch_size, config.sequence_length))
+        if key not in fingerprints:
+            fingerprints[key] = fingerprint(config)
+            prepare(config, store.tokens)
+        runs.append(PlannedRun(overrides, config, tuple(stage_ids(config, fingerprints[key]))))
+    return store, list({run.run_id: run for run in runs}.values())
+
+
+def drive(store: Store, runs: list[PlannedRun], overrides: Sequence[str], launch: Launch) -> None:
+    """Train what is missing, and say how every run stands.
+
+    Raises:
+        InterruptedRunError: a signal asked to stop.
+        FailedRunError: some runs are not finished; the others are.
+    """
+    stop = stop_request()
+    settings = runs[0].config.sweep
+    name = sweep_name(runs, settings.name)
+    plan = make_plan(runs, store)
+    print(plan.summary(), flush=True)
+    if settings.dry_run:
+        print(plan.tree())
+        return
+    register(store, runs, name, overrides, excluded=[])
+    with ExitStack() as stack:
+        if plan.todo:
+            stack.enter_context(progress_bar(plan.todo, store))
+        for _ in range(1 + settings.max_retries):
+            if plan.todo and not stop:
+                launch(plan, name)
+                _bury(store, plan.todo, INTERRUPTED if stop else FAILED)
+                plan = make_plan(runs, store)
+    print(state_table(store, runs))
+    print("\n".join(next_lines(store, runs, name)), flush=True)
+    left = unfinished(store, runs)
+    if left and stop:
+        raise InterruptedRunError
+    if left:
+        raise FailedRunError(f"{len(left)} of {len(runs)} runs are not finished; the same command goes on")
+
+
+def _bury(store: Store, units: Sequence[Unit], state: str) -> None:
+    """Note the jobs that died without a word: running by their status, but nobody holds their lease."""
+    for unit in units:
+        folder = unit.leg(store).folder
+        status = folder.status()
+        if status is None or status.state != RUNNING:
+            continue
+        try:
+            with lease(folder.path):
+                status.state = state
+                status.error = "its process ended without a word (killed, or out of memory)"
+                folder.write_status(status)
+        except HeldError:
+            continue  # another sweep is training it

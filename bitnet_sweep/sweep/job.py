@@ -1,0 +1,267 @@
+"""One job: train one run, or one trunk that several runs fork from, from whatever is on disk."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.data import Batches, fingerprint, prepare
+from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.records import Record
+from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING, Status, Store
+from bitnet_sweep.store.lease import HEARTBEAT_EVERY, HeldError, Lease, lease
+from bitnet_sweep.store.outcome import outcome_of, transition_figures
+from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.legs import BOUNDARY, LATEST, Leg, legs_of
+from bitnet_sweep.sweep.provenance import provenance
+from bitnet_sweep.sweep.sink import SampleRow, Sink, no_tracker
+from bitnet_sweep.track import Tracker, open_tracker
+from bitnet_sweep.train import checkpoint
+from bitnet_sweep.train.checkpoint import CorruptCheckpointError
+from bitnet_sweep.train.loop import Step, train
+from bitnet_sweep.train.probe import build_probe
+from bitnet_sweep.train.runtime import prepare_process
+from bitnet_sweep.train.state import TrainState
+
+log = logging.getLogger(__name__)
+
+LEASE_POLL_SECONDS = 0.2
+"""How often a job looks whether another one has finished the stage it needs."""
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """How a job talks to whoever started it."""
+
+    should_stop: Callable[[], bool] = lambda: False
+    on_step: Callable[[Step], None] = lambda step: None
+
+
+class Job:
+    """A resolved config, where it is trained, and what is open meanwhile.
+
+    Raises:
+        ConfigError: the store or the corpus cannot be used.
+    """
+
+    def __init__(self, config: RunConfig, group: str, command: list[str], hooks: Hooks) -> None:
+        self._config = config
+        self._group = group
+        self._command = command
+        self._hooks = hooks
+        self._store = Store(Path(config.store))
+        self._store.open_for_writing()
+        self._legs = legs_of(config, self._store, stage_ids(config, fingerprint(config)))
+        self._target = self._legs[-1]
+        self._leases: list[Lease] = []
+
+    def complete(self) -> Status:
+        """Train what is missing; the status of the run or trunk afterwards.
+
+        Raises:
+            InterruptedRunError: ``should_stop`` said so; everything up to now is on disk.
+            Exception: training raised it; it also stands in the status.
+        """
+        with self._leased(self._target):
+            if not self._target.is_done():
+                self._open()
+                with self._accounted(self._target) as status, self._target_sink() as sink:
+                    self._walk_until_sound(status, sink)
+                    if self._target.is_run:
+                        sink.summary = self._conclude(status)
+                checkpoint.delete(self._target.folder.path, LATEST)
+            finished = self._target.folder.status()
+        assert finished is not None, "a completed folder has a status"
+        return finished
+
+    def _open(self) -> None:
+        config = self._config
+        self._device = prepare_process(config.threads, config.device)
+        corpus = prepare(config, self._store.tokens)
+        self._probe = build_probe(config, corpus)
+        self._batches = Batches(
+            corpus,
+            seed=config.seed,
+            batch_size=config.batch_size,
+            sequence_length=config.sequence_length,
+            order=config.data.order,
+        )
+
+    def _target_sink(self) -> Sink:
+        def open_run_tracker(records: list[Record], samples: list[SampleRow]) -> Tracker:
+            return open_tracker(
+                self._config,
+                run_id=self._target.folder.id,
+                group=self._group,
+                store=self._store.root,
+                past=records,
+                past_samples=samples,
+            )
+
+        return Sink(self._target.folder, open_run_tracker if self._target.is_run else no_tracker)
+
+    def _walk_until_sound(self, status: Status, sink: Sink) -> None:
+        """Walk the legs; one whose checkpoint turns out corrupt is trained again."""
+        while True:
+            try:
+                return self._walk(status, sink)
+            except CorruptCheckpointError as error:
+                log.warning("%s; that part is trained again", error)
+                error.path.unlink(missing_ok=True)
+
+    def _walk(self, status: Status, sink: Sink) -> None:
+        """Train every leg from the first one that has to be, and note where training diverged."""
+        state: TrainState | None = None
+        for i in range(self._first_leg(), len(self._legs)):
+            leg, parent = self._legs[i], self._legs[i - 1] if i else None
+            if leg is self._target:
+                state = self._train(leg, parent, state, [sink])
+                status.diverged_step = state.step if state.diverged else None
+                return
+            with self._leased(leg):
+                if leg.is_done():
+                    state = None
+                else:
+                    with self._accounted(leg) as trunk_status, Sink(leg.folder) as trunk_sink:
+                        state = self._train(leg, parent, state, [trunk_sink, sink])
+                        trunk_status.diverged_step = state.step if state.diverged else None
+                        trunk_status.outcome = "diverged" if state.diverged else None
+                    checkpoint.delete(leg.folder.path, LATEST)
+            reached = leg.folder.status()
+            assert reached is not None, "a trunk that was reached has a status"
+            if reached.diverged_step is not None:
+                status.diverged_step = reached.diverged_step
+                sink.catch_up(leg.folder.records(), leg.folder.samples())
+                return
+
+    def _first_leg(self) -> int:
+        """The last leg with a checkpoint, or the one behind the last whole trunk, or the first."""
+        for i in reversed(range(len(self._legs))):
+            leg = self._legs[i]
+            if leg.has(LATEST):
+                return i
+            if leg is not self._target and leg.is_done():
+                return i + 1 if leg.has(BOUNDARY) else i  # a trunk that diverged ends the run
+        return 0
+
+    def _train(self, leg: Leg, parent: Leg | None, state: TrainState | None, sinks: list[Sink]) -> TrainState:
+        """Train one leg from its own checkpoint, from memory, from its parent's end, or from step 0."""
+        past = parent
+        if leg.has(LATEST):
+            state, past = self._restored(leg, LATEST), leg
+        elif state is None and parent is not None:
+            state = self._restored(parent, BOUNDARY)
+        elif state is None:
+            state = TrainState.fresh(self._config, self._device)
+        records = past.folder.records(state.step) if past else []
+        samples = past.folder.samples(state.step) if past else []
+        for sink in sinks:
+            sink.catch_up(records, samples)
+        self._raise_if_asked_to_stop()
+        for step in train(self._config, state, self._batches, self._probe, leg.end):
+            if step.record is not None:
+                for sink in sinks:
+                    sink.put(step.record, step.samples)
+            self._report(step)
+            if step.step < leg.end and not state.diverged:
+                stop = self._hooks.should_stop()
+                if stop or step.step % (self._config.checkpoint_every_steps or leg.end) == 0:
+                    checkpoint.save(leg.folder.path, LATEST, *state.export())
+                if stop:
+                    raise InterruptedRunError
+        self._publish(leg, state)
+        return state
+
+    def _restored(self, leg: Leg, name: str) -> TrainState:
+        state = TrainState.fresh(self._config, self._device)
+        state.restore(*checkpoint.load(leg.folder.path, name))
+        return state
+
+    def _publish(self, leg: Leg, state: TrainState) -> None:
+        """Leave behind what the leg is for: a trunk to fork from, or the weights of a run."""
+        if leg.is_run:
+            if self._config.sweep.keep_final:
+                checkpoint.save_tensors(leg.folder.final_path, state.weights())
+        elif not state.diverged:
+            checkpoint.save(leg.folder.path, BOUNDARY, *state.export())
+
+    def _conclude(self, status: Status) -> dict[str, Any]:
+        """Judge the finished run; the figures for the tracker's summary."""
+        config, records = self._config, self._target.folder.records()
+        boundary = round(config.boundary * config.steps)
+        outcome = outcome_of(
+            records,
+            steps=config.steps,
+            boundary_step=boundary,
+            warmup_steps=config.warmup_steps,
+            diverged=status.diverged_step is not None,
+        )
+        status.outcome = outcome.kind
+        return transition_figures(records, steps=config.steps, boundary_step=boundary) | {
+            "outcome": outcome.kind
+        }
+
+    def _report(self, step: Step) -> None:
+        self._hooks.on_step(step)
+        progress = {"step": step.step, "steps": self._config.steps, "loss": step.loss}
+        for held in self._leases:
+            held.beat(progress, every=HEARTBEAT_EVERY)
+
+    def _raise_if_asked_to_stop(self) -> None:
+        if self._hooks.should_stop():
+            raise InterruptedRunError
+
+    @contextmanager
+    def _leased(self, leg: Leg) -> Iterator[None]:
+        """Hold the leg's folder, waiting while another process trains there."""
+        with ExitStack() as stack:
+            while True:
+                try:
+                    held = stack.enter_context(lease(leg.folder.path))
+                    break
+                except HeldError:
+                    self._raise_if_asked_to_stop()
+                    time.sleep(LEASE_POLL_SECONDS)
+            self._leases.append(held)
+            try:
+                yield
+            finally:
+                self._leases.remove(held)
+
+    @contextmanager
+    def _accounted(self, leg: Leg) -> Iterator[Status]:
+        """The leg's status: running in here, then finished, interrupted, or failed with its traceback."""
+        before = leg.folder.status()
+        status = Status(
+            state=RUNNING,
+            stage_ids=leg.stage_ids,
+            run_id=leg.folder.id if leg.is_run else None,
+            parent_stage_id=leg.stage_ids[-2] if len(leg.stage_ids) > 1 else None,
+            attempts=before.attempts + 1 if before else 1,
+            train_seconds=before.train_seconds if before else 0.0,
+            provenance=provenance(self._command, self._config.threads),
+        )
+        leg.folder.write_config(plain(self._config))
+        leg.folder.write_status(status)
+        started = time.monotonic()
+        try:
+            yield status
+        except BaseException as error:
+            if isinstance(error, InterruptedRunError) or not isinstance(error, Exception):
+                status.state = INTERRUPTED
+            elif not isinstance(error, CorruptCheckpointError):  # those are mended, then it goes on
+                status.state, status.error = FAILED, traceback.format_exc()
+            status.train_seconds += time.monotonic() - started
+            with suppress(OSError):  # a full disk must not hide what went wrong
+                leg.folder.write_status(status)
+            raise
+        status.state = FINISHED
+        status.train_seconds += time.monotonic() - started
+        leg.folder.write_status(status)

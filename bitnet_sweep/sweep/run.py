@@ -1,0 +1,79 @@
+"""One run as a user sees it: a progress bar, and closing lines that say where the result is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bitnet_sweep.config import ConfigError, RunConfig
+from bitnet_sweep.data import fingerprint, prepare
+from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.store import Store
+from bitnet_sweep.sweep.closing import next_lines, state_table
+from bitnet_sweep.sweep.display import new_bar
+from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.job import Hooks, Job
+from bitnet_sweep.sweep.plan import PlannedRun
+from bitnet_sweep.sweep.register import register, sweep_name
+from bitnet_sweep.sweep.signals import stop_request
+from bitnet_sweep.train.loop import Step
+
+
+def run_job(config: RunConfig, overrides: list[str]) -> None:
+    """Complete one job of a sweep, which says what there is to say.
+
+    Raises:
+        ConfigError: the store or the corpus cannot be used.
+        InterruptedRunError: a signal asked to stop.
+        Exception: training failed.
+    """
+    Job(config, str(config.sweep.name), overrides, Hooks(stop_request().__bool__)).complete()
+
+
+def run_alone(config: RunConfig, overrides: list[str]) -> None:
+    """Complete one run, registered as a sweep of its own, with a progress bar.
+
+    Raises:
+        ConfigError: the store or the corpus cannot be used.
+        InterruptedRunError: a signal asked to stop.
+        FailedRunError: training failed.
+    """
+    stop = stop_request()
+    store = Store(Path(config.store))
+    store.open_for_writing()
+    planned = PlannedRun(tuple(overrides), config, tuple(stage_ids(config, fingerprint(config))))
+    prepare(config, store.tokens)
+    name = sweep_name([planned], config.sweep.name)
+    register(store, [planned], name, overrides, excluded=[])
+    try:
+        with _progress_bar(config) as on_step:
+            Job(config, name, overrides, Hooks(stop.__bool__, on_step)).complete()
+    except (InterruptedRunError, ConfigError):
+        raise
+    except Exception as error:
+        raise FailedRunError(f"{planned.run_id}: {type(error).__name__}: {error}") from error
+    print(state_table(store, [planned]))
+    print("\n".join(next_lines(store, [planned], name)))
+
+
+@contextmanager
+def _progress_bar(config: RunConfig) -> Iterator[Callable[[Step], None]]:
+    """A bar over the steps of the run with loss, held-out loss, tokens/s and time left."""
+    tokens = config.batch_size * config.sequence_length
+    with new_bar(config.steps) as bar:
+        shown: dict[str, str] = {}
+        begin = [0, time.monotonic()]
+
+        def on_step(step: Step) -> None:
+            if bar.n == 0 and step.step > 1:  # going on from a checkpoint or a trunk
+                bar.initial = bar.n = begin[0] = step.step - 1
+            if step.record is not None and step.record.get("val/loss") is not None:
+                shown["val/loss"] = f"{step.record['val/loss']:.2f}"
+            rate = (step.step - begin[0]) * tokens / max(time.monotonic() - begin[1], 1e-9)
+            shown["loss"], shown["tokens/s"] = f"{step.loss:.2f}", f"{rate:,.0f}"
+            bar.set_postfix(shown, refresh=False)
+            bar.update(step.step - bar.n)
+
+        yield on_step

@@ -1,0 +1,88 @@
+"""Names and tags a person can read, from a run's config alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bitnet_sweep.config import RunConfig, plain, resolve
+
+MAX_NAME_LENGTH = 128
+MAX_TAG_LENGTH = 64
+"""What W&B takes (assumed: its server says so when it refuses, its client does not check)."""
+
+_SAID = ("model.hidden", "wd2", "lr", "seed")
+"""In every name, at its head."""
+
+_NOT_SCIENCE = ("store", "track", "sweep", "device", "threads", "checkpoint_every_steps")
+
+_SAID_BY_OTHERS = ("stages", "data.path")
+"""Follow from the shorthands, or are too long for a name."""
+
+_WORDS = (
+    "scale",
+    "optimizer.name",
+    "model.weights",
+    "schedule.name",
+    "data.name",
+    "data.order",
+    "tokenizer.name",
+    "precision",
+)
+"""Choices whose value alone says what it is: ``adamw``, ``full``, ``gpt2``."""
+
+
+def run_name(config: RunConfig) -> str:
+    """``h256 wd2=0.05 lr=1.5e-3 s0``, then what differs from the defaults: ``adamw boundary=0.4``."""
+    config = resolve(config)
+    head = f"h{config.model.hidden} wd2={_short(config.wd2)} lr={_short(config.lr)} s{config.seed}"
+    changed = _changed(config)
+    words = [str(changed.pop(key)) for key in _WORDS if key in changed]
+    others = [f"{key.split('.')[-1]}={_short(value)}" for key, value in changed.items()]
+    return " ".join([head, *words, *others])[:MAX_NAME_LENGTH]
+
+
+def run_tags(config: RunConfig, group: str) -> list[str]:
+    """What to filter by: scale, optimizer, weights, sweep, then the user's own; each once."""
+    tags = [config.scale, config.optimizer.name.name, config.model.weights.name, group, *config.track.tags]
+    return list(dict.fromkeys(tag[:MAX_TAG_LENGTH] for tag in tags if tag))
+
+
+def _changed(config: RunConfig) -> dict[str, Any]:
+    """The keys of a resolved config that its name does not imply yet, with their values."""
+    # Lengths that follow from the number of steps, and the width that follows from another, are no change.
+    default = _flat(plain(resolve(RunConfig(steps=config.steps))))
+    default |= {"steps": RunConfig().steps, "model.ffn": 2 * config.model.hidden}
+    changed = {
+        key: value
+        for key, value in _flat(plain(config)).items()
+        if value != default[key] and not _under(key, (*_SAID, *_NOT_SCIENCE, *_SAID_BY_OTHERS))
+    }
+    if "schedule.name" in changed:  # a named schedule stands for its numbers
+        changed = {key: v for key, v in changed.items() if key in _WORDS or not _under(key, ("schedule",))}
+    if "tokenizer.name" in changed:  # GPT-2's vocabulary has one size
+        changed.pop("tokenizer.vocab_size", None)
+    return changed
+
+
+def _under(key: str, parents: tuple[str, ...]) -> bool:
+    return any(key == parent or key.startswith(f"{parent}.") for parent in parents)
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _short(value: object) -> str:
+    """0.05, 1.5e-3, null: a value in as few characters as a person would use."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if not isinstance(value, float):
+        return str(value)
+    if value == 0 or 0.01 <= abs(value) < 1e4:
+        return f"{value:.6g}"
+    mantissa, exponent = f"{value:.5e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"

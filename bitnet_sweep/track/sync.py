@@ -1,0 +1,93 @@
+"""``python -m bitnet_sweep.track.sync STORE``: upload to W&B what the server does not have yet.
+
+Each run is sent from the store's records, from the first step the server lacks: a run that was offline,
+killed, rebuilt or half uploaded has each step once. Exit status: 0 everything is uploaded (runs in
+training apart), 1 something failed, 2 there is no such store.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from bitnet_sweep.store import Store
+from bitnet_sweep.store.lease import HeldError, lease
+from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded
+from bitnet_sweep.track.wandb_run import WandbError, WandbRun, stop_client
+
+MAX_FAILURES = 2
+"""In a row; then it is the server, not the run, and the rest is left for another time."""
+
+
+def upload(path: Path, timeout: float) -> Mirror:
+    """Upload one run, given its mirror's file; one that is uploaded already costs nothing.
+
+    Raises:
+        HeldError: the run is being trained.
+        WandbError, OSError, ValueError, TypeError: it is not uploaded, or not known to be.
+    """
+    wandb_folder = path.parent
+    folder = Store(wandb_folder.parent).run(path.name.removesuffix(SUFFIX))
+    if not folder.records_path.is_file():
+        raise FileNotFoundError(f"{folder.records_path} is gone")
+    with lease(folder.path), tempfile.TemporaryDirectory() as scratch:
+        mirror = Mirror.load(path)
+        if mirror.uploaded:
+            return mirror
+        server = os.environ.get("WANDB_BASE_URL") or mirror.config["track"]["base_url"]
+        run = WandbRun(mirror, Path(scratch), server=server, timeout=timeout)
+        run.replay(folder.records(), folder.samples())
+        run.finish(mirror)
+        mirror.uploaded = True
+        mirror.save(wandb_folder)
+        mark_uploaded(wandb_folder, mirror.run_id)
+    return mirror
+
+
+def sync(store: Path, timeout: float) -> int:
+    """Upload all runs of a store, saying what became of each; the exit status."""
+    if not store.is_dir():
+        print(f"{store}: no such store", file=sys.stderr)
+        return 2
+    paths = sorted((store / "wandb").glob(f"*{SUFFIX}"))
+    uploaded = training = failed = in_a_row = 0
+    for path in paths:
+        if in_a_row == MAX_FAILURES:
+            break
+        try:
+            mirror = upload(path, timeout)
+        except HeldError:
+            training += 1
+        except (WandbError, OSError, ValueError, TypeError) as error:
+            print(f"{path.name.removesuffix(SUFFIX)}: not uploaded: {error}", file=sys.stderr)
+            failed, in_a_row = failed + 1, in_a_row + 1
+            stop_client(timeout)
+        else:
+            print(f"{mirror.run_id}: {mirror.name}")
+            uploaded, in_a_row = uploaded + 1, 0
+    left = len(paths) - uploaded - training
+    print(f"{uploaded} of {len(paths)} runs are uploaded, {training} still in training, {left} left")
+    return 1 if failed else 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bitnet_sweep.track.sync",
+        description="Upload to W&B every run of a store that the server does not have yet.",
+        epilog="Each run goes to the server and project of its config; WANDB_BASE_URL overrides the server.",
+    )
+    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store, such as runs")
+    parser.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="longest wait for a run (60)"
+    )
+    arguments = parser.parse_args(argv)
+    return sync(arguments.store, arguments.timeout)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What a mirror of a run looks like to whoever writes the run; trackers are interchangeable."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from bitnet_sweep.config import RunConfig, TrackName
+from bitnet_sweep.records import Record, Value
+
+log = logging.getLogger(__name__)
+
+SampleRow = Mapping[str, Any]
+"""One continuation: ``step``, ``prompt``, ``continuation``."""
+
+FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
+"""The words of ``status.json``."""
+
+
+class Tracker(Protocol):
+    """A sink for what the store already holds. No method raises, and none waits without a bound.
+
+    As a context it finishes the run: as failed if an exception passes, as interrupted if that is a
+    KeyboardInterrupt or the like, as finished if nobody said otherwise before.
+    """
+
+    def log(self, record: Record) -> None:
+        """Mirror one record, as the row at ``record["step"]``."""
+
+    def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
+        """Mirror the sample text of the record logged last."""
+
+    def finish(self, state: str, summary: Mapping[str, Value | str]) -> None:
+        """Close the mirror; only the first call counts.
+
+        Args:
+            state: finished, failed or interrupted.
+            summary: figures shown beside the run.
+        """
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.finish(FINISHED, {})
+        else:
+            self.finish(FAILED if isinstance(error, Exception) else INTERRUPTED, {})
+
+
+class NoTracker(Tracker):
+    """Mirrors nothing."""
+
+    def log(self, record: Record) -> None:
+        """Nothing to do."""
+
+    def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
+        """Nothing to do."""
+
+    def finish(self, state: str, summary: Mapping[str, Value | str]) -> None:
+        """Nothing to do."""
+
+
+def open_tracker(
+    config: RunConfig,
+    *,
+    run_id: str,
+    group: str,
+    store: Path,
+    past: Sequence[Record],
+    past_samples: Sequence[SampleRow],
+) -> Tracker:
+    """Open the mirror that ``config.track`` asks for and bring it up to date.
+
+    Args:
+        config: of the run, resolved.
+        run_id: also the id of the W&B run.
+        group: name of the sweep.
+        store: root of the store; W&B's own files go to ``<store>/wandb``.
+        past: the run's records so far, from step 1 on; an earlier mirror of the run is replaced.
+        past_samples: the sample text so far.
+    """
+    if config.track.name is TrackName.none:
+        return NoTracker()
+    try:
+        from bitnet_sweep.track.wandb_tracker import WandbTracker  # late: takes a second
+    except Exception as error:  # whatever a broken installation raises, training can do without
+        log.warning("W&B cannot be imported (%s); run %s is not mirrored", error, run_id)
+        return NoTracker()
+    return WandbTracker(config, run_id, group, store, past, past_samples)

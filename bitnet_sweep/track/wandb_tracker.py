@@ -1,0 +1,111 @@
+"""The W&B mirror of one run, which never fails or holds up the run it mirrors."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from bitnet_sweep.config import RunConfig, TrackMode, plain
+from bitnet_sweep.records import Record, Value
+from bitnet_sweep.track.mirror import Mirror, mark_uploaded, remove_wandb_dirs
+from bitnet_sweep.track.naming import run_name, run_tags
+from bitnet_sweep.track.tracker import SampleRow, Tracker
+from bitnet_sweep.track.wandb_run import WandbError, WandbRun, stop_client
+
+log = logging.getLogger(__name__)
+
+
+class WandbTracker(Tracker):
+    """Opens, replays, logs; where anything fails, starts over offline with all it has seen, once."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run_id: str,
+        group: str,
+        store: Path,
+        past: Sequence[Record],
+        past_samples: Sequence[SampleRow],
+    ) -> None:
+        self._mirror = Mirror(
+            run_id, group, name=run_name(config), tags=run_tags(config, group), config=plain(config)
+        )
+        self._store = store.absolute()
+        self._folder = self._store / "wandb"
+        self._timeout = config.track.timeout_seconds
+        self._records = list(past)
+        self._samples = list(past_samples)
+        online = config.track.mode is TrackMode.online
+        self._servers = [config.track.base_url if online else None, None]
+        """Where to mirror, at first and after a failure; None is offline."""
+        self._run: WandbRun | None = None
+        self._open_next()
+
+    def log(self, record: Record) -> None:
+        """Mirror one record."""
+        self._do(lambda run: run.log(record))
+        self._records.append(record)
+
+    def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
+        """Mirror the sample text of the record logged last."""
+        self._do(lambda run: run.samples(step, [*self._samples, *rows]))
+        self._samples.extend(rows)
+
+    def finish(self, state: str, summary: Mapping[str, Value | str]) -> None:
+        """Close the mirror; only the first call counts."""
+        if self._mirror.state is not None:
+            return
+        self._mirror.state = state
+        self._mirror.summary = {key: _finite(value) for key, value in summary.items()}
+        with suppress(OSError):  # a full disk; training has more to say about it
+            self._mirror.save(self._folder)
+        self._do(self._close)
+        self._run = None
+
+    def _close(self, run: WandbRun) -> None:
+        run.finish(self._mirror)
+        if run.online:
+            self._mirror.uploaded = True
+            self._mirror.save(self._folder)
+            mark_uploaded(self._folder, self._mirror.run_id)
+
+    def _do(self, act: Callable[[WandbRun], None]) -> None:
+        """Act on the open run; where that fails, on the one opened after it."""
+        while self._run is not None:
+            try:
+                act(self._run)
+            except (WandbError, OSError) as error:
+                self._warn(error)
+                self._open_next()
+            else:
+                return
+
+    def _open_next(self) -> None:
+        """Open the run at the next place there is and replay what has been; none left, none open."""
+        self._run = None
+        while self._servers and self._run is None:
+            server = self._servers.pop(0)
+            try:
+                remove_wandb_dirs(self._folder, self._mirror.run_id)
+                self._mirror.save(self._folder)
+                run = WandbRun(self._mirror, self._store, server=server, timeout=self._timeout)
+                run.replay(self._records, self._samples)
+                self._run = run
+            except (WandbError, OSError) as error:
+                self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        ahead = (
+            "is mirrored offline from here; `make sync` uploads it later"
+            if self._servers
+            else "is no longer mirrored; its records are safe in the store"
+        )
+        log.warning("W&B: %s; run %s %s", error, self._mirror.run_id, ahead)
+        stop_client(self._timeout)
+
+
+def _finite(value: Value | str) -> Value | str:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,1 @@
+"""The schedule as steps, the optimizer, checkpoints, and one explicit loop that yields what happens."""

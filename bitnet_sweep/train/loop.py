@@ -1,0 +1,151 @@
+"""The training loop: one pass over the steps that yields what happened and knows no sinks."""
+
+from __future__ import annotations
+
+import math
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bitnet_sweep.config import RunConfig, stage_ends
+from bitnet_sweep.data import Batches
+from bitnet_sweep.records import Record, Value, clean
+from bitnet_sweep.train.optimizer import clip_gradients, set_step
+from bitnet_sweep.train.runtime import peak_memory_mb
+from bitnet_sweep.train.state import TrainState
+
+SampleRows = list[dict[str, Any]]
+Probe = Callable[[TrainState, bool], tuple[dict[str, Value], SampleRows]]
+"""Measures a state; with True it also writes sample texts."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A completed step."""
+
+    step: int
+    loss: float
+    """Training objective of its batch, nats."""
+    record: Record | None = None
+    """Of a step that is probed."""
+    samples: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """Which step belongs to which stage, and which steps are probed."""
+
+    ends: list[int]
+    probe_every_steps: int
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Timetable:
+        """Of a resolved config."""
+        assert config.probe_every_steps is not None, "the config is not resolved"
+        return cls(stage_ends(config.stages), config.probe_every_steps)
+
+    def stage_of(self, step: int) -> int:
+        """0, 1, ...: the stage that ``step`` (from 1) belongs to."""
+        return bisect_left(self.ends, step)
+
+    def is_probed(self, step: int) -> bool:
+        """Step 1, every ``probe_every_steps``, each stage's last step."""
+        return step == 1 or step % self.probe_every_steps == 0 or step in self.ends
+
+    def next_probed(self, step: int) -> int:
+        """The first probed step that is ``step`` or later."""
+        if step <= 1:
+            return 1
+        regular = -(-step // self.probe_every_steps) * self.probe_every_steps
+        return min(regular, self.ends[bisect_left(self.ends, step)])
+
+
+def train(
+    config: RunConfig, state: TrainState, batches: Batches, probe: Probe, until_step: int
+) -> Iterator[Step]:
+    """Train ``state`` up to ``until_step``, yielding every completed step.
+
+    Between two yields the state is whole: stopping there and going on later, from memory or from a
+    checkpoint, changes nothing in any weight or record. A loss that is not finite ends the iteration:
+    no update is made, ``state.diverged`` is set, and a last step with a record is yielded whose
+    ``train/loss_batch`` is null.
+
+    Args:
+        config: resolved.
+        state: of ``TrainState.fresh`` or restored; changed in place.
+        batches: a pure function of the step.
+        probe: what fills the measured part of a record.
+        until_step: the last step to complete.
+    """
+    timetable = Timetable.of(config)
+    seconds, timed_steps = 0.0, 0
+    for step in range(state.step + 1, until_step + 1):
+        started = time.perf_counter()
+        stage_index = timetable.stage_of(step)
+        stage = config.stages[stage_index]
+        learning_rate = stage.lr_at(step - (timetable.ends[stage_index] - stage.steps))
+        loss, grad_norm = _update(config, state, batches, step, learning_rate, stage.weight_decay)
+        state.step = step
+        state.diverged = not math.isfinite(loss)
+        state.loss_sum += loss
+        state.grad_norm_sum += grad_norm
+        state.steps_since_record += 1
+        state.watch.after_step(step, timetable.next_probed(step))
+        seconds += time.perf_counter() - started
+        timed_steps += 1
+        if not (timetable.is_probed(step) or state.diverged):
+            yield Step(step, loss)
+            continue
+        targets = config.batch_size * config.sequence_length
+        record: Record = {
+            "step": step,
+            "stage": stage_index + 1,
+            "tokens_seen": step * targets,
+            "train/loss": state.loss_sum / state.steps_since_record,
+            "train/loss_batch": loss,
+            "optim/lr": learning_rate,
+            "optim/weight_decay": stage.weight_decay,
+            "optim/grad_norm": state.grad_norm_sum / state.steps_since_record,
+        }
+        probe_started = time.perf_counter()
+        measures, samples = probe(state, step in timetable.ends or state.diverged)
+        record |= measures | {
+            "perf/tokens_per_s": timed_steps * targets / seconds,
+            "perf/step_ms": 1e3 * seconds / timed_steps,
+            "perf/probe_ms": 1e3 * (time.perf_counter() - probe_started),
+            "perf/peak_memory_mb": peak_memory_mb(),
+        }
+        state.loss_sum, state.grad_norm_sum, state.steps_since_record = 0.0, 0.0, 0
+        seconds, timed_steps = 0.0, 0
+        yield Step(step, loss, clean(record), tuple(samples))
+        if state.diverged:
+            return
+
+
+def _update(
+    config: RunConfig,
+    state: TrainState,
+    batches: Batches,
+    step: int,
+    learning_rate: float,
+    weight_decay: float,
+) -> tuple[float, float]:
+    """One optimizer update; the objective before it and the gradient norm before clipping.
+
+    With an objective that is not finite nothing is updated and the norm is NaN.
+    """
+    x_BT, y_BT = (torch.from_numpy(part).to(state.device) for part in batches.batch_at(step))
+    objective = state.model.objective(x_BT, y_BT, config.loss.label_smoothing, config.loss.z_loss)
+    loss = objective.item()
+    if not math.isfinite(loss):
+        return loss, math.nan
+    torch.autograd.backward(objective)
+    grad_norm = clip_gradients(state.model, config.optimizer.clip)
+    set_step(state.optimizer, learning_rate, weight_decay)
+    state.optimizer.step()
+    state.optimizer.zero_grad()
+    return loss, grad_norm

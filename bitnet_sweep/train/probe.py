@@ -1,0 +1,44 @@
+"""The probe of a run: every measure of a record, over tokens and contexts fixed beforehand."""
+
+from __future__ import annotations
+
+from bitnet_sweep.config import RunConfig
+from bitnet_sweep.data import Corpus, heldout_windows, prompts, text_contexts
+from bitnet_sweep.measure.diversity import DiversityProbe
+from bitnet_sweep.measure.losses import HeldOut
+from bitnet_sweep.measure.samples import continuations, sample_measures
+from bitnet_sweep.measure.weights import weight_rms
+from bitnet_sweep.records import Value
+from bitnet_sweep.train.loop import Probe, SampleRows
+from bitnet_sweep.train.state import TrainState
+
+SAMPLE_TOKENS = 48
+"""Length of a sample continuation in tokens (assumed: a few sentences)."""
+PROMPT_TOKENS = 16
+
+
+def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
+    """The probe of a resolved config; nothing in it depends on the seed."""
+    heldout = HeldOut(
+        heldout_windows(corpus, config.sequence_length), corpus.unigram_counts, corpus.vocab_size
+    )
+    contexts, next_ids = text_contexts(corpus)
+    diversity = DiversityProbe(corpus.vocab_size, contexts, next_ids)
+    prompts_NT = prompts(corpus, length=min(PROMPT_TOKENS, config.sequence_length))
+
+    def probe(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], SampleRows]:
+        values = heldout.measure(state.model) | diversity.measure(state.model)
+        values |= state.watch.measures(state.step) | weight_rms(state.model)
+        if not with_samples:
+            return values, []
+        ids = continuations(
+            state.model, prompts_NT, sequence_length=config.sequence_length, num_tokens=SAMPLE_TOKENS
+        )
+        values |= sample_measures(ids)
+        rows: SampleRows = [
+            {"step": state.step, "prompt": corpus.decode(prompt), "continuation": corpus.decode(continued)}
+            for prompt, continued in zip(prompts_NT, ids, strict=True)
+        ]
+        return values, rows
+
+    return probe

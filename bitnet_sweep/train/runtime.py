@@ -1,0 +1,53 @@
+"""How this process computes: device, threads, denormals, allocator."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import sys
+
+import torch
+
+from bitnet_sweep.config import ConfigError, Device
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP_BYTES = 1 << 30
+"""Blocks below 1 GiB stay in the heap: glibc's default hands every large array back to the kernel and
+pays for fresh pages at each step (measured: a seed-scale step went from 149 to 89 ms)."""
+
+
+def prepare_process(threads: int, device: Device) -> torch.device:
+    """Set up this process for training; call it before the first tensor operation.
+
+    Denormal numbers are flushed to zero on every thread, so that a dying model is neither slow nor
+    dependent on which thread met the number.
+
+    Raises:
+        ConfigError: CUDA is asked for and not there.
+    """
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
+            libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+    return choose_device(device)
+
+
+def choose_device(device: Device) -> torch.device:
+    """The device to train on; auto takes CUDA where there is one.
+
+    Raises:
+        ConfigError: CUDA is asked for and not there.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device is Device.cuda and not has_cuda:
+        raise ConfigError("device", device, "no CUDA device is visible here; allowed: auto, cpu")
+    return torch.device("cuda" if has_cuda and device is not Device.cpu else "cpu")
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory of this process so far, in MB (10^6 bytes)."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * 1024 / 1e6 if sys.platform == "linux" else kilobytes / 1e6

@@ -1,0 +1,85 @@
+"""TrainState: what training carries from step to step, and its way to a checkpoint and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitnet_sweep.config import RunConfig
+from bitnet_sweep.measure.codes import CodeWatch
+from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.train.optimizer import build_optimizer
+
+_MODEL, _WATCH = "model/", "watch/"
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+@dataclass
+class TrainState:
+    """Weights, optimizer state and the sums behind the next record, after ``step`` updates."""
+
+    model: Transformer
+    optimizer: torch.optim.Adam
+    watch: CodeWatch
+    step: int = 0
+    loss_sum: float = 0.0
+    """Of the steps since the last record."""
+    grad_norm_sum: float = 0.0
+    steps_since_record: int = 0
+    diverged: bool = False
+    """A loss stopped being finite; there is no next step."""
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def fresh(cls, config: RunConfig, device: torch.device) -> TrainState:
+        """Step 0: initial weights, which depend on the seed and the shapes alone."""
+        model = Transformer(config.model, config.tokenizer.vocab_size, config.seed).to(device)
+        optimizer = build_optimizer(model, config.optimizer)
+        return cls(model, optimizer, CodeWatch(model.bitlinears()), device=device)
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and JSON facts from which :meth:`restore` makes an equal state."""
+        tensors = {_MODEL + name: p.detach() for name, p in self.model.named_parameters()}
+        for name, parameter in self.model.named_parameters():
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"{key}/{name}": moments[key] for key in _MOMENTS if key in moments}
+        watch_tensors, watch_facts = self.watch.state()
+        tensors |= {_WATCH + name: tensor for name, tensor in watch_tensors.items()}
+        facts = {
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "grad_norm_sum": self.grad_norm_sum,
+            "steps_since_record": self.steps_since_record,
+            "watch": watch_facts,
+        }
+        return tensors, facts
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Take over an exported state, in place.
+
+        Tensors are copied into memory allocated as in a run that was never interrupted: a mapped file
+        may be aligned otherwise, and vector kernels would then sum in another order.
+        """
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(tensors[_MODEL + name])
+                if facts["step"] > 0:
+                    moments = {key: torch.zeros_like(parameter) for key in _MOMENTS}
+                    for key, moment in moments.items():
+                        moment.copy_(tensors[f"{key}/{name}"])
+                    steps = torch.tensor(float(facts["step"]), device=self.device)
+                    self.optimizer.state[parameter] = {"step": steps, **moments}
+        watch = {k.removeprefix(_WATCH): t for k, t in tensors.items() if k.startswith(_WATCH)}
+        self.watch.load_state(watch, facts["watch"])
+        self.step = facts["step"]
+        self.loss_sum = facts["loss_sum"]
+        self.grad_norm_sum = facts["grad_norm_sum"]
+        self.steps_since_record = facts["steps_since_record"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights alone, by the model's own names."""
+        return {name: parameter.detach() for name, parameter in self.model.named_parameters()}

@@ -1,0 +1,76 @@
+"""Hydra's way in: a flat grid goes to the stage-tree engine, the jobs to whatever launcher is chosen.
+
+Hydra imports every plugin at start-up, so nothing heavy is imported at the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+if TYPE_CHECKING:
+    from bitnet_sweep.config import RunConfig
+    from bitnet_sweep.sweep.plan import Plan
+
+
+class StageTreeSweeper(Sweeper):
+    """Composes the whole grid, checks it, and lets the engine launch trunks before arms."""
+
+    def __init__(self, params: Mapping[str, str]) -> None:
+        self.params = params
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra."""
+        self._loader = hydra_context.config_loader
+        self._master = config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Called by Hydra with the command line's overrides.
+
+        Raises:
+            ConfigError: a point of the grid is wrong; nothing has started.
+            InterruptedRunError: a signal asked to stop.
+            FailedRunError: some runs are not finished.
+        """
+        from bitnet_sweep.sweep.drive import drive, plan_runs
+
+        parser = OverridesParser.create(config_loader=self._loader)
+        params = [f"{key}={values}" for key, values in self.params.items()]
+        parsed = parser.parse_overrides([*params, *arguments])  # the last word on a key counts
+        (jobs,) = BasicSweeper.split_arguments(parsed, None)
+        store, runs = plan_runs([(tuple(job), self._compose(job)) for job in jobs])
+        drive(store, runs, [*params, *arguments], self._launch)
+
+    def _compose(self, overrides: list[str]) -> RunConfig:
+        from bitnet_sweep.app import to_run_config
+
+        config = self._loader.load_sweep_config(self._master, overrides)
+        with open_dict(config):
+            del config["hydra"]
+        return to_run_config(config)
+
+    def _launch(self, plan: Plan, name: str) -> None:
+        """A launcher that knows dependencies gets them; any other gets the tree level by level."""
+        commands = {unit.id: [*unit.overrides, f"sweep.name={name}"] for unit in plan.todo}
+        launch_after = getattr(
+            self.launcher, "launch_after", None
+        )  # Hydra loads plugins twice: no isinstance
+        if launch_after is not None:
+            index = {unit.id: i for i, unit in enumerate(plan.todo)}
+            launch_after(list(commands.values()), [index.get(unit.parent or "") for unit in plan.todo])
+            return
+        started = 0
+        for level in plan.levels():
+            self.launcher.launch([commands[unit.id] for unit in level], started)
+            started += len(level)

@@ -1,0 +1,51 @@
+"""A corpus and a config so small that real trainings take a moment."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitnet_sweep.config import (
+    DataConfig,
+    DataName,
+    ModelConfig,
+    RunConfig,
+    TokenizerConfig,
+    TrackConfig,
+    TrackName,
+    resolve,
+)
+
+
+@pytest.fixture(scope="session")
+def corpus_file(tmp_path_factory) -> Path:
+    """120 kB of made-up sentences, the same in every session."""
+    rng = random.Random(7)
+    words = ["".join(rng.choices("abcdefghijklmnop", k=rng.randint(2, 7))) for _ in range(300)]
+    lines = [" ".join(rng.choices(words, k=12)) + "." for _ in range(1700)]
+    path: Path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("\n\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def tiny(corpus_file, tmp_path):
+    """Makes resolved configs of 20 steps at hidden 16, probed every 5; keywords override the fields."""
+
+    def make(**changes) -> RunConfig:
+        model = ModelConfig(hidden=16, num_layers=2, num_heads=2)
+        fields: dict[str, Any] = {
+            "model": model,
+            "steps": 20,
+            "batch_size": 2,
+            "sequence_length": 8,
+            "probe_every_steps": 5,
+            "data": DataConfig(name=DataName.text, path=str(corpus_file)),
+            "tokenizer": TokenizerConfig(vocab_size=300),
+            "track": TrackConfig(name=TrackName.none),
+            "store": str(tmp_path / "store"),
+        }
+        return resolve(RunConfig(**(fields | changes)))
+
+    return make

@@ -1,0 +1,412 @@
+"""Token files: right, built once, found again by content, rebuilt when damaged."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitnet_sweep.config import (
+    GPT2_VOCAB_SIZE,
+    ConfigError,
+    DataConfig,
+    DataName,
+    RunConfig,
+    TokenizerConfig,
+    TokenizerName,
+)
+from bitnet_sweep.data import fingerprint, prepare
+from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS, Survey
+from bitnet_sweep.data.tokenizer import SEPARATOR, train_bpe
+from bitnet_sweep.data.tokens import token_dtype
+
+WriteText = Callable[..., Path]
+TextConfig = Callable[..., RunConfig]
+
+
+# --- what the files hold ------------------------------------------------------------------------------
+
+
+def test_the_two_splits_hold_the_whole_text(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    path = write_text()
+    corpus = prepare(text_config(path), tmp_path / "tokens")
+    train, heldout = (corpus.decode(split).split(SEPARATOR) for split in (corpus.train, corpus.heldout))
+    assert train.pop() == heldout.pop() == ""  # every document ends with a separator
+    blocks = {block: path.read_text().index(block) for block in train + heldout}
+    assert "".join(sorted(blocks, key=blocks.__getitem__)) == path.read_text()
+    assert [blocks[block] for block in train] == sorted(blocks[block] for block in train)  # order kept
+
+
+def test_a_relative_store_of_any_name(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_text("corpus.txt")
+    monkeypatch.chdir(tmp_path)
+    corpus = prepare(text_config("corpus.txt"), Path("wd2=0.0,[a] *::b/tokens"))
+    monkeypatch.chdir("/")
+    assert len(corpus.decode(corpus.heldout[:50])) > 50
+
+
+def test_provenance_and_counts_agree_with_the_files(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    path = write_text()
+    corpus = prepare(text_config(path, vocab_size=320), tmp_path / "tokens")
+    said = corpus.provenance
+    separator = 0
+    for split, tokens in (("train", corpus.train), ("heldout", corpus.heldout)):
+        assert isinstance(tokens, np.memmap)
+        assert tokens.dtype == np.uint16
+        assert said[split]["tokens"] == len(tokens)
+        assert said[split]["documents"] == (np.asarray(tokens) == separator).sum()
+    assert said["train"]["bytes"] + said["heldout"]["bytes"] == path.stat().st_size
+    assert corpus.unigram_counts.tolist() == np.bincount(corpus.train, minlength=320).tolist()
+    assert corpus.unigram_counts.dtype == np.int64
+    assert corpus.vocab_size == 320
+    assert json.loads((tmp_path / f"tokens/{corpus.fingerprint}.json").read_text()) == said
+
+
+def test_the_tokenizer_never_saw_the_heldout_documents(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    corpus = prepare(text_config(write_text()), tmp_path / "tokens")
+    train = corpus.decode(corpus.train).split(SEPARATOR)[:-1]
+    assert corpus.tokenizer_path.read_text() == train_bpe(train, 320).to_str(pretty=False)
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "dtype"),
+    [(257, np.uint16), (1 << 16, np.uint16), ((1 << 16) + 1, np.uint32)],
+    ids=["smallest", "last of 16 bits", "first of 32 bits"],
+)
+def test_ids_have_the_narrowest_type(vocab_size: int, dtype: type[np.unsignedinteger]) -> None:
+    assert token_dtype(vocab_size) is dtype
+    assert np.iinfo(dtype).max >= vocab_size - 1
+
+
+@pytest.mark.slow
+def test_a_vocabulary_above_sixteen_bits(text_config: TextConfig, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    words = draw.integers(0x3400, 0x4DB0, (20_000, 8), np.uint16)  # CJK: many distinct pairs in little text
+    path = tmp_path / "wide.txt"
+    path.write_text("\n".join(bytes(word.astype("<u2")).decode("utf-16-le") for word in words))
+    corpus = prepare(text_config(path, vocab_size=70_000), tmp_path / "tokens")
+    assert corpus.train.dtype == corpus.heldout.dtype == np.uint32
+    assert 1 << 16 < corpus.train.max() < 70_000
+    assert corpus.unigram_counts.tolist() == np.bincount(corpus.train, minlength=70_000).tolist()
+    first = corpus.decode(corpus.train[:2000]).split(SEPARATOR)[0]
+    assert first in path.read_text()
+
+
+def test_gpt2_tokens(write_text: WriteText, tmp_path: Path) -> None:
+    config = RunConfig(
+        data=DataConfig(name=DataName.text, path=str(write_text())),
+        tokenizer=TokenizerConfig(name=TokenizerName.gpt2, vocab_size=GPT2_VOCAB_SIZE),
+    )
+    corpus = prepare(config, tmp_path / "tokens")
+    assert corpus.train.dtype == np.uint16
+    assert (corpus.vocab_size, int(corpus.train[-1])) == (50257, 50256)
+    assert corpus.decode([15496, 995, 50256]) == "Hello world<|endoftext|>"
+
+
+# --- the held-out split -------------------------------------------------------------------------------
+
+
+def survey(*documents: str) -> Survey:
+    return Survey.of(lambda: iter(documents))
+
+
+def test_the_split_follows_the_documents_not_their_order() -> None:
+    documents = [f"document {i} " * 3 for i in range(20)]
+    mask = survey(*documents).heldout_mask(200)
+    heldout = {d for d, held in zip(documents, mask, strict=True) if held}
+    backwards = survey(*documents[::-1]).heldout_mask(200)
+    assert {d for d, held in zip(documents[::-1], backwards, strict=True) if held} == heldout
+    sizes = sorted(len(d) for d in heldout)
+    assert sum(sizes) >= 200 > sum(sizes) - sizes[-1]  # enough, and no more than it takes
+
+
+def test_equal_documents_are_on_the_same_side() -> None:
+    documents = ["same"] * 6 + ["other", "third"]
+    for target in (1, 5, 30):
+        mask = survey(*documents).heldout_mask(target)
+        assert len(set(mask[:6])) == 1
+        assert mask.any()
+
+
+def test_the_split_does_not_depend_on_the_seed(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    path = write_text()
+    first, second = (text_config(path, seed=seed) for seed in (0, 5))
+    assert fingerprint(first) == fingerprint(second)
+    assert np.array_equal(
+        prepare(first, tmp_path / "a").heldout, prepare(second, tmp_path / "b").heldout
+    )  # two builds
+
+
+def test_a_small_share_is_raised_until_there_are_enough_tokens(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    config = text_config(write_text(), heldout_fraction=0.001)
+    corpus = prepare(config, tmp_path / "tokens")
+    assert MIN_HELDOUT_TOKENS <= len(corpus.heldout) < 4 * MIN_HELDOUT_TOKENS
+    larger = prepare(text_config(config.data.path, heldout_fraction=0.5), tmp_path / "tokens").provenance
+    assert (
+        larger["heldout"]["bytes"] >= 40_000 > larger["heldout"]["bytes"] - 8192
+    )  # a block too many at most
+
+
+# --- found again by content ---------------------------------------------------------------------------
+
+
+def built_at(corpus_dir: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in corpus_dir.glob("*.bin")}
+
+
+def test_only_content_decides(write_text: WriteText, text_config: TextConfig, tmp_path: Path) -> None:
+    path = write_text()
+    tokens = tmp_path / "tokens"
+    prepare(text_config(path), tokens)
+    before = built_at(tokens)
+    os.utime(path)
+    copied = path.rename(tmp_path / "elsewhere.txt")
+    prepare(text_config(copied), tokens)
+    assert built_at(tokens) == before
+
+    old = copied.stat()
+    copied.write_bytes(b"Z" + copied.read_bytes()[1:])
+    os.utime(copied, ns=(old.st_atime_ns, old.st_mtime_ns))  # same name, size and time, another byte
+    prepare(text_config(copied), tokens)
+    assert len(built_at(tokens)) == 2 * len(before)
+
+
+def variants(path: Path, text_config: TextConfig) -> dict[str, RunConfig]:
+    as_rows = path.with_suffix(".jsonl")
+    as_rows.write_bytes(path.read_bytes())
+    return {
+        "text": text_config(path),
+        "vocabulary": text_config(path, vocab_size=321),
+        "split": text_config(path, heldout_fraction=0.06),
+        "format": text_config(as_rows),
+        "field": text_config(as_rows, text_field="body"),
+        "two files": text_config([path, as_rows]),
+        "other order": text_config([as_rows, path]),
+        "gpt2": RunConfig(
+            data=DataConfig(name=DataName.text, path=str(path)),
+            tokenizer=TokenizerConfig(name=TokenizerName.gpt2, vocab_size=GPT2_VOCAB_SIZE),
+        ),
+        "world_factbook": RunConfig(),
+        "wikitext2": RunConfig(data=DataConfig(name=DataName.wikitext2)),
+    }
+
+
+def test_everything_that_decides_the_tokens_is_in_the_fingerprint(
+    write_text: WriteText, text_config: TextConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_text()
+    names = {key: fingerprint(config) for key, config in variants(path, text_config).items()}
+    monkeypatch.setattr("bitnet_sweep.data.tokenizer.version", lambda _: "0.0.0")
+    names["tokenizers version"] = fingerprint(text_config(path))
+    assert len(set(names.values())) == len(names)
+    assert fingerprint(text_config(path, text_field="unused by .txt")) == fingerprint(text_config(path))
+
+
+def test_a_fingerprint_loads_nothing_heavy_and_is_quick() -> None:
+    heavy_ones = ["torch", "datasets", "tokenizers", "pyarrow", "pandas", "huggingface_hub"]
+    script = (
+        "import sys, time; from bitnet_sweep.config import RunConfig; "
+        "from bitnet_sweep.data import fingerprint; "
+        "start = time.process_time(); fingerprint(RunConfig()); print(time.process_time() - start); "
+        f"print(set({heavy_ones}) & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    seconds, heavy = out.splitlines()
+    assert heavy == "set()"
+    assert float(seconds) < 0.3
+
+
+# --- building -----------------------------------------------------------------------------------------
+
+BUILD_AT_ONCE = """
+import logging, sys, time
+from pathlib import Path
+from bitnet_sweep.config import DataConfig, DataName, RunConfig, TokenizerConfig
+from bitnet_sweep.data import prepare
+logging.basicConfig(level=logging.INFO)
+text, tokens, start = map(Path, sys.argv[1:])
+config = RunConfig(
+    data=DataConfig(name=DataName.text, path=str(text)), tokenizer=TokenizerConfig(vocab_size=320)
+)
+print("ready", flush=True)
+while not start.exists():
+    time.sleep(0.001)
+corpus = prepare(config, tokens)
+print(len(corpus.train), int(corpus.train.sum()), corpus.decode(corpus.heldout[:5]))
+"""
+
+
+def test_many_processes_build_once(write_text: WriteText, tmp_path: Path) -> None:
+    start = tmp_path / "start"
+    command = [sys.executable, "-c", BUILD_AT_ONCE, str(write_text()), str(tmp_path / "tokens"), str(start)]
+    pipe = subprocess.PIPE
+    processes = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+    start.touch()
+    outputs = [process.communicate(timeout=60) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 3, outputs
+    assert len({out for out, _ in outputs}) == 1
+    assert sum(err.count("building the token files") for _, err in outputs) == 1
+    assert not list((tmp_path / "tokens").glob(".*"))  # no folder of a build is left
+
+
+@pytest.mark.parametrize(
+    ("damage", "part"),
+    [
+        *(("truncated", part) for part in ("train.bin", "heldout.bin", "unigram.bin", "json")),
+        *(("gone", part) for part in ("train.bin", "tokenizer.json", "json")),
+    ],
+)
+def test_a_damaged_file_is_built_again(
+    part: str, damage: str, write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    config = text_config(write_text(characters=40_000), vocab_size=260)
+    corpus = prepare(config, tmp_path)
+    path = tmp_path / f"{corpus.fingerprint}.{part}"
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        os.truncate(path, len(whole) - 2)
+    again = prepare(config, tmp_path)
+    assert path.read_bytes() == whole
+    assert np.array_equal(again.train, corpus.train) or part == "train.bin"
+
+
+def test_what_a_killed_build_left_is_no_hindrance(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    config = text_config(write_text())
+    left = tmp_path / f"tokens/.{fingerprint(config)}.building"
+    left.mkdir(parents=True)
+    (left / "source0.txt").write_text("half")
+    (left / "train.bin").write_text("half")
+    assert prepare(config, tmp_path / "tokens").provenance["train"]["documents"] > 5
+    assert not left.exists()
+
+
+def test_a_failed_build_leaves_no_files(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    config = text_config(write_text(), vocab_size=60_000)
+    with pytest.raises(ConfigError):
+        prepare(config, tmp_path / "tokens")
+    assert [path.name for path in (tmp_path / "tokens").iterdir()] == [f"{fingerprint(config)}.lock"]
+
+
+# --- input that cannot be used ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("characters", "change", "key", "message"),
+    [
+        pytest.param(200, {}, "data.path", "too few to hold out 4,097 tokens", id="a few words"),
+        pytest.param(9_000, {}, "data.path", "too few to hold out 4,097 tokens", id="nothing left to train"),
+        pytest.param(
+            80_000,
+            {"batch_size": 1000, "sequence_length": 64},
+            "data.path",
+            r"one batch needs batch_size\*\(sequence_length\+1\)=65,000",
+            id="shorter than one batch",
+        ),
+        pytest.param(
+            20_000,
+            {"tokenizer": TokenizerConfig(vocab_size=50_000)},
+            "tokenizer.vocab_size",
+            r"yields no more than \d+; allowed: 257 to \d+",
+            id="vocabulary not reached",
+        ),
+    ],
+)
+def test_text_that_is_too_short(
+    characters: int,
+    change: dict[str, object],
+    key: str,
+    message: str,
+    write_text: WriteText,
+    text_config: TextConfig,
+    tmp_path: Path,
+) -> None:
+    config = text_config(write_text(characters=characters))
+    for name, value in change.items():
+        setattr(config, name, value)
+    with pytest.raises(ConfigError, match=message) as raised:
+        prepare(config, tmp_path / "tokens")
+    assert raised.value.key == key
+    assert "\n" not in str(raised.value)
+
+
+def test_the_batch_is_checked_against_token_files_that_are_there(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    config = text_config(write_text())
+    longest = len(prepare(config, tmp_path / "tokens").train)
+    config.batch_size, config.sequence_length = 1, longest - 1
+    prepare(config, tmp_path / "tokens")
+    config.sequence_length = longest
+    with pytest.raises(ConfigError, match="text too short"):
+        prepare(config, tmp_path / "tokens")
+
+
+def test_rows_without_any_text(text_config: TextConfig, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": ""}\n')
+    with pytest.raises(ConfigError, match="its 0 documents are too few"):
+        prepare(text_config(tmp_path / "a.jsonl"), tmp_path / "tokens")
+
+
+def test_a_store_that_cannot_be_written(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ConfigError, match="cannot be written") as raised:
+        prepare(text_config(write_text()), tmp_path / "file" / "tokens")
+    assert raised.value.key == "store"
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from bitnet_sweep.config import ConfigError, DataConfig, DataName, RunConfig, TokenizerConfig
+from bitnet_sweep.data import prepare
+import datasets, tokenizers
+config = RunConfig(
+    data=DataConfig(name=DataName.text, path=sys.argv[1]), tokenizer=TokenizerConfig(vocab_size=320)
+)
+limit = int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+try:
+    prepare(config, Path(sys.argv[2]))
+except ConfigError as error:
+    print(error.key, error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [100, 90_000], ids=["while datasets writes", "while tokens are written"])
+def test_a_disk_that_fills_up(limit: int, write_text: WriteText, tmp_path: Path) -> None:
+    path = write_text(characters=85_000)
+    command = [sys.executable, "-c", FULL_DISK, str(path), str(tmp_path / "tokens"), str(limit)]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert out.startswith("store store=runs: ")
+    assert "cannot be written" in out
+    assert [path.suffix for path in (tmp_path / "tokens").iterdir()] == [".lock"]

@@ -1,0 +1,279 @@
+"""Whatever a store holds, the report is made, says what is wrong, and ``--check`` tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bitnet_sweep.report import make_report
+from bitnet_sweep.report.__main__ import main
+
+HEALTHY: dict[int, float | None] = {1: 9.0, 10: 6.5, 50: 5.0, 60: 4.5, 100: 4.0}
+UP_TO_60: dict[int, float | None] = {1: 9.0, 10: 6.5, 50: 5.0, 60: 4.5}
+
+
+def nothing(folder: Path) -> None:
+    """The run is whole."""
+
+
+def half_a_line(folder: Path) -> None:
+    with (folder / "records.jsonl").open("a") as file:
+        file.write('{"step": 100, "val/lo')
+
+
+def broken_middle(folder: Path) -> None:
+    lines = (folder / "records.jsonl").read_text().splitlines()
+    (folder / "records.jsonl").write_text("\n".join([lines[0], "{oops", *lines[1:], ""]))
+
+
+def binary_records(folder: Path) -> None:
+    (folder / "records.jsonl").write_bytes(b"\xff\xfe\x00\n\x00\n")
+
+
+def broken_config(folder: Path) -> None:
+    (folder / "config.yaml").write_text("model: [unclosed\n")
+
+
+def hostile_config(folder: Path) -> None:
+    (folder / "config.yaml").write_text("!!python/object/apply:os.system ['true']\n")
+
+
+def broken_status(folder: Path) -> None:
+    (folder / "status.json").write_text('{"state": "fin')
+
+
+def no_status(folder: Path) -> None:
+    (folder / "status.json").unlink()
+
+
+def no_records(folder: Path) -> None:
+    (folder / "records.jsonl").unlink()
+
+
+def newer_schema(folder: Path) -> None:
+    (folder / "status.json").write_text(json.dumps({"schema": 2, "state": "finished"}))
+
+
+BAD = [
+    pytest.param(nothing, HEALTHY, "finished", None, id="whole"),
+    pytest.param(half_a_line, HEALTHY, "finished", None, id="half-written line after the end"),
+    pytest.param(half_a_line, UP_TO_60, "running", "running (records.jsonl ends in", id="half, running"),
+    pytest.param(half_a_line, UP_TO_60, "finished", "no record at its last step 100", id="half, end lost"),
+    pytest.param(nothing, UP_TO_60, "finished", "no record at its last step 100", id="end missing"),
+    pytest.param(nothing, UP_TO_60, "running", "running", id="running"),
+    pytest.param(nothing, UP_TO_60, "interrupted", "interrupted", id="interrupted"),
+    pytest.param(nothing, UP_TO_60, "failed", "failed", id="failed"),
+    pytest.param(broken_middle, HEALTHY, "finished", "unreadable (cannot be read: records", id="middle"),
+    pytest.param(binary_records, HEALTHY, "finished", "unreadable (cannot be read: records", id="binary"),
+    pytest.param(broken_config, HEALTHY, "finished", "unreadable (cannot be read: config.yaml", id="config"),
+    pytest.param(hostile_config, HEALTHY, "finished", "unreadable (cannot be read: config.yaml", id="python"),
+    pytest.param(broken_status, HEALTHY, "finished", "unreadable (cannot be read: status.json", id="status"),
+    pytest.param(no_status, HEALTHY, "finished", "unknown (no status.json", id="no status"),
+    pytest.param(no_records, HEALTHY, "finished", "finished, but no records", id="no records"),
+    pytest.param(newer_schema, HEALTHY, "finished", "unreadable (written with schema 2", id="schema"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "losses", "state", "reason"), BAD)
+def test_one_bad_run_among_good_ones(
+    store: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    spoil: Callable[[Path], None],
+    losses: dict[int, float | None],
+    state: str,
+    reason: str | None,
+) -> None:
+    monkeypatch.setattr("bitnet_sweep.report.write.figures_of", lambda sections: [])
+    store.run("good", HEALTHY)
+    spoil(store.run("bad", losses, state=state, wd2=0.05))
+    out = tmp_path / "out"
+    assert main([str(store.root), "--out", str(out), "--check"]) == (0 if reason is None else 1)
+    errors = capsys.readouterr().err
+    if reason is None:
+        assert errors == ""
+        return
+    assert errors.startswith("--check: bad (")
+    assert reason in errors
+    for page in ("report.md", "report.html"):
+        assert reason.split(" (")[0] in (out / page).read_text()
+    assert main([str(store.root), "--out", str(out)]) == 0, "without --check the report alone counts"
+
+
+def test_a_half_written_line_after_a_whole_run_is_mentioned(store: Any) -> None:
+    half_a_line(store.run("a", HEALTHY))
+    summary = make_report([store.root]).summary
+    assert summary.gaps == []
+    assert any("half-written" in remark for remark in summary.remarks)
+
+
+def test_cells_say_why_they_are_empty(store: Any) -> None:
+    store.run("a", UP_TO_60, state="running")
+    store.run("b", UP_TO_60, state="failed", model__hidden=128)
+    store.run("c", {1: 9.0, 50: 5.0, 100: 4.0}, model__hidden=192)
+    store.run("d", {1: 9.0, 10: 8.0, 50: 5.0, 60: None}, model__hidden=256)
+    store.run("e", HEALTHY | {60: None}, model__hidden=320)
+    csv = make_report([store.root]).table("results").csv
+    assert list(csv["loss 60"]) == ["4.50", "4.50", "missing", "diverged", "unknown"]
+    assert list(csv["loss 100"]) == ["running", "failed", "4.00", "diverged", "4.00"]
+    assert list(csv["outcome"]) == ["running", "failed", "healthy", "diverged", "healthy"]
+
+
+def test_the_last_line_of_an_error_is_told(store: Any) -> None:
+    error = "Traceback (most recent call last):\n  ...\nOSError: disk full"
+    store.run("a", UP_TO_60, state="failed", status={"error": error})
+    ((_, why),) = make_report([store.root]).summary.gaps
+    assert why == "failed (OSError: disk full)"
+
+
+def test_a_diverged_run_is_a_result(store: Any, tmp_path: Path) -> None:
+    store.run("a", UP_TO_60 | {61: None})
+    store.run("b", UP_TO_60, status={"outcome": "diverged"}, seed=1)
+    report = make_report([store.root])
+    assert report.summary.counts == [("runs", 2), ("diverged", 2)]
+    assert report.summary.gaps == []
+    assert report.table("results").csv["outcome"].iloc[-1] == "diverged 2/2 [16-100%]"
+
+
+def test_nan_in_a_record_is_no_number(store: Any) -> None:
+    folder = store.run("a", HEALTHY)
+    text = (folder / "records.jsonl").read_text().replace('"val/loss": 4.0', '"val/loss": NaN')
+    (folder / "records.jsonl").write_text(text)
+    report = make_report([store.root])
+    assert list(report.table("results").csv["outcome"]) == ["diverged"]
+    assert pd.isna(report.table("records").csv["val/loss"].iloc[-1])
+
+
+def test_a_step_recorded_twice_counts_once_and_is_told(store: Any) -> None:
+    folder = store.run("a", HEALTHY)
+    with (folder / "records.jsonl").open("a") as file:
+        file.write('{"step": 100, "val/loss": 3.0}\n{"val/loss": 1.0}\n')
+    report = make_report([store.root])
+    assert list(report.table("results").csv["loss 100"]) == ["3.00"]
+    told = " ".join(report.summary.remarks)
+    assert "step 100 is recorded twice" in told
+    assert "a record without a step was left out" in told
+
+
+def test_numbers_that_yaml_reads_as_text_are_numbers(store: Any) -> None:
+    """YAML 1.1 takes 1e-3 for a string; 0.001 and 1e-3 must not make two sections."""
+    store.run("a", HEALTHY, lr="1e-3")
+    store.run("b", HEALTHY, lr=0.001, seed=1)
+    assert [section.label for section in make_report([store.root]).study.sections] == [""]
+
+
+def test_a_minimal_config_makes_unknown_what_it_does_not_hold(store: Any) -> None:
+    """The least that DESIGN §5 promises of a config, written with dotted keys."""
+    folder = store.run("a", {1: 9.0, 20: 5.0, 30: 7.0, 50: 8.0, 60: 6.5, 100: 4.0})
+    (folder / "config.yaml").write_text(
+        "scale: small\nlr: 0.0015\nwd1: 0.1\nwd2: 0.0\nseed: 0\nsteps: 100\nboundary: 0.5\n"
+        "model.hidden: 64\nmodel.weights: ternary\noptimizer.name: adam_l2\n"
+    )
+    report = make_report([store.root])
+    row = report.table("results").csv.iloc[0]
+    assert (row["outcome"], row["collapse at"], row["recovery at"]) == ("recovered", "unknown", "100")
+    sizes = report.table("model_sizes").csv.iloc[0]
+    assert (sizes["Params"], sizes["Ternary"], sizes["Layers"]) == ("unknown", "unknown", "unknown")
+
+
+def test_a_config_without_steps_still_makes_a_report(store: Any) -> None:
+    folder = store.run("a", HEALTHY)
+    (folder / "config.yaml").write_text("model: {hidden: 64}\n")
+    row = make_report([store.root]).table("results").csv.iloc[0]
+    assert (row["loss 1/10"], row["Stage 2→"], row["outcome"]) == ("unknown", "unknown", "unknown")
+
+
+class TestMissing:
+    """A sweep lists runs that no store holds."""
+
+    def test_a_missing_run_takes_its_place_in_the_grid(self, store: Any) -> None:
+        store.run("a", HEALTHY)
+        store.run("b", HEALTHY, wd2=0.05)
+        store.run("d", HEALTHY, wd2=0.05, model__hidden=128)
+        overrides = ["model.hidden=64,128", "wd2=0.0,0.05"]
+        store.sweep("grid", ["a", "b", "c", "d"], overrides=overrides)
+        report = make_report([store.root])
+        csv = report.table("results").csv
+        row = csv[csv["run_id"] == "c"].iloc[0]
+        assert (row["Hidden Size"], row["Stage 2→"], row["loss 50"]) == ("128", "WD 0.1→0.0", "missing")
+        assert row["outcome"] == "missing"
+        assert report.summary.gaps == [("c (h128 wd2=0.0 s0)", "missing (no store holds it)")]
+        contrast = report.table("stage2_contrast").csv
+        assert list(contrast["Pair"]) == ["fork", "missing"]
+
+    def test_where_the_grid_contradicts_a_run_nothing_is_placed(self, store: Any) -> None:
+        store.run("a", HEALTHY, wd2=0.05)
+        store.sweep("grid", ["a", "b"], overrides=["wd2=0.0,0.05"])
+        report = make_report([store.root])
+        assert list(report.table("results").csv["run_id"]) == ["a"]
+        assert [name.split(" ")[0] for name, _ in report.summary.gaps] == ["b"]
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            pytest.param(["wd2=0.0,0.05,0.1"], id="more points than runs"),
+            pytest.param(["wd2=range(0,2)"], id="no plain list"),
+            pytest.param(["experiment=one,two"], id="a setting that no config tells"),
+            pytest.param([], id="none"),
+        ],
+    )
+    def test_where_the_grid_does_not_tell_nothing_is_placed(self, store: Any, overrides: list[str]) -> None:
+        store.run("a", HEALTHY)
+        store.sweep("grid", ["a", "b"], overrides=overrides)
+        report = make_report([store.root])
+        assert list(report.table("results").csv["run_id"]) == ["a"]
+        assert len(report.summary.gaps) == 1
+
+    def test_runs_outside_a_recorded_sweep_are_not_checked(self, store: Any, tmp_path: Path) -> None:
+        store.run("a", HEALTHY)
+        store.run("stray", UP_TO_60, state="failed", seed=5)
+        store.sweep("grid", ["a"])
+        assert main([str(store.root), "--out", str(tmp_path / "out"), "--check"]) == 0
+
+    def test_a_sweep_file_that_cannot_be_read_is_told(self, store: Any) -> None:
+        store.run("a", HEALTHY)
+        store.sweep("grid", ["a"])
+        (store.root / "sweeps" / "grid.json").write_text('{"run_ids": ')
+        assert any("sweep grid" in remark for remark in make_report([store.root]).summary.remarks)
+
+
+class TestCommand:
+    """The command's own errors: one line, exit 2."""
+
+    def test_no_such_store(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        gone = tmp_path / "gone"
+        assert main([str(gone), "--out", str(tmp_path / "out")]) == 2
+        assert capsys.readouterr().err == f"STORE={gone}: there is no such folder\n"
+        assert not (tmp_path / "out").exists()
+
+    def test_no_such_sweep(self, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        store.sweep("grid", [])
+        assert main([str(store.root), "--out", str(tmp_path / "out"), "--sweep", "gird"]) == 2
+        assert capsys.readouterr().err == "--sweep=gird: not recorded here; recorded: grid\n"
+
+    def test_a_report_that_cannot_be_written(
+        self, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "file").write_text("")
+        assert main([str(store.root), "--out", str(tmp_path / "file" / "out")]) == 2
+        assert capsys.readouterr().err.startswith(f"--out={tmp_path / 'file' / 'out'}: cannot be written")
+
+    def test_an_empty_store(self, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "out"
+        assert main([str(store.root), "--out", str(out), "--check"]) == 1
+        assert "the store holds no runs" in capsys.readouterr().err
+        assert "The store holds no runs." in (out / "report.html").read_text()
+        for path in (out / "tables").glob("*.csv"):
+            assert pd.read_csv(path).empty, "every table has its header even so"
+        assert len(list((out / "tables").glob("*.csv"))) == 7
+
+    def test_an_empty_sweep_among_runs(self, store: Any, tmp_path: Path) -> None:
+        store.run("a", HEALTHY)
+        store.sweep("grid", [])
+        assert main([str(store.root), "--out", str(tmp_path / "o"), "--sweep", "grid", "--check"]) == 1

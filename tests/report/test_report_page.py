@@ -1,0 +1,202 @@
+"""The written report: one page without a network, hostile text as text, figures that fork and repeat."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from bitnet_sweep.report import Report, make_report, write_report
+from bitnet_sweep.report.figures import Line, figures_of, lines_of
+from bitnet_sweep.report.listing import parameter_counts
+
+TRUNK: dict[int, float | None] = {1: 9.0, 25: 8.0, 50: 8.0}
+RECOVERS: dict[int, float | None] = TRUNK | {60: 6.0, 100: 4.0}
+STUCK: dict[int, float | None] = TRUNK | {60: 8.4, 100: 7.0}
+HOSTILE = "<script>alert('x')</script>|`*_[a](http://evil)"
+
+
+class Elements(HTMLParser):
+    """Every start tag with its attributes, and that tags close in order."""
+
+    VOID = frozenset({"meta", "br", "hr", "img", "input", "link"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def report(new_store: Any) -> Report:
+    store = new_store()
+    samples = [
+        {"step": 50, "prompt": "Geography", "continuation": HOSTILE},
+        {"step": 100, "prompt": "Geography", "continuation": "the capital of the north"},
+    ]
+    store.run("aaaa", RECOVERS, samples=samples, status={"provenance": {"commit": "c0ffee"}})
+    store.run("bbbb", STUCK, wd2=0.05)
+    store.run(f"x{HOSTILE.replace('/', '')}", STUCK, scale=HOSTILE, state="failed", status={"error": HOSTILE})
+    store.sweep("grid", ["aaaa", "bbbb", "cccc"], command=f"sweep {HOSTILE}")
+    return make_report([store.root])
+
+
+@pytest.fixture(scope="module")
+def out(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_report(report, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(out: Path) -> Elements:
+    elements = Elements()
+    elements.feed((out / "report.html").read_text())
+    elements.close()
+    return elements
+
+
+def test_everything_that_was_asked_for_is_written(out: Path) -> None:
+    names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
+    tables = "loss_transition model_sizes records results stage2_contrast token_transition trajectory"
+    assert names == [
+        "figures/loss_1.svg",
+        "figures/loss_2.svg",
+        "report.html",
+        "report.md",
+        *(f"tables/{name}.csv" for name in tables.split()),
+    ]
+
+
+def test_the_page_is_whole_and_fetches_nothing(page: Elements) -> None:
+    assert page.open == []
+    assert not {tag for tag, _ in page.found} & {"script", "link", "img", "iframe", "object", "embed", "base"}
+    for tag, attributes in page.found:
+        for name in ("src", "href", "xlink:href", "action", "data"):
+            target = attributes.get(name)
+            assert target is None or target.startswith("#"), f"<{tag} {name}={target}>"
+        assert not [name for name in attributes if name.startswith("on")]
+
+
+def test_links_within_the_page_have_their_targets(page: Elements) -> None:
+    ids = {attributes.get("id") for _, attributes in page.found}
+    targets = {(a.get("href") or "")[1:] for tag, a in page.found if tag == "a"}
+    assert targets
+    assert targets <= ids
+
+
+def test_hostile_text_is_shown_as_text(page: Elements, out: Path) -> None:
+    shown = "".join(page.text)
+    assert shown.count(HOSTILE) >= 4, "sample, section, error and command"
+    markdown = (out / "report.md").read_text()
+    assert "<script" not in markdown
+    assert not re.search(r"(?<!\\)\]\(http", markdown), "brackets are escaped, so this is no link"
+
+
+def test_the_top_says_what_became_of_the_runs_and_what_is_missing(page: Elements) -> None:
+    shown = " ".join("".join(page.text).split())
+    top = shown[: shown.index("One row an arm")]
+    assert "WD 0.1→0.0: recovered 1 of 1; loss -25.0% within a tenth of the run." in top
+    assert "WD 0.1→0.05: stuck 1 of 1" in top
+    assert "1 cell missing, unfinished or failed" in top
+    assert "cccc (settings unknown): missing (no store holds it)" in top
+
+
+def test_samples_stand_side_by_side_and_provenance_is_told(page: Elements) -> None:
+    shown = "".join(page.text)
+    assert "the capital of the north" in shown
+    assert "c0ffee" in shown
+    assert "trunk-h64-s0" in shown
+
+
+def test_light_dark_and_print(out: Path) -> None:
+    text = (out / "report.html").read_text()
+    assert "prefers-color-scheme: dark" in text
+    assert "@media print" in text
+    assert "currentColor" in text, "the figures' ink follows the page"
+
+
+def test_arms_of_a_trunk_are_one_line_that_forks(report: Report) -> None:
+    arms = [arm for arm in report.study.arms if arm.run_id in ("aaaa", "bbbb")]
+    assert lines_of(arms, "val/loss") == [
+        Line([1, 25, 50], [9.0, 8.0, 8.0], None),
+        Line([50, 60, 100], [8.0, 6.0, 4.0], 0.0),
+        Line([50, 60, 100], [8.0, 8.4, 7.0], 0.05),
+    ]
+
+
+def test_arms_trained_apart_are_lines_of_their_own(store: Any) -> None:
+    alone: dict[str, Any] = {"stage_ids": [], "parent_stage_id": None}
+    store.run("a", RECOVERS, status=alone)
+    store.run("b", STUCK, status=alone, wd2=0.05)
+    lines = lines_of(make_report([store.root]).study.arms, "val/loss")
+    assert [(line.steps[0], line.wd2) for line in lines] == [(1, 0.0), (1, 0.05)]
+
+
+def test_the_trunk_is_drawn_from_the_arm_that_got_further(store: Any) -> None:
+    store.run("a", {1: 9.0}, state="running")
+    store.run("b", STUCK, wd2=0.05)
+    lines = lines_of(make_report([store.root]).study.arms, "val/loss")
+    assert [(line.steps, line.wd2) for line in lines] == [([1, 25, 50], None), ([50, 60, 100], 0.05)]
+
+
+def test_figures_are_drawn_with_units_and_names_and_repeat_to_the_byte(report: Report) -> None:
+    first, again = figures_of(report.study.sections), figures_of(report.study.sections)
+    assert first == again
+    svg = first[-1].svg
+    ElementTree.fromstring(svg)
+    for text in (
+        "held-out loss (nats per token)",
+        "step (completed updates)",
+        "hidden 64",
+        "wd2=0.05",
+        "unigram",
+    ):
+        assert f">{text}<" in svg
+    assert not re.search(r"20\d\d-\d\d-\d\d", svg), "a date would differ from day to day"
+
+
+def test_writing_twice_gives_the_same_bytes(report: Report, out: Path, tmp_path: Path) -> None:
+    for path in write_report(make_report([Path(report.study.arms[0].run.store)]), tmp_path):
+        assert path.read_bytes() == (out / path.relative_to(tmp_path)).read_bytes(), path.name
+
+
+def test_importing_the_report_is_cheap() -> None:
+    code = "import bitnet_sweep.report, sys; print(sorted({'torch', 'hydra', 'wandb'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("weights", ["ternary", "full"])
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("ffn", [None, 96])
+def test_the_size_formula_is_the_models_own(weights: str, tied: bool, ffn: int | None) -> None:
+    from bitnet_sweep.config import ModelConfig, Weights
+    from bitnet_sweep.model.counts import predicted_counts
+
+    config = ModelConfig(hidden=64, num_layers=3, ffn=ffn, tied=tied, weights=Weights[weights])
+    counts = predicted_counts(config, 300)
+    total, matrices, embedding = parameter_counts(64, 3, ffn or 128, 300, tied)
+    assert (counts.total, counts.embedding) == (total, embedding)
+    assert counts.ternary == (matrices if weights == "ternary" else 0)

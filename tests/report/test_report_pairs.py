@@ -1,0 +1,210 @@
+"""Which arms are pairs, and what a few replicates allow one to say."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bitnet_sweep.report import make_report
+from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.intervals import mean_interval, share_interval, sign_test
+from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
+
+LOSSES: dict[int, float | None] = {1: 9.0, 50: 8.0, 100: 4.0}
+ALONE: dict[str, Any] = {"stage_ids": [], "parent_stage_id": None}
+
+
+def arms_of(store: Any) -> dict[str, Arm]:
+    return {arm.run_id: arm for arm in make_report([store.root]).study.arms}
+
+
+def test_arms_of_one_trunk_are_a_fork(store: Any) -> None:
+    store.run("a", LOSSES)
+    store.run("b", LOSSES, wd2=0.05)
+    arms = arms_of(store)
+    assert pair_of(arms["a"], arms["b"]) == Pair("fork", "wd2")
+
+
+def test_a_parent_alone_tells_a_fork(store: Any) -> None:
+    store.run("a", LOSSES, status={"stage_ids": None})
+    store.run("b", LOSSES, status={"stage_ids": None}, wd2=0.05)
+    arms = arms_of(store)
+    assert pair_of(arms["a"], arms["b"]) == Pair("fork", "wd2")
+
+
+def test_the_prefix_must_be_the_longest_possible(store: Any) -> None:
+    """Two stages before decay changes, of which only the first one is shared: trained apart after it."""
+    stage = {"steps": 25, "weight_decay": 0.1, "lr": [{"step": 0, "lr": 1e-3}, {"step": 25, "lr": 1e-3}]}
+    last = stage | {"steps": 50, "lr": [{"step": 0, "lr": 1e-3}, {"step": 50, "lr": 1e-3}]}
+    for run_id, wd2, ids in (
+        ("a", 0.0, ["x", "y", "a"]),
+        ("b", 0.05, ["x", "y", "b"]),
+        ("c", 0.02, ["x", "z", "c"]),
+    ):
+        stages = [stage, stage, last | {"weight_decay": wd2}]
+        store.run(run_id, LOSSES, wd2=wd2, stages=stages, status={"stage_ids": ids})
+    arms = arms_of(store)
+    assert pair_of(arms["a"], arms["b"]) == Pair("fork", "wd2")
+    assert pair_of(arms["a"], arms["c"]) == Pair("matched", "wd2")
+
+
+MATCHED = [
+    pytest.param({"wd2": 0.05}, "wd2", id="wd2"),
+    pytest.param({"lr": 0.003}, "lr", id="lr"),
+    pytest.param({"optimizer__name": "adamw"}, "optimizer.name", id="form of decay"),
+    pytest.param({"model__weights": "full"}, "model.weights", id="ternary or full"),
+    pytest.param({"boundary": 0.3}, "boundary", id="boundary moved"),
+    pytest.param({"steps": 200, "warmup_steps": 20}, "steps", id="what follows from a factor is none"),
+]
+
+
+@pytest.mark.parametrize(("change", "factor"), MATCHED)
+def test_arms_trained_apart_are_matched_if_one_factor_differs(
+    store: Any, change: dict[str, Any], factor: str
+) -> None:
+    store.run("a", LOSSES, status=ALONE)
+    store.run("b", LOSSES, status=ALONE, **change)
+    arms = arms_of(store)
+    assert pair_of(arms["a"], arms["b"]) == Pair("matched", factor)
+    assert pair_of(arms["b"], arms["a"]) == Pair("matched", factor)
+
+
+REFUSED = [
+    pytest.param({}, "no setting on record differs", id="nothing"),
+    pytest.param({"seed": 1}, "the seeds differ", id="seed"),
+    pytest.param({"seed": 1, "wd2": 0.05}, "the seeds differ", id="seed and decay"),
+    pytest.param({"model__hidden": 128}, "the initial weights differ: model.hidden", id="size"),
+    pytest.param({"tokenizer__vocab_size": 400}, "the data differ: tokenizer.vocab_size", id="vocabulary"),
+    pytest.param({"data__name": "wikitext2"}, "the data differ: data.name", id="corpus"),
+    pytest.param({"lr": 0.003, "wd2": 0.05}, "2 factors differ: lr, wd2", id="two factors"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), REFUSED)
+def test_anything_else_is_refused_with_the_reason(store: Any, change: dict[str, Any], reason: str) -> None:
+    store.run("a", LOSSES, status=ALONE)
+    store.run("b", LOSSES, status=ALONE, **change)
+    arms = arms_of(store)
+    assert pair_of(arms["a"], arms["b"]) == Refusal(reason)
+
+
+def test_a_trunk_is_no_excuse_for_a_factor_that_it_cannot_hold(store: Any) -> None:
+    shared = {"stage_ids": ["trunk", "end"], "parent_stage_id": "trunk"}
+    store.run("a", LOSSES, status=shared)
+    store.run("b", LOSSES, status=shared, lr=0.003, optimizer__name="adamw")
+    arms = arms_of(store)
+    assert pair_of(arms["a"], arms["b"]) == Refusal("2 factors differ: lr, optimizer.name")
+
+
+def test_equal_names_do_not_make_equal_text(store: Any) -> None:
+    store.run("a", LOSSES, status=ALONE)
+    folder = store.run("b", LOSSES, status=ALONE, wd2=0.05)
+    text = (
+        (folder / "records.jsonl").read_text().replace('"ref/unigram_loss": 6.0', '"ref/unigram_loss": 6.5')
+    )
+    (folder / "records.jsonl").write_text(text)
+    arms = arms_of(store)
+    assert pair_of(arms["a"], arms["b"]) == Refusal("the data differ: ref/unigram_loss 6 and 6.5")
+
+
+def test_a_refused_pair_has_its_row_and_no_difference(store: Any) -> None:
+    store.run("a", LOSSES, status=ALONE)
+    folder = store.run("b", LOSSES, status=ALONE, wd2=0.05)
+    text = (
+        (folder / "records.jsonl").read_text().replace('"ref/unigram_loss": 6.0', '"ref/unigram_loss": 6.5')
+    )
+    (folder / "records.jsonl").write_text(text)
+    row = make_report([store.root]).table("stage2_contrast").csv.iloc[0]
+    assert row["Difference"] == "not compared"
+    assert row["Pair"] == "refused: the data differ: ref/unigram_loss 6.5 and 6"
+
+
+def test_every_two_decays_of_a_trunk_are_contrasted(store: Any) -> None:
+    for run_id, wd2, end in (("a", 0.0, 4.0), ("b", 0.02, 5.0), ("c", 0.05, 7.0)):
+        store.run(run_id, LOSSES | {100: end}, wd2=wd2)
+    csv = make_report([store.root]).table("stage2_contrast").csv
+    assert sorted(zip(csv["wd2 (old)"], csv["wd2 (new)"], csv["Difference"], strict=True)) == [
+        ("0.02", "0.0", "-1.00"),
+        ("0.05", "0.0", "-3.00"),
+        ("0.05", "0.02", "-2.00"),
+    ]
+
+
+def test_the_sign_test_is_over_all_sizes_and_appears_from_six_pairs_on(store: Any) -> None:
+    """Six pairs, all lower: p = 2 / 2^6 = 0.031."""
+    for hidden in (64, 128):
+        for seed in (0, 1, 2):
+            place = {"model__hidden": hidden, "seed": seed}
+            store.run(f"new{hidden}-{seed}", LOSSES, **place)
+            store.run(f"old{hidden}-{seed}", LOSSES | {100: 7.0 + seed}, wd2=0.05, **place)
+    csv = make_report([store.root]).table("stage2_contrast").csv
+    last = csv.iloc[-1]
+    assert (last["Hidden Size"], last["n"]) == ("all sizes", "n=6 pairs")
+    assert last["Difference"] == "lower in 6, higher in 0, equal in 0; sign test p = 0.031"
+
+
+def test_no_interval_from_one_value() -> None:
+    assert mean_interval([1.0]) is None
+    assert mean_interval([]) is None
+
+
+def test_few_values_get_a_t_interval() -> None:
+    """1, 2, 3: mean 2, standard error 1/sqrt(3), t(0.975, 2) = 4.3027."""
+    interval = mean_interval([1.0, 2.0, 3.0])
+    assert interval is not None
+    assert interval.method == "t, df = 2"
+    assert interval.low == pytest.approx(2 - 4.3027 / math.sqrt(3), abs=1e-4)
+    assert interval.high == pytest.approx(2 + 4.3027 / math.sqrt(3), abs=1e-4)
+
+
+def test_six_values_get_a_bootstrap_that_repeats() -> None:
+    """Against its slow twin: Efron's BCa bounds over all 6^6 resamples instead of some at random."""
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 9.0]
+    interval = mean_interval(values)
+    assert interval == mean_interval(values)
+    assert interval is not None
+    assert interval.method == "BCa bootstrap"
+    mean = statistics.fmean(values)
+    means = np.array(list(product(values, repeat=6))).mean(axis=1)
+    bias = stats.norm.ppf((np.mean(means < mean - 1e-9) + np.mean(means < mean + 1e-9)) / 2)
+    jackknife = mean - np.array([(sum(values) - value) / 5 for value in values])
+    acceleration = (jackknife**3).sum() / (6 * (jackknife**2).sum() ** 1.5)
+    for quantile, bound in ((0.025, interval.low), (0.975, interval.high)):
+        z = bias + stats.norm.ppf(quantile)
+        share = stats.norm.cdf(bias + z / (1 - acceleration * z))
+        assert bound == pytest.approx(np.quantile(means, share), abs=0.1)
+
+
+@pytest.mark.parametrize("n", [2, 6])
+def test_equal_values_have_no_spread(n: int) -> None:
+    interval = mean_interval([2.5] * n)
+    assert interval is not None
+    assert (interval.low, interval.high) == (2.5, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("count", "n", "low", "high"),
+    [
+        pytest.param(3, 3, 0.025 ** (1 / 3), 1.0, id="all: lower bound is the n-th root of 0.025"),
+        pytest.param(0, 3, 0.0, 1 - 0.025 ** (1 / 3), id="none: the mirror image"),
+        pytest.param(1, 2, 0.0126, 0.9874, id="one of two"),
+    ],
+)
+def test_shares_by_clopper_and_pearson(count: int, n: int, low: float, high: float) -> None:
+    interval = share_interval(count, n)
+    assert interval.low == pytest.approx(low, abs=1e-4)
+    assert interval.high == pytest.approx(high, abs=1e-4)
+
+
+def test_ties_do_not_count_in_the_sign_test() -> None:
+    assert sign_test([-1.0] * 5 + [0.0] * 5) is None
+    test = sign_test([-1.0] * 5 + [1.0] + [0.0])
+    assert test is not None
+    assert (test.fell, test.rose, test.tied) == (5, 1, 1)
+    assert test.p_value == pytest.approx(2 * (1 + 6) / 64)

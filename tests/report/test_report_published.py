@@ -1,0 +1,124 @@
+"""The notes' four runs as a store: the report gives back what they printed, typed here by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bitnet_sweep.report import make_report, write_report
+from bitnet_sweep.report.__main__ import main
+
+ReadTable = Callable[[Path, str], list[dict[str, str]]]
+
+
+@pytest.fixture(scope="module")
+def out(published_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    write_report(make_report([published_store]), folder)
+    return folder
+
+
+COMPLETE_RESULTS = """
+256  16 8 2 2 2   WD_0.1→0.0  10 14 13
+512  14 8 4 2 2   WD_0.1→0.0  10 12 11
+768  18 14 4 2 2  WD_0.1→0.0  8 11 12
+1024 13 8 5 2 2   WD_0.1→0.0  11 11 11
+"""
+
+RESULT_COLUMNS = [
+    *("Hidden Size", "Step 1k", "Step 2k", "Step 3k", "Step 4k", "Step 5k"),
+    *("Stage 2→", "Step 6k", "Step 7k", "Step 10k"),
+]
+
+
+def test_complete_results_are_the_notes_table(out: Path, read_table: ReadTable) -> None:
+    rows = [[row[name] for name in RESULT_COLUMNS] for row in read_table(out, "results")]
+    expected = [line.replace("WD_", "WD ").split("  ") for line in COMPLETE_RESULTS.strip().splitlines()]
+    assert [" ".join(row).split() for row in rows] == [" ".join(parts).split() for parts in expected]
+
+
+def test_the_tables_columns_stand_in_the_notes_order(out: Path, read_table: ReadTable) -> None:
+    names = list(read_table(out, "results")[0])
+    assert [name for name in names if name in RESULT_COLUMNS] == RESULT_COLUMNS
+    header = " | ".join(f"{name}" for name in RESULT_COLUMNS)
+    lines = [" | ".join(part.strip() for part in line.strip("|").split("|")) for line in _lines(out)]
+    assert header in lines
+
+
+def test_loss_drop_at_the_transition(out: Path, read_table: ReadTable) -> None:
+    """As printed, but for one cell: the notes say -29.2% at 512, and their own 10.19 → 7.22 is 29.15 %."""
+    rows = [list(row.values())[2:] for row in read_table(out, "loss_transition")]
+    assert list(read_table(out, "loss_transition")[0])[6:] == [
+        *("Loss at Step 5k", "Loss at Step 6k", "Drop", "% Improvement")
+    ]
+    assert [[row[0], *row[4:]] for row in rows] == [
+        ["256", "10.34", "7.32", "-3.02", "-29.2%"],
+        ["512", "10.19", "7.22", "-2.97", "-29.1%"],
+        ["768", "10.08", "7.22", "-2.86", "-28.4%"],
+        ["1024", "10.10", "7.15", "-2.95", "-29.2%"],
+    ]
+
+
+def test_token_recovery_at_the_transition(out: Path, read_table: ReadTable) -> None:
+    rows = [list(row.values()) for row in read_table(out, "token_transition")]
+    assert [[row[2], *row[6:]] for row in rows] == [
+        ["256", "2", "10", "5.0x"],
+        ["512", "2", "10", "5.0x"],
+        ["768", "2", "8", "4.0x"],
+        ["1024", "2", "11", "5.5x"],
+    ]
+
+
+def test_true_sizes_stand_beside_the_published_ones(out: Path, read_table: ReadTable) -> None:
+    """2 · 50257 · h + 40 h² + 29 h, worked out on paper."""
+    rows = read_table(out, "model_sizes")
+    assert [(row["Hidden Size"], row["Params"], row["Published"], row["Published is"]) for row in rows] == [
+        ("256", "28,360,448", "28M", "right"),
+        ("512", "61,963,776", "114M", "wrong: 1.8x the true count"),
+        ("768", "100,809,984", "257M", "wrong: 2.5x the true count"),
+        ("1024", "144,899,072", "458M", "wrong: 3.2x the true count"),
+    ]
+    assert (rows[0]["Ternary"], rows[0]["Embedding"]) == ("2,621,440", "25,731,584")
+
+
+def test_the_trajectory_of_256(out: Path, read_table: ReadTable) -> None:
+    rows = [row for row in read_table(out, "trajectory") if row["hidden"] == "256"]
+    assert [(row["Step"], row["WD"], row["Tokens"], row["Loss"]) for row in rows] == [
+        ("1", "0.1", "20", "11.08"),
+        ("1000", "0.1", "16", "10.82"),
+        ("2000", "0.1", "8", "10.82"),
+        ("3000", "0.1", "2", "10.20"),
+        ("4000", "0.1", "2", "10.27"),
+        ("5000", "0.1", "2", "10.34"),
+        ("6000", "0.0", "10", "7.32"),
+        ("7000", "0.0", "14", "6.74"),
+        ("8000", "0.0", "13", "7.25"),
+        ("9000", "0.0", "17", "6.47"),
+        ("10000", "0.0", "13", "6.61"),
+    ]
+
+
+def test_what_was_not_published_is_unknown_and_no_outcome_is_guessed(
+    out: Path, read_table: ReadTable
+) -> None:
+    rows = {row["Hidden Size"]: row for row in read_table(out, "results")}
+    assert [rows["512"][f"loss {step}"] for step in ("1k", "5k", "6k", "10k")] == [
+        *("unknown", "10.19", "7.22", "unknown")
+    ]
+    assert {row["outcome"] for row in rows.values()} == {"unknown"}
+    assert "ref/unigram_loss is not on record" in (out / "report.md").read_text()
+
+
+def test_check_passes_and_the_screen_shows_the_transitions(
+    published_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(published_store), "--out", str(tmp_path / "out"), "--check"]) == 0
+    screen = capsys.readouterr().out
+    for figure in ("-29.2%", "-28.4%", "5.0x", "5.5x", "report.html"):
+        assert figure in screen
+
+
+def _lines(out: Path) -> list[str]:
+    return (out / "report.md").read_text().splitlines()

@@ -1,0 +1,78 @@
+"""Leases: one owner, found dead at once on one host, after a minute across hosts."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bitnet_sweep.store import lease as lease_module
+from bitnet_sweep.store.lease import HEARTBEAT_LIMIT, HeldError, lease, read_lease
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from bitnet_sweep.store.lease import lease
+with lease(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lease of tmp_path."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def _take(folder):
+    with lease(folder):
+        return True
+
+
+def test_one_owner_and_no_waiting_for_the_dead(tmp_path, holder):
+    with pytest.raises(HeldError):
+        _take(tmp_path)
+    holder.kill()
+    holder.wait()
+    started = time.monotonic()
+    assert _take(tmp_path)
+    assert time.monotonic() - started < 1
+
+
+def test_owner_shows_its_progress(tmp_path):
+    with lease(tmp_path) as held:
+        held.beat({"step": 7}, every=60)
+        assert "step" not in (read_lease(tmp_path) or {}), "a heartbeat came before its time"
+        held.beat({"step": 8})
+        owner = read_lease(tmp_path)
+        assert owner is not None
+        assert owner["step"] == 8
+    assert read_lease(tmp_path) is None
+
+
+@pytest.mark.parametrize(("age", "free"), [(HEARTBEAT_LIMIT - 5, False), (HEARTBEAT_LIMIT + 5, True)])
+def test_owner_on_another_host(tmp_path, age, free):
+    """Its file lock may not reach us: the heartbeat decides."""
+    owner = {"host": "elsewhere", "pid": 1, "heartbeat": time.time() - age}
+    (tmp_path / "lease.json").write_text(json.dumps(owner))
+    if free:
+        assert _take(tmp_path)
+    else:
+        with pytest.raises(HeldError):
+            _take(tmp_path)
+
+
+def test_half_written_heartbeat_is_no_owner(tmp_path):
+    (tmp_path / "lease.json").write_text('{"host": "else')
+    assert _take(tmp_path)
+    assert lease_module.HEARTBEAT_LIMIT <= 60

@@ -1,0 +1,286 @@
+"""The command as typed, in processes of its own: sweeps, bad input, kills and Ctrl-C."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from safetensors.torch import load_file
+
+from bitnet_sweep.store import Store
+
+pytestmark = pytest.mark.slow
+
+TINY = [
+    "model.num_layers=2",
+    "model.num_heads=2",
+    "sequence_length=8",
+    "batch_size=2",
+    "tokenizer.vocab_size=300",
+    "data=text",
+    "track=none",
+]
+GRID = ["-m", "model.hidden=16,32", "wd2=0.0,0.05"]
+
+
+def start(folder, *arguments, **options):
+    """``python -m bitnet_sweep`` in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bitnet_sweep", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        **options,
+    )
+
+
+def run(folder, *arguments):
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def science(store):
+    """Records of every run without what time, memory or host decides, and the final weights."""
+    result = {}
+    for path in sorted((store / "runs").iterdir()):
+        folder = Store(store).run(path.name)
+        records = [{k: v for k, v in r.items() if not k.startswith("perf/")} for r in folder.records()]
+        weights = {name: t.tolist() for name, t in load_file(folder.final_path).items()}
+        result[path.name] = (records, folder.samples(), weights)
+    return result
+
+
+def states(store):
+    paths = (store / "runs").glob("*/status.json")
+    return sorted(json.loads(path.read_text())["state"] for path in paths)
+
+
+@pytest.fixture(scope="module")
+def arguments(corpus_file):
+    return [*TINY, f"data.path={corpus_file}", "steps=40"]
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory, arguments):
+    """An undisturbed sweep under the default launcher."""
+    folder = tmp_path_factory.mktemp("calm")
+    status, out, err = run(folder, *GRID, *arguments)
+    assert status == 0, err
+    return folder, out
+
+
+def test_sweep_leaves_what_it_should(calm):
+    folder, out = calm
+    store = folder / "runs"
+    assert sorted(path.name for path in folder.iterdir()) == ["runs"], "nothing beside the store"
+    (sweep,) = (store / "sweeps").iterdir()
+    document = json.loads(sweep.read_text())
+    assert set(document["run_ids"]) == {path.name for path in (store / "runs").iterdir()}
+    assert document["command"].startswith("python -m bitnet_sweep -m model.hidden=16,32 wd2=0.0,0.05")
+    assert states(store) == ["finished"] * 4
+    assert len(list((store / "stages").iterdir())) == 2
+    assert not list(store.rglob("latest*"))
+    assert "4 runs sharing 2 trunks: 120 steps instead of 160" in out
+    assert "python -m bitnet_sweep.report runs" in out
+
+
+def test_same_command_again_does_nothing(calm, arguments):
+    folder, _ = calm
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs" / "runs").rglob("*")}
+    status, out, _ = run(folder, *GRID, *arguments)
+    assert status == 0
+    assert "120 done, 0 to train in 0 jobs" in out
+    assert before == {path: path.stat().st_mtime_ns for path in (folder / "runs" / "runs").rglob("*")}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["hydra/launcher=basic"],
+        ["sweep.share_stages=false"],
+        ["hydra.launcher.n_jobs=4", "sweep.max_retries=1"],
+    ],
+    ids=["basic", "alone", "four at once"],
+)
+def test_however_launched_the_result_is_the_same(calm, arguments, tmp_path, options):
+    status, _, err = run(tmp_path, *GRID, *arguments, *options)
+    assert status == 0, err
+    assert science(tmp_path / "runs") == science(calm[0] / "runs")
+
+
+def test_one_run_without_m(calm, arguments, tmp_path):
+    status, out, err = run(tmp_path, "model.hidden=16", "wd2=0.05", *arguments)
+    assert status == 0, err
+    assert "finished" in out
+    (run_id,) = (path.name for path in (tmp_path / "runs" / "runs").iterdir())
+    assert science(tmp_path / "runs")[run_id] == science(calm[0] / "runs")[run_id]
+    assert "40/40" in err, "the progress bar"
+
+
+def test_dry_run_trains_nothing(arguments, tmp_path):
+    status, out, err = run(tmp_path, *GRID, *arguments, "sweep.dry_run=true")
+    assert status == 0, err
+    assert "120 to train in 6 jobs" in out
+    assert out.count("trunk ") == 2
+    assert not (tmp_path / "runs" / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key"),
+    [
+        (["model.hidden=16,abc"], "model.hidden"),
+        (["wd2=0.0,-1"], "wd2"),
+        (["+model.hiden=3"], "model.hiden"),
+        (["optimizer=adamw,sgd"], "optimizer"),
+        (["data.path=/nowhere/*.txt"], "data.path"),
+        (["data.path=empty.txt"], "data.path"),
+        (["data.path=short.txt"], "data.path"),
+        (["data.path=latin.txt"], "data.path"),
+        (["tokenizer.vocab_size=300,60000"], "tokenizer.vocab_size"),
+        (["store=short.txt"], "store"),
+        (["store=newer"], "store"),
+        (["device=cuda"], "device"),
+        (["data=wikitext2", "data.path=null"], "data"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_bad_input_stops_the_whole_grid(arguments, tmp_path, wrong, key):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "short.txt").write_text("short")
+    (tmp_path / "latin.txt").write_bytes("é".encode("latin-1") * 100_000)
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer" / "store.json").write_text('{"schema": 99}')
+    status, _, err = run(tmp_path, "-m", "wd2=0.0,0.05", *arguments, *wrong)
+    assert status == 2, err
+    assert err.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}="), err
+    assert not list(tmp_path.glob("*/runs")), "nothing started"
+
+
+def _workers_of(process):
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def _wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def _is_training(store):
+    return any("step" in json.loads(path.read_text() or "{}") for path in store.glob("*/*/lease.json"))
+
+
+LONG = ["steps=400", "checkpoint_every_steps=10"]
+
+
+@pytest.fixture(scope="module")
+def calm_long(tmp_path_factory, arguments):
+    folder = tmp_path_factory.mktemp("calm_long")
+    assert run(folder, *GRID, *arguments, *LONG)[0] == 0
+    return science(folder / "runs")
+
+
+def test_killed_sweep_leaves_no_worker_and_goes_on(calm_long, arguments, tmp_path):
+    store = tmp_path / "runs"
+    process = start(tmp_path, *GRID, *arguments, *LONG)
+    _wait_for(lambda: _is_training(store))
+    workers = _workers_of(process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert workers
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]
+    assert run(tmp_path, *GRID, *arguments, *LONG)[0] == 0
+    assert science(store) == calm_long
+
+
+def test_killed_worker_takes_no_other_with_it(calm_long, arguments, tmp_path):
+    store = tmp_path / "runs"
+    process = start(tmp_path, *GRID, *arguments, *LONG)
+    _wait_for(lambda: _is_training(store))
+    for path in store.glob("*/*/lease.json"):
+        os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
+        break
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert "ended without a word" in out or "not started" in out
+    assert states(store).count("finished") >= 2
+    assert run(tmp_path, *GRID, *arguments, *LONG)[0] == 0
+    assert science(store) == calm_long
+
+
+def test_failed_trunk_is_tried_again(calm_long, arguments, tmp_path):
+    store = tmp_path / "runs"
+    process = start(tmp_path, *GRID, *arguments, *LONG, "sweep.max_retries=1")
+    _wait_for(lambda: _is_training(store))
+    for path in store.glob("*/*/lease.json"):
+        os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert science(store) == calm_long
+
+
+@pytest.mark.parametrize("many", [True, False], ids=["sweep", "one run"])
+def test_ctrl_c_checkpoints_and_goes_on(calm_long, arguments, tmp_path, many):
+    grid = GRID if many else ["model.hidden=16", "wd2=0.05"]
+    store = tmp_path / "runs"
+    process = start(tmp_path, *grid, *arguments, *LONG)
+    _wait_for(lambda: _is_training(store))
+    pressed = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert time.monotonic() - pressed < 5
+    assert "interrupted" in err.strip().splitlines()[-1]
+    assert run(tmp_path, *grid, *arguments, *LONG)[0] == 0
+    for run_id, result in science(store).items():
+        assert result == calm_long[run_id]
+
+
+def test_two_sweeps_on_one_store(calm_long, arguments, tmp_path):
+    """Each stage is trained once, whoever comes first."""
+    store = tmp_path / "runs"
+    both = [start(tmp_path, *GRID, *arguments, *LONG) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+    assert science(store) == calm_long
+    attempts = [json.loads(path.read_text())["attempts"] for path in store.glob("*/*/status.json")]
+    assert attempts == [1] * 6
+
+
+def test_help_is_quick_and_reads_well(tmp_path):
+    times = []
+    for _ in range(3):
+        started = time.monotonic()
+        status, out, _ = run(tmp_path, "--help")
+        times.append(time.monotonic() - started)
+    assert status == 0
+    assert "python -m bitnet_sweep -m model.hidden=256,512 wd2=0.0,0.05" in out
+    assert "optimizer: adam_l2, adamw" in out
+    imported = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "bitnet_sweep", "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    for heavy in ("torch", "datasets", "wandb", "pandas"):
+        assert f"| {heavy}\n" not in imported, f"--help imports {heavy}"
+
+
+def test_store_path_with_an_equals_sign(arguments, tmp_path):
+    status, _, err = run(tmp_path, "-m", "wd2=0.0", "model.hidden=16", *arguments, "store='a=b c'")
+    assert status == 0, err
+    assert states(Path(tmp_path / "a=b c")) == ["finished"]

@@ -1,0 +1,265 @@
+"""One job on real training: forks, interruptions and corruption change no bit of any result."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from bitnet_sweep.config import (
+    Decay,
+    Knot,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    OptimizerName,
+    ScheduleConfig,
+    Stage,
+    SweepConfig,
+    Weights,
+)
+from bitnet_sweep.data import fingerprint
+from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, Store
+from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.job import Hooks, Job
+from bitnet_sweep.train.loop import Step
+
+
+def complete(config, **hooks):
+    return Job(config, "group", [], Hooks(**hooks)).complete()
+
+
+def at(config, store, **sweep):
+    """The same run in another store."""
+    return dataclasses.replace(config, store=str(store), sweep=dataclasses.replace(config.sweep, **sweep))
+
+
+def run_folder(config):
+    return Store(Path(config.store)).run(stage_ids(config, fingerprint(config))[-1])
+
+
+def science(records):
+    """Records without what time, memory or host decides."""
+    return [{k: v for k, v in record.items() if not k.startswith("perf/")} for record in records]
+
+
+def assert_same_result(one, other):
+    a, b = run_folder(one), run_folder(other)
+    assert science(a.records()) == science(b.records())
+    assert a.samples() == b.samples()
+    weights_a, weights_b = load_file(a.final_path), load_file(b.final_path)
+    assert weights_a.keys() == weights_b.keys()
+    assert all(weights_a[name].equal(weights_b[name]) for name in weights_a)
+
+
+def assert_same_boundaries(one, other):
+    """Weights and optimizer state at every trunk, by the checksums of their checkpoints."""
+    for stage in stage_ids(one, fingerprint(one))[:-1]:
+        read = [
+            json.loads((Store(Path(c.store)).stage(stage).path / "boundary.json").read_text())
+            for c in (one, other)
+        ]
+        assert read[0] == read[1]
+
+
+FULL = ModelConfig(hidden=16, num_layers=2, num_heads=2, weights=Weights.full)
+ADAMW = OptimizerConfig(name=OptimizerName.adamw)
+MATRICES = OptimizerConfig(decay=Decay.matrices, clip=None)
+THREE = {"schedule": ScheduleConfig(lr_bend_from=0.5, lr_bend_to=0.3), "lr_boundary": 0.5, "boundary": 0.7}
+FOUR = {
+    "stages": [Stage(5, decay, [Knot(0, 1e-3), Knot(5, 5e-4)]) for decay in (0.1, 0.2, 0.0, 0.05)],
+    "wd2": 0.05,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": ADAMW},
+        {"optimizer": MATRICES},
+        {"model": FULL},
+        {"loss": LossConfig(label_smoothing=0.1, z_loss=1e-4)},
+        {"probe_every_steps": 7},
+        THREE,
+        FOUR,
+        {"optimizer": ADAMW, "model": FULL, **THREE},
+    ],
+    ids=["default", "adamw", "matrices", "full", "smoothing", "odd probes", "3 stages", "4 stages", "mixed"],
+)
+def test_forked_equals_straight(tiny, tmp_path, changes):
+    """Alone in one go, through trunks in one process, and forked from trunks on disk: equal bits."""
+    base = tiny(**changes)
+    alone = at(base, tmp_path / "alone", share_stages=False)
+    through = at(base, tmp_path / "through")
+    forked = at(base, tmp_path / "forked")
+    complete(alone)
+    complete(through)
+    for stage in range(1, len(base.stages)):
+        complete(at(forked, forked.store, until_stage=stage))
+    complete(forked)
+    assert_same_result(alone, through)
+    assert_same_result(alone, forked)
+    assert_same_boundaries(through, forked)
+    assert not Store(Path(alone.store)).root.joinpath("stages").exists()
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["trunks", "alone"])
+def test_interrupted_anywhere_equals_undisturbed(tiny, tmp_path, share):
+    """Stopped after every third step and gone on with, from checkpoints in the middle of windows."""
+    base = tiny(probe_every_steps=6, checkpoint_every_steps=4)
+    calm = at(base, tmp_path / "calm", share_stages=share)
+    complete(calm)
+    broken = at(base, tmp_path / "broken", share_stages=share)
+    starts: list[int] = []
+    while True:
+        seen: list[Step] = []
+        try:
+            status = complete(broken, should_stop=lambda seen=seen: len(seen) >= 3, on_step=seen.append)
+        except InterruptedRunError:
+            assert run_folder(broken).status().state == INTERRUPTED
+            starts.append(seen[0].step)
+            continue
+        break
+    assert starts == sorted(set(starts)), "no step is trained twice"
+    assert len(starts) >= 6
+    assert status.attempts == len(starts) + 1
+    assert_same_result(calm, broken)
+
+
+def test_probe_interval_does_not_change_weights(tiny, tmp_path):
+    rare = tiny(probe_every_steps=20, store=str(tmp_path / "rare"))
+    often = tiny(probe_every_steps=1, store=str(tmp_path / "often"))
+    complete(rare)
+    complete(often)
+    a, b = (load_file(run_folder(config).final_path) for config in (rare, often))
+    assert all(a[name].equal(b[name]) for name in a)
+    assert len(run_folder(often).records()) == 20
+
+
+def test_records_are_complete(tiny):
+    """Step 1, every interval, the boundary and the end; the boundary belongs to the stage it ends."""
+    config = tiny(probe_every_steps=8)
+    status = complete(config)
+    records = run_folder(config).records()
+    assert [(r["step"], r["stage"]) for r in records] == [(1, 1), (8, 1), (10, 1), (16, 2), (20, 2)]
+    assert [r["optim/weight_decay"] for r in records] == [0.1, 0.1, 0.1, 0.0, 0.0]
+    assert [r["ternary/window_steps"] for r in records] == [1, 7, 2, 6, 4]
+    assert [r["tokens_seen"] for r in records] == [16, 128, 160, 256, 320]
+    assert {row["step"] for row in run_folder(config).samples()} == {10, 20}
+    assert status.state == FINISHED
+    assert status.stage_ids == stage_ids(config, fingerprint(config))
+
+
+def test_train_loss_is_the_mean_since_the_last_record(tiny):
+    config = tiny(probe_every_steps=5)
+    losses: list[float] = []
+    complete(config, on_step=lambda step: losses.append(step.loss))
+    records = run_folder(config).records()
+    assert records[1]["train/loss"] == pytest.approx(sum(losses[1:5]) / 4, rel=1e-12)
+    assert [r["train/loss_batch"] for r in records] == [losses[s - 1] for s in (1, 5, 10, 15, 20)]
+
+
+def test_finished_means_skip(tiny):
+    config = tiny()
+    before = complete(config)
+    steps: list[Step] = []
+    assert complete(config, on_step=steps.append) == before
+    assert steps == []
+
+
+def test_arm_added_later_forks_from_the_trunk(tiny):
+    complete(tiny(wd2=0.0))
+    steps: list[Step] = []
+    complete(tiny(wd2=0.05), on_step=steps.append)
+    assert [step.step for step in steps] == list(range(11, 21))
+
+
+def test_divergence_is_a_result(tiny):
+    """A rate that makes the weights infinite: finished as diverged, nothing retried, arms share it."""
+    config = tiny(lr=1e38, optimizer=OptimizerConfig(name=OptimizerName.adamw, clip=None))
+    status = complete(config)
+    records = run_folder(config).records()
+    assert (status.state, status.outcome) == (FINISHED, "diverged")
+    assert status.diverged_step == records[-1]["step"] < 10
+    assert records[-1]["train/loss_batch"] is None
+    assert records[-1]["val/loss"] is None
+    assert records[0]["train/loss_batch"] > 0
+    other = tiny(lr=1e38, wd2=0.05, optimizer=config.optimizer)
+    steps: list[Step] = []
+    assert complete(other, on_step=steps.append).outcome == "diverged"
+    assert steps == []
+    assert science(run_folder(other).records()) == science(records)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "gone", "json"])
+def test_corrupt_trunk_is_trained_again(tiny, tmp_path, damage):
+    calm = tiny(wd2=0.05, store=str(tmp_path / "calm"))
+    complete(calm)
+    complete(tiny(wd2=0.0))
+    config = tiny(wd2=0.05)
+    trunk = Store(Path(config.store)).stage(stage_ids(config, fingerprint(config))[0]).path
+    tensors = trunk / "boundary-10.safetensors"
+    content = bytearray(tensors.read_bytes())
+    content[len(content) // 2] ^= 1
+    if damage == "flip":
+        tensors.write_bytes(content)
+    elif damage == "cut":
+        tensors.write_bytes(content[:1000])
+    elif damage == "gone":
+        tensors.unlink()
+    else:
+        (trunk / "boundary.json").write_text("{")
+    steps: list[Step] = []
+    complete(config, on_step=steps.append)
+    assert [step.step for step in steps] == list(range(1, 21))
+    assert_same_result(calm, config)
+
+
+def test_failure_keeps_its_traceback_and_can_be_gone_on_with(tiny, tmp_path):
+    calm = tiny(store=str(tmp_path / "calm"))
+    complete(calm)
+    config = tiny()
+
+    def break_at_15(step):
+        if step.step == 15:
+            raise MemoryError("made up")
+
+    with pytest.raises(MemoryError):
+        complete(config, on_step=break_at_15)
+    status = run_folder(config).status()
+    assert status.state == FAILED
+    assert "MemoryError: made up" in status.error
+    again = complete(config)
+    assert (again.state, again.error, again.attempts) == (FINISHED, None, 2)
+    assert_same_result(calm, config)
+
+
+def test_seed_sets_weights_and_order_only(tiny, tmp_path):
+    """Held-out tokens, references and probe contexts are the same for every seed."""
+    records = []
+    for seed in (0, 1):
+        config = tiny(seed=seed, store=str(tmp_path / str(seed)))
+        complete(config)
+        records.append(run_folder(config).records())
+    assert records[0][0]["ref/unigram_loss"] == records[1][0]["ref/unigram_loss"]
+    assert records[0][0]["val/loss"] != records[1][0]["val/loss"]
+    assert records[0][0]["train/loss_batch"] != records[1][0]["train/loss_batch"]
+
+
+def test_pairs_start_equal(tiny, tmp_path):
+    """Ternary and full, coupled and decoupled, begin with the same weights and batches."""
+    first_losses = set()
+    for name, changes in {"coupled": {}, "decoupled": {"optimizer": ADAMW}}.items():
+        config = tiny(store=str(tmp_path / name), **changes)
+        complete(config)
+        first_losses.add(run_folder(config).records()[0]["train/loss_batch"])
+    assert len(first_losses) == 1
+
+
+def test_without_final_weights(tiny):
+    config = tiny(sweep=SweepConfig(keep_final=False))
+    complete(config)
+    assert not run_folder(config).final_path.exists()

@@ -1,0 +1,116 @@
+"""The plan: which stretches are trained once, in which order, and what is left out."""
+
+import pytest
+
+from bitnet_sweep.config import Knot, ModelConfig, RunConfig, Stage, SweepConfig, resolve
+from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.store import FINISHED, Status, Store
+from bitnet_sweep.sweep.plan import PlannedRun, make_plan
+
+
+def planned(*overrides, **fields):
+    config = resolve(RunConfig(**{"steps": 100, **fields}))
+    return PlannedRun(tuple(overrides), config, tuple(stage_ids(config, "corpus")))
+
+
+def finish(leg):
+    leg.folder.write_status(Status(state=FINISHED, stage_ids=leg.stage_ids))
+    (leg.folder.path / "boundary.json").write_text("{}")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path)
+
+
+@pytest.mark.parametrize("boundary", [0.5, 0.3], ids=["half", "early"])
+@pytest.mark.parametrize("arms", [2, 3, 5])
+def test_work_of_m_arms(store, arms, boundary):
+    """Against m independent runs exactly (b + m(1 - b)) / m."""
+    grid = [planned(wd2=0.01 * i, boundary=boundary, lr_boundary=boundary) for i in range(arms)]
+    plan = make_plan(grid, store)
+    assert sum(unit.steps for unit in plan.todo) == round(100 * (boundary + arms * (1 - boundary)))
+    assert [unit.is_run for unit in plan.todo] == [False] + [True] * arms
+    assert {unit.parent for unit in plan.todo[1:]} == {plan.todo[0].id}
+    assert plan.todo[0].overrides == ["sweep.until_stage=1"]
+
+
+def test_one_run_is_one_unit(store):
+    (unit,) = make_plan([planned("seed=1")], store).todo
+    assert (unit.is_run, unit.steps, unit.parent, unit.overrides) == (True, 100, None, ["seed=1"])
+
+
+def test_without_sharing(store):
+    grid = [planned(wd2=wd2, sweep=SweepConfig(share_stages=False)) for wd2 in (0.0, 0.05)]
+    plan = make_plan(grid, store)
+    assert [(unit.steps, unit.parent) for unit in plan.todo] == [(100, None)] * 2
+
+
+def _three(second, third):
+    decays = (0.1, second, third)
+    return planned(
+        steps=60, wd2=third, stages=[Stage(20, decay, [Knot(0, 1e-3), Knot(20, 1e-3)]) for decay in decays]
+    )
+
+
+def test_forks_of_any_depth(store):
+    """Two forks: a common first stage, then two arms of which one forks again."""
+    plan = make_plan([_three(0.1, 0.0), _three(0.1, 0.05), _three(0.0, 0.0)], store)
+    assert [(unit.num_stages, unit.steps) for unit in plan.todo] == [
+        (1, 20),
+        (2, 20),
+        (3, 40),
+        (3, 20),
+        (3, 20),
+    ]
+    first, second, *_ = plan.todo
+    assert [unit.parent for unit in plan.todo] == [None, first.id, first.id, second.id, second.id]
+    assert [[unit.num_stages for unit in level] for level in plan.levels()] == [[1], [2, 3], [3, 3]]
+
+
+def test_longest_chain_first(store):
+    """The largest model's trunk comes first, and every trunk before its arms."""
+    grid = [
+        planned(wd2=wd2, model=ModelConfig(hidden=hidden)) for hidden in (64, 256, 128) for wd2 in (0.0, 0.05)
+    ]
+    plan = make_plan(grid, store)
+    trunks = [unit.run.config.model.hidden for unit in plan.todo if not unit.is_run]
+    assert trunks == [256, 128, 64]
+    assert plan.todo[0].run.config.model.hidden == 256
+    order = [unit.id for unit in plan.todo]
+    assert all(order.index(unit.parent) < order.index(unit.id) for unit in plan.todo if unit.parent)
+
+
+def test_the_same_run_twice_is_one(store):
+    assert len(make_plan([planned("a=1"), planned("a=2")], store).runs) == 1
+
+
+def test_what_is_done_is_left_out(store):
+    grid = [planned(wd2=0.0), planned(wd2=0.05)]
+    plan = make_plan(grid, store)
+    trunk, first, second = plan.todo
+    finish(trunk.leg(store))
+    assert [unit.id for unit in make_plan(grid, store).todo] == [first.id, second.id]
+    finish(first.leg(store))
+    assert [unit.id for unit in make_plan(grid, store).todo] == [second.id]
+    finish(second.leg(store))
+    assert make_plan(grid, store).todo == []
+
+
+def test_a_trunk_nobody_needs_is_not_trained(store):
+    """All arms finished, the trunk's checkpoint freed: nothing to do."""
+    grid = [planned(wd2=0.0), planned(wd2=0.05)]
+    for unit in make_plan(grid, store).todo[1:]:
+        finish(unit.leg(store))
+    assert make_plan(grid, store).todo == []
+
+
+def test_summary_and_tree(store):
+    grid = [planned("wd2=0.0", wd2=0.0), planned("wd2=0.05", wd2=0.05)]
+    plan = make_plan(grid, store)
+    assert plan.summary() == (
+        "2 runs sharing 1 trunks: 150 steps instead of 200; 0 done, 150 to train in 3 jobs"
+    )
+    lines = plan.tree().splitlines()
+    assert [line.split()[0] for line in lines] == ["trunk", "run", "run"]
+    assert lines[1].endswith("wd2=0.0")

@@ -1,0 +1,148 @@
+"""stage_id covers every config value that can influence a stage, and nothing that cannot."""
+
+import copy
+import dataclasses
+from enum import Enum
+
+import pytest
+
+from bitnet_sweep.config import RunConfig, resolve
+from bitnet_sweep.identity import stage_ids
+
+# What each field's change must do to the ids of a two-stage run: (first stage, second stage).
+BOTH, SECOND, NEITHER = (True, True), (False, True), (False, False)
+CORPUS = "enters by the corpus fingerprint, which this test holds fixed"
+EXPECTED = {
+    "scale": NEITHER,
+    "model.hidden": BOTH,
+    "model.num_layers": BOTH,
+    "model.num_heads": BOTH,
+    "model.ffn": BOTH,
+    "model.tied": BOTH,
+    "model.weights": BOTH,
+    "model.activations": BOTH,
+    "lr": BOTH,
+    "wd1": BOTH,
+    "wd2": SECOND,
+    "seed": BOTH,
+    "steps": BOTH,
+    "boundary": BOTH,
+    "lr_boundary": BOTH,
+    "batch_size": BOTH,
+    "sequence_length": BOTH,
+    "warmup_steps": BOTH,
+    "probe_every_steps": BOTH,
+    "checkpoint_every_steps": NEITHER,
+    "schedule.name": NEITHER,
+    "schedule.warmup": BOTH,
+    "schedule.probe_every": BOTH,
+    "schedule.checkpoint_every": NEITHER,
+    "schedule.lr_bend_from": BOTH,
+    "schedule.lr_bend_to": SECOND,
+    "schedule.lr_final": SECOND,
+    "optimizer.name": BOTH,
+    "optimizer.beta1": BOTH,
+    "optimizer.beta2": BOTH,
+    "optimizer.eps": BOTH,
+    "optimizer.decay": BOTH,
+    "optimizer.clip": BOTH,
+    "loss.label_smoothing": BOTH,
+    "loss.z_loss": BOTH,
+    "data.name": CORPUS,
+    "data.path": CORPUS,
+    "data.text_field": CORPUS,
+    "data.heldout_fraction": CORPUS,
+    "data.order": BOTH,
+    "tokenizer.name": CORPUS,
+    "tokenizer.vocab_size": BOTH,
+    "precision": BOTH,
+    "device": NEITHER,
+    "threads": NEITHER,
+    "store": NEITHER,
+    **{
+        f"track.{name}": NEITHER
+        for name in ("name", "mode", "project", "entity", "base_url", "tags", "timeout_seconds")
+    },
+    **{
+        f"sweep.{name}": NEITHER
+        for name in (
+            "name",
+            "share_stages",
+            "dry_run",
+            "max_retries",
+            "keep_stages",
+            "keep_final",
+            "until_stage",
+        )
+    },
+}
+
+
+def _leaves(config, prefix=""):
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f"{prefix}{field.name}.")
+        elif field.name != "stages":
+            yield f"{prefix}{field.name}"
+
+
+def _changed(value):
+    """Another value of the same kind."""
+    if isinstance(value, Enum):
+        return next(member for member in type(value) if member is not value)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value * 2 or 1
+    if isinstance(value, float):
+        return value * 0.75 or 0.25
+    if isinstance(value, list):
+        return [*value, "x"]
+    return f"{value or ''}x"
+
+
+BASE = RunConfig(steps=200, warmup_steps=None)
+
+
+def test_every_field_is_judged():
+    assert set(_leaves(BASE)) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", [name for name, effect in EXPECTED.items() if effect is not CORPUS])
+def test_changing_a_field(name):
+    config = copy.deepcopy(BASE)
+    *path, last = name.split(".")
+    owner = config
+    for part in path:
+        owner = getattr(owner, part)
+    before = getattr(owner, last)
+    replacement = {"model.ffn": 100, "warmup_steps": 20, "probe_every_steps": 7, "checkpoint_every_steps": 3}
+    setattr(owner, last, replacement.get(name, _changed(before)))
+    old, new = stage_ids(resolve(BASE), "corpus"), stage_ids(resolve(config), "corpus")
+    if name in ("boundary", "lr_boundary"):
+        new = [new[0], new[-1]]  # the boundaries no longer coincide: a third stage
+    assert tuple(a != b for a, b in zip(old, new, strict=True)) == EXPECTED[name]
+
+
+def test_the_corpus_counts():
+    config = resolve(BASE)
+    assert set(stage_ids(config, "one")).isdisjoint(stage_ids(config, "other"))
+
+
+def test_a_stage_depends_on_its_parent():
+    """Equal second stages after different first ones are different stages."""
+    one, other = (stage_ids(resolve(RunConfig(wd1=wd1)), "corpus") for wd1 in (0.1, 0.2))
+    assert one[1] != other[1]
+
+
+def test_written_and_derived_stages_are_the_same():
+    derived = resolve(RunConfig(steps=100))
+    written = resolve(RunConfig(steps=100, stages=derived.stages))
+    assert stage_ids(written, "corpus") == stage_ids(derived, "corpus")
+
+
+def test_known_value():
+    """An id must not drift by accident: stores of earlier versions would be trained again."""
+    config = resolve(RunConfig(steps=100))
+    assert stage_ids(config, "corpus") == ["7f50e6e79cbf24b5", "5e9e2bad07c5d48c"]

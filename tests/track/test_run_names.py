@@ -1,0 +1,94 @@
+"""Names and tags of runs, and the track group's YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from bitnet_sweep.config import (
+    Activations,
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    OptimizerName,
+    Order,
+    RunConfig,
+    ScheduleConfig,
+    SweepConfig,
+    TokenizerConfig,
+    TokenizerName,
+    TrackConfig,
+    TrackName,
+    Weights,
+    resolve,
+)
+from bitnet_sweep.track import run_name, run_tags
+
+CONF = Path(__file__).parents[2] / "conf" / "track"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "h256 wd2=0 lr=1.5e-3 s0"),
+        ({"wd2": 0.05, "seed": 7, "lr": 0.002}, "h256 wd2=0.05 lr=2e-3 s7"),
+        ({"model": ModelConfig(hidden=1024)}, "h1024 wd2=0 lr=1.5e-3 s0"),
+        ({"model": ModelConfig(ffn=100, tied=True)}, "h256 wd2=0 lr=1.5e-3 s0 ffn=100 tied=true"),
+        (
+            {
+                "optimizer": OptimizerConfig(name=OptimizerName.adamw, clip=None),
+                "model": ModelConfig(weights=Weights.full, activations=Activations.full),
+            },
+            "h256 wd2=0 lr=1.5e-3 s0 adamw full activations=full clip=null",
+        ),
+        ({"boundary": 0.4, "steps": 300}, "h256 wd2=0 lr=1.5e-3 s0 steps=300 boundary=0.4"),
+        (
+            {"scale": "seed", "tokenizer": TokenizerConfig(TokenizerName.gpt2, 50257), "steps": 10_000},
+            "h256 wd2=0 lr=1.5e-3 s0 seed gpt2 steps=10000",
+        ),
+        (
+            {"schedule": ScheduleConfig(name="trilm", lr_bend_to=0.3), "boundary": 2 / 3},
+            "h256 wd2=0 lr=1.5e-3 s0 trilm boundary=0.666667",
+        ),
+        ({"schedule": ScheduleConfig(lr_final=0.0)}, "h256 wd2=0 lr=1.5e-3 s0 lr_final=0"),
+        ({"data": DataConfig(order=Order.sequential)}, "h256 wd2=0 lr=1.5e-3 s0 sequential"),
+        (
+            {"store": "x", "threads": 2, "sweep": SweepConfig(name="y"), "checkpoint_every_steps": 7},
+            "h256 wd2=0 lr=1.5e-3 s0",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_name_says_what_is_special(changes: dict[str, Any], name: str) -> None:
+    config = RunConfig(**changes)
+    assert run_name(config) == name
+    assert run_name(resolve(config)) == name
+
+
+def test_tags_are_what_one_filters_by() -> None:
+    config = RunConfig(track=TrackConfig(tags=["mine", "ternary"]))
+    assert run_tags(config, "my-sweep") == ["small", "adam_l2", "ternary", "my-sweep", "mine"]
+    assert run_tags(config, "g" * 80)[3] == "g" * 64
+
+
+def composed(name: str) -> TrackConfig:
+    """The dataclass under one of the group's files."""
+    merged = OmegaConf.merge(OmegaConf.structured(TrackConfig), OmegaConf.load(CONF / f"{name}.yaml"))
+    track = OmegaConf.to_object(merged)
+    assert isinstance(track, TrackConfig)
+    return track
+
+
+def test_yaml_without_surroundings_is_the_default() -> None:
+    assert composed("wandb") == TrackConfig()
+    assert composed("none") == TrackConfig(name=TrackName.none)
+
+
+def test_yaml_follows_wandbs_own_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_PROJECT", "p")
+    monkeypatch.setenv("WANDB_ENTITY", "e")
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
+    assert composed("wandb") == TrackConfig(project="p", entity="e", base_url="http://127.0.0.1:1")

@@ -1,0 +1,87 @@
+"""What every tracker does, W&B or not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bitnet_sweep.config import RunConfig, TrackName
+from bitnet_sweep.records import Record, Value
+from bitnet_sweep.track import NoTracker, SampleRow, Tracker
+from bitnet_sweep.track.mirror import Mirror
+
+if TYPE_CHECKING:
+    from tests.track.conftest import MirrorStore
+
+
+class Remembering(Tracker):
+    """Remembers how it was finished."""
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+
+    def log(self, record: Record) -> None:
+        """Not asked for here."""
+
+    def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
+        """Not asked for here."""
+
+    def finish(self, state: str, summary: Mapping[str, Value | str]) -> None:
+        """Remember."""
+        self.states.append(state)
+
+
+@pytest.mark.parametrize(
+    ("raised", "state"),
+    [
+        (None, "finished"),
+        (ValueError, "failed"),
+        (KeyboardInterrupt, "interrupted"),
+        (SystemExit, "interrupted"),
+    ],
+    ids=["nothing", "error", "interrupt", "exit"],
+)
+def test_leaving_the_context_says_how_it_ended(raised: type[BaseException] | None, state: str) -> None:
+    tracker = Remembering()
+    with suppress(ValueError, KeyboardInterrupt, SystemExit), tracker:
+        if raised is not None:
+            raise raised
+    assert tracker.states == [state]
+
+
+@pytest.mark.parametrize(
+    ("state", "exit_code"), [("finished", 0), ("failed", 1), ("interrupted", 130), (None, 130)], ids=str
+)
+def test_exit_codes_tell_the_states_apart(state: str | None, exit_code: int) -> None:
+    assert Mirror("id", "group", "name", [], {}, state).exit_code == exit_code
+
+
+def test_track_none_writes_nothing(store: MirrorStore, config: RunConfig) -> None:
+    config.track.name = TrackName.none
+    tracker = store.train(config, [1, 5], samples_at=[5])
+    assert isinstance(tracker, NoTracker)
+    assert not store.wandb.exists()
+
+
+def test_a_broken_wandb_fails_nothing(
+    store: MirrorStore,
+    config: RunConfig,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitnet_sweep.track.wandb_tracker", None)
+    assert isinstance(store.train(config, [1, 5]), NoTracker)
+    (warning,) = caplog.records
+    assert "is not mirrored" in warning.getMessage()
+
+
+def test_importing_the_package_does_not_import_wandb() -> None:
+    script = "import sys, bitnet_sweep.track; sys.exit('wandb' in sys.modules)"
+    repo = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", script], cwd=repo).returncode == 0

@@ -1,0 +1,76 @@
+"""Checkpoints: what comes back is what was written, or an error that says so."""
+
+import json
+
+import pytest
+import torch
+
+from bitnet_sweep.train import checkpoint
+from bitnet_sweep.train.checkpoint import CorruptCheckpointError
+
+TENSORS = {"w": torch.arange(12.0).reshape(3, 4), "codes": torch.tensor([-1, 0, 1], dtype=torch.int8)}
+
+
+def test_round_trip(tmp_path):
+    checkpoint.save(tmp_path, "latest", TENSORS, {"step": 3, "loss_sum": 0.1})
+    tensors, facts = checkpoint.load(tmp_path, "latest")
+    assert facts == {"step": 3, "loss_sum": 0.1}
+    assert all(tensors[name].equal(TENSORS[name]) for name in TENSORS)
+    assert {name: t.dtype for name, t in tensors.items()} == {n: t.dtype for n, t in TENSORS.items()}
+
+
+def test_the_newest_stands_alone(tmp_path):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, "latest", {"w": torch.full((2,), float(step))}, {"step": step})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest-2.safetensors", "latest.json"]
+    assert checkpoint.load(tmp_path, "latest")[1]["step"] == 2
+
+
+def test_a_crash_between_the_two_files_leaves_the_old_one(tmp_path):
+    """The tensors of step 2 are there, their JSON file is not yet: step 1 is the checkpoint."""
+    checkpoint.save(tmp_path, "latest", TENSORS, {"step": 1})
+    checkpoint.save_tensors(tmp_path / "latest-2.safetensors", TENSORS)
+    assert checkpoint.load(tmp_path, "latest")[1]["step"] == 1
+
+
+def test_non_contiguous_tensors(tmp_path):
+    checkpoint.save(tmp_path, "latest", {"w": TENSORS["w"].T}, {"step": 1})
+    assert checkpoint.load(tmp_path, "latest")[0]["w"].equal(TENSORS["w"].T)
+
+
+def _flip(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: _flip(folder / "latest-1.safetensors", -1),
+        lambda folder: _flip(folder / "latest-1.safetensors", 20),
+        lambda folder: (folder / "latest-1.safetensors").write_bytes(b"short"),
+        lambda folder: (folder / "latest-1.safetensors").unlink(),
+        lambda folder: (folder / "latest.json").unlink(),
+        lambda folder: (folder / "latest.json").write_text("{"),
+        lambda folder: (folder / "latest.json").write_text("[]"),
+        lambda folder: (folder / "latest.json").write_text(
+            json.dumps(json.loads((folder / "latest.json").read_text()) | {"facts": {"step": 2}})
+        ),
+    ],
+    ids=["last bit", "header bit", "cut", "no tensors", "no json", "half json", "other json", "other facts"],
+)
+def test_damage_is_found(tmp_path, damage):
+    checkpoint.save(tmp_path, "latest", TENSORS, {"step": 1})
+    damage(tmp_path)
+    with pytest.raises(CorruptCheckpointError) as caught:
+        checkpoint.load(tmp_path, "latest")
+    assert caught.value.path == tmp_path / "latest.json"
+
+
+def test_delete(tmp_path):
+    checkpoint.save(tmp_path, "latest", TENSORS, {"step": 1})
+    checkpoint.save(tmp_path, "boundary", TENSORS, {"step": 2})
+    checkpoint.delete(tmp_path, "latest")
+    checkpoint.delete(tmp_path, "latest")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["boundary-2.safetensors", "boundary.json"]

@@ -1,0 +1,92 @@
+"""Coupled and decoupled decay, told apart by numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bitnet_sweep.config import Decay, OptimizerConfig, OptimizerName
+from bitnet_sweep.train.optimizer import build_optimizer, clip_gradients, set_step
+
+
+class Two(nn.Module):
+    """One matrix and one gain."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.full((1, 1), 2.0))
+        self.gain = nn.Parameter(torch.full((1,), 2.0))
+
+
+def _one_step(config, gradient, *, lr=0.1, decay=0.5):
+    model = Two()
+    optimizer = build_optimizer(model, config)
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, gradient)
+    set_step(optimizer, lr, decay)
+    optimizer.step()
+    return model.matrix.item(), model.gain.item()
+
+
+# Adam's first step is lr times the sign of the gradient, whatever its size (eps apart).
+@pytest.mark.parametrize(
+    ("config", "gradient", "matrix", "gain"),
+    [
+        # coupled: the gradient becomes -0.5 + 0.5 * 2 = +0.5, so the weight falls although the loss pulls up
+        (OptimizerConfig(), -0.5, 1.9, 1.9),
+        (OptimizerConfig(decay=Decay.matrices), -0.5, 1.9, 2.1),
+        # decoupled: 2 * (1 - 0.1 * 0.5) = 1.9, then +0.1
+        (OptimizerConfig(name=OptimizerName.adamw), -0.5, 2.0, 2.0),
+        (OptimizerConfig(name=OptimizerName.adamw, decay=Decay.matrices), -0.5, 2.0, 2.1),
+        # a dead gradient: coupled walks to zero by lr, decoupled shrinks by lr * decay
+        (OptimizerConfig(), 0.0, 1.9, 1.9),
+        (OptimizerConfig(name=OptimizerName.adamw), 0.0, 1.9, 1.9),
+    ],
+    ids=[
+        "coupled",
+        "coupled, matrices",
+        "decoupled",
+        "decoupled, matrices",
+        "coupled, dead",
+        "decoupled, dead",
+    ],
+)
+def test_first_step(config, gradient, matrix, gain):
+    assert _one_step(config, gradient) == pytest.approx((matrix, gain), abs=1e-6)
+
+
+def test_coupled_decay_does_not_care_for_its_strength():
+    """On a dead gradient the walk is lr a step for any decay: what the collapse is made of."""
+    assert _one_step(OptimizerConfig(), 0.0, decay=1e-3) == pytest.approx((1.9, 1.9), abs=1e-5)
+    adamw = OptimizerConfig(name=OptimizerName.adamw)
+    assert _one_step(adamw, 0.0, decay=1e-3) == pytest.approx((2.0 - 2e-4, 2.0 - 2e-4), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("clip", "after"),
+    [(None, (3.0, 4.0)), (10.0, (3.0, 4.0)), (1.0, (0.6, 0.8))],
+    ids=["off", "above", "below"],
+)
+def test_clipping(clip, after):
+    model = Two()
+    model.matrix.grad, model.gain.grad = torch.full((1, 1), 3.0), torch.full((1,), 4.0)
+    assert clip_gradients(model, clip) == 5.0
+    assert (model.matrix.grad.item(), model.gain.grad.item()) == pytest.approx(after, abs=1e-5)
+
+
+def test_two_coupled_steps_equal_the_formula():
+    """Bias correction, both moments and the decay in the gradient, with plain arithmetic beside it."""
+    model = Two()
+    optimizer = build_optimizer(model, OptimizerConfig(beta1=0.9, beta2=0.95, eps=1e-8))
+    w = m = v = 0.0
+    w = 2.0
+    for t, gradient in enumerate((0.3, -0.7), start=1):
+        for parameter in model.parameters():
+            parameter.grad = torch.full_like(parameter, gradient)
+        set_step(optimizer, 0.01, 0.1)
+        optimizer.step()
+        g = gradient + 0.1 * w
+        m, v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
+        w -= 0.01 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.95**t)) + 1e-8)
+        assert model.matrix.item() == pytest.approx(w, rel=1e-6)
