@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 
 from bitnet_sweep import files
 
-HEARTBEAT_EVERY = 10.0
-"""Seconds between heartbeats."""
+HEARTBEAT_EVERY = 2.0
+"""Seconds between heartbeats: what a live display of the store can show."""
 HEARTBEAT_LIMIT = 60.0
 """Seconds after which another host's silent owner counts as dead (assumed; DESIGN asks for at most 60)."""
 
@@ -34,16 +34,17 @@ class Lease:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._last = 0.0
-        self.beat({})
+        self._write({})
+        self._last = 0.0  # the first progress is shown at once
 
     def beat(self, progress: dict[str, Any], every: float = 0.0) -> None:
         """Write the heartbeat if the last one is ``every`` seconds old."""
-        now = time.time()
-        if now - self._last < every:
-            return
-        self._last = now
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": now}
+        if time.time() - self._last >= every:
+            self._last = time.time()
+            self._write(progress)
+
+    def _write(self, progress: dict[str, Any]) -> None:
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
         files.write_json(self._path, owner | progress)
 
 

@@ -21,6 +21,7 @@ TINY = [
     "model.num_heads=2",
     "sequence_length=8",
     "batch_size=2",
+    "probe_every_steps=10",
     "tokenizer.vocab_size=300",
     "data=text",
     "track=none",
