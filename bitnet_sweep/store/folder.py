@@ -44,6 +44,8 @@ class Status:
     error: str | None = None
     """The traceback of the last failure."""
     diverged_step: int | None = None
+    parameters: dict[str, int] = field(default_factory=dict)
+    """True counts: total, ternary, embedding (with the head)."""
     train_seconds: float = 0.0
     """Training and probing, over all attempts."""
     provenance: dict[str, Any] = field(default_factory=dict)

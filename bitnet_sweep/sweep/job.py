@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 import traceback
@@ -14,6 +15,7 @@ from typing import Any
 from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.data import Batches, fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.model.counts import predicted_counts
 from bitnet_sweep.records import Record
 from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING, Status, Store
 from bitnet_sweep.store.lease import HEARTBEAT_EVERY, HeldError, Lease, lease
@@ -204,9 +206,9 @@ class Job:
             diverged=status.diverged_step is not None,
         )
         status.outcome = outcome.kind
-        return transition_figures(records, steps=config.steps, boundary_step=boundary) | {
-            "outcome": outcome.kind
-        }
+        figures = transition_figures(records, steps=config.steps, boundary_step=boundary)
+        sizes = {f"parameters/{name}": count for name, count in status.parameters.items()}
+        return figures | sizes | {"outcome": outcome.kind}
 
     def _report(self, step: Step) -> None:
         self._hooks.on_step(step)
@@ -245,6 +247,9 @@ class Job:
             run_id=leg.folder.id if leg.is_run else None,
             parent_stage_id=leg.stage_ids[-2] if len(leg.stage_ids) > 1 else None,
             attempts=before.attempts + 1 if before else 1,
+            parameters=dataclasses.asdict(
+                predicted_counts(self._config.model, self._config.tokenizer.vocab_size)
+            ),
             train_seconds=before.train_seconds if before else 0.0,
             provenance=provenance(self._command, self._config.threads),
         )

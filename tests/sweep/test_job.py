@@ -150,6 +150,8 @@ def test_records_are_complete(tiny):
     assert [r["tokens_seen"] for r in records] == [16, 128, 160, 256, 320]
     assert {row["step"] for row in run_folder(config).samples()} == {10, 20}
     assert status.state == FINISHED
+    # 2 * 300 * 16 embedding and head, 2 layers of 10 * 16², 7 * 16 gains each and 16 at the end
+    assert status.parameters == {"total": 14960, "ternary": 5120, "embedding": 9600}
     assert status.stage_ids == stage_ids(config, fingerprint(config))
 
 
