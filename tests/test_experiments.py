@@ -1,0 +1,51 @@
+"""Every experiment: its grid composes, and its tables follow from the store beside them."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from bitnet_sweep.app import config_folder, to_run_config
+from bitnet_sweep.report import make_report, write_report
+
+ROOT = Path(__file__).parent.parent
+STORES = sorted(path.parent for path in (ROOT / "experiments").glob("*/store"))
+GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_grid_composes(name):
+    """Each value of each axis, alone, gives a config that can be trained."""
+    path = config_folder() / "experiment" / f"{name}.yaml"
+    axes = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.params", default={})
+    parser = OverridesParser.create()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        to_run_config(compose("config", overrides=[f"experiment={name}"]))
+        for key, values in axes.items():
+            override = parser.parse_override(f"{key}={values}")
+            chosen = list(override.sweep_string_iterator()) if override.is_sweep_override() else [values]
+            for value in chosen:
+                to_run_config(compose("config", overrides=[f"experiment={name}", f"{key}={value}"]))
+
+
+@pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
+def test_tables_follow_from_the_store(experiment, tmp_path):
+    (sweep,) = (path.stem for path in (experiment / "store" / "sweeps").glob("*.json"))
+    write_report(make_report([experiment / "store"], sweep), tmp_path)
+    for kind in ("tables", "figures"):
+        made = {path.name: path.read_bytes() for path in (tmp_path / kind).iterdir()}
+        kept = {path.name: path.read_bytes() for path in (experiment / kind).iterdir()}
+        made.pop("records.csv", None)
+        assert made == kept
+
+
+@pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
+def test_no_tensors_and_a_readme(experiment):
+    assert not [path for path in experiment.rglob("*") if path.suffix in {".safetensors", ".bin"}]
+    readme = (experiment / "README.md").read_text()
+    for needed in ("python -m bitnet_sweep", "commit", "Verdict", "Limits"):
+        assert needed in readme, f"README.md lacks {needed!r}"
+    assert re.search(r"\b[0-9a-f]{40}\b", readme), "README.md names no commit"
