@@ -90,7 +90,8 @@ class TrackMode(Enum):
 
 
 class Precision(Enum):
-    """fp32: the readable reference; mixed: integer forward, bf16 backward."""
+    """fp32: the readable reference. mixed: ternary products in exact integers forward; bfloat16 products
+    backward and in the head. ``full`` weights or activations keep float32 products forward."""
 
     fp32 = "fp32"
     mixed = "mixed"
@@ -415,8 +416,6 @@ class RunConfig:
                 _whole(name, value)
                 if value > self.steps:
                     raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
-        if self.precision is Precision.mixed:
-            raise ConfigError("precision", self.precision, "is not built yet; allowed: fp32")
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
 

@@ -17,7 +17,7 @@ def load_run(store: Path, run_id: str) -> Transformer:
     """See :func:`bitnet_sweep.load_run`."""
     folder = Store(store).run(run_id)
     config = to_run_config(yaml.safe_load(folder.config_path.read_text()))
-    model = Transformer(config.model, config.tokenizer.vocab_size, config.seed)
+    model = Transformer(config.model, config.tokenizer.vocab_size, config.seed, config.precision)
     weights = load_file(folder.final_path)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

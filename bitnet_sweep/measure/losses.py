@@ -1,6 +1,6 @@
 """Losses and predictions on the fixed held-out tokens.
 
-Shapes: B batch, T positions, C tokens of one chunk, V vocabulary.
+Shapes: B batch, T positions, C tokens of one chunk, D hidden width, V vocabulary, J tiles of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bitnet_sweep.config import Precision
+from bitnet_sweep.model.head import TILE, logit_tiles
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.records import Value
 
@@ -59,13 +61,17 @@ class HeldOut:
         Every mean is over all held-out tokens, summed in float64. What is not finite comes back as such.
         """
         device = model.embedding.device
-        chunk = max(1, LOGITS_BYTES // (4 * model.vocab_size))
+        mixed = model.precision is Precision.mixed
+        chunk = max(1, LOGITS_BYTES // (4 * min(model.vocab_size, TILE if mixed else model.vocab_size)))
         parts = []
         for x_BT, y_BT in self._windows:
             hidden = model.hidden_states(x_BT.to(device)).flatten(0, 1)
             targets = y_BT.to(device).flatten()
             for hidden_CD, y_C in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
-                parts.append(token_statistics(model.logits(hidden_CD), y_C))
+                if mixed:
+                    parts.append(tiled_token_statistics(*model.head_operands(hidden_CD), y_C))
+                else:
+                    parts.append(token_statistics(model.logits(hidden_CD), y_C))
         loss = _mean([part.nll for part in parts])
         argmax = torch.cat([part.argmax for part in parts]).cpu()
         return {
@@ -112,6 +118,37 @@ def token_statistics(logits_CV: Tensor, y_C: Tensor) -> TokenStatistics:
     entropy_C = log_total_C - exp_CV.mul_(shifted_CV).sum(dim=-1) / total_C
     centred_CV = shifted_CV.sub_(shifted_CV.mean(dim=-1, keepdim=True))
     return TokenStatistics(nll_C, entropy_C, centred_CV.square_().mean(dim=-1).sqrt(), argmax_C)
+
+
+def tiled_token_statistics(x_CD: Tensor, w_VD: Tensor, y_C: Tensor) -> TokenStatistics:
+    """:func:`token_statistics` of the logits ``x @ w.T`` that ``precision=mixed`` trains on."""
+    target_C = x_CD.new_zeros(len(x_CD))
+    tiles = []
+    for tile in logit_tiles(x_CD, w_VD):
+        inside_C, logit_C = tile.of_targets(y_C)
+        target_C = torch.where(inside_C, logit_C, target_C)
+        p_CK, log_partition_C, highest_C = tile.softmax()
+        argmax_C = tile.logits.argmax(dim=-1) + tile.start
+        mean_C = tile.logits.mean(dim=-1)
+        below_CK = tile.logits.sub_(highest_C[:, None])
+        entropy_C = log_partition_C - highest_C - p_CK.mul_(below_CK).sum(dim=-1)
+        spread_C = below_CK.sub_((mean_C - highest_C)[:, None]).square_().sum(dim=-1)
+        width_C = torch.full_like(mean_C, p_CK.shape[1])
+        tiles.append((log_partition_C, entropy_C, highest_C, argmax_C, mean_C, spread_C, width_C))
+    log_partition_CJ, entropy_CJ, highest_CJ, argmax_CJ, mean_CJ, spread_CJ, width_CJ = (
+        torch.stack(column, dim=-1) for column in zip(*tiles, strict=True)
+    )
+    share_CJ = log_partition_CJ.softmax(dim=-1)
+    # of the choice of a tile, and of the choice within it
+    entropy_C = torch.special.entr(share_CJ).sum(dim=-1) + (share_CJ * entropy_CJ).sum(dim=-1)
+    mean_C1 = (mean_CJ * width_CJ).sum(dim=-1, keepdim=True) / len(w_VD)
+    variance_C = (spread_CJ + width_CJ * (mean_CJ - mean_C1).square()).sum(dim=-1) / len(w_VD)
+    return TokenStatistics(
+        nll=log_partition_CJ.logsumexp(dim=-1) - target_C,
+        entropy=entropy_C,
+        logit_std=variance_C.sqrt(),
+        argmax=argmax_CJ.gather(-1, highest_CJ.argmax(dim=-1, keepdim=True))[:, 0],
+    )
 
 
 def _mean(parts: list[Tensor]) -> float:

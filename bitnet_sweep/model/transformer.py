@@ -11,9 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitnet_sweep.config import ModelConfig, Weights
+from bitnet_sweep.config import ModelConfig, Precision, Weights
 from bitnet_sweep.model.bitlinear import NORM_EPS, BitLinear, linear_init
 from bitnet_sweep.model.counts import ParameterCounts, feed_forward_width
+from bitnet_sweep.model.head import tiled_cross_entropy
+from bitnet_sweep.model.mixed import MixedBitLinear
+
+BITLINEARS = {Precision.fp32: BitLinear, Precision.mixed: MixedBitLinear}
 
 ROTARY_BASE = 10_000.0
 """Published: RoFormer (Su et al. 2021); the notes' setting."""
@@ -43,12 +47,12 @@ def rotate(x_BNTH: Tensor) -> Tensor:
 class Attention(nn.Module):
     """Causal self-attention; q, k and v are one BitLinear, so they share one absmean and one norm."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
-        hidden = config.hidden
+        hidden, bitlinear = config.hidden, BITLINEARS[precision]
         self.num_heads = config.num_heads
-        self.qkv = BitLinear(hidden, 3 * hidden, config.weights, config.activations)
-        self.out = BitLinear(hidden, hidden, config.weights, config.activations)
+        self.qkv = bitlinear(hidden, 3 * hidden, config.weights, config.activations)
+        self.out = bitlinear(hidden, hidden, config.weights, config.activations)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -62,11 +66,11 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     """Gated ReLU²: ``down(relu(gate)² * up)``; gate and up are one BitLinear."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
-        hidden, ffn = config.hidden, feed_forward_width(config)
-        self.gate_up = BitLinear(hidden, 2 * ffn, config.weights, config.activations)
-        self.down = BitLinear(ffn, hidden, config.weights, config.activations)
+        hidden, ffn, bitlinear = config.hidden, feed_forward_width(config), BITLINEARS[precision]
+        self.gate_up = bitlinear(hidden, 2 * ffn, config.weights, config.activations)
+        self.down = bitlinear(ffn, hidden, config.weights, config.activations)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -78,12 +82,12 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """Attention and feed-forward, each behind an RMSNorm and added to the residual stream."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(config.hidden, eps=NORM_EPS)
-        self.attention = Attention(config)
+        self.attention = Attention(config, precision)
         self.feed_forward_norm = nn.RMSNorm(config.hidden, eps=NORM_EPS)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = FeedForward(config, precision)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -102,14 +106,18 @@ class Transformer(nn.Module):
         config: widths, depth, and which quantisers are on.
         vocab_size: V.
         seed: of the initial weights.
+        precision: how the products are computed; the parameters and their names do not depend on it.
     """
 
-    def __init__(self, config: ModelConfig, vocab_size: int, seed: int) -> None:
+    def __init__(
+        self, config: ModelConfig, vocab_size: int, seed: int, precision: Precision = Precision.fp32
+    ) -> None:
         super().__init__()
         self.config = config
+        self.precision = precision
         self.vocab_size = vocab_size
         self.embedding = nn.Parameter(torch.empty(vocab_size, config.hidden))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(Block(config, precision) for _ in range(config.num_layers))
         self.final_norm = nn.RMSNorm(config.hidden, eps=NORM_EPS)
         self.head = None if config.tied else nn.Parameter(torch.empty(vocab_size, config.hidden))
         self._initialise(torch.Generator("cpu").manual_seed(seed))
@@ -140,14 +148,18 @@ class Transformer(nn.Module):
         return out_BTD
 
     def logits(self, x_D: Tensor) -> Tensor:
-        """Hidden states (..., D) -> logits (..., V).
+        """Hidden states (..., D) -> logits (..., V), in float32 whatever ``precision`` says."""
+        return F.linear(*self.head_operands(x_D))
+
+    def head_operands(self, x_D: Tensor) -> tuple[Tensor, Tensor]:
+        """What the head multiplies: its inputs (..., D) and its matrix (V, D).
 
         A tied head divides by sqrt(D), because embeddings of variance 1 would else give logits of variance
         D (published: PaLM, Chowdhery et al. 2022, section 2).
         """
         if self.head is None:
-            return F.linear(x_D * self.config.hidden**-0.5, self.embedding)
-        return F.linear(x_D, self.head)
+            return x_D * self.config.hidden**-0.5, self.embedding
+        return x_D, self.head
 
     def objective(
         self, x_BT: Tensor, y_BT: Tensor, label_smoothing: float = 0.0, z_loss: float = 0.0
@@ -160,6 +172,9 @@ class Transformer(nn.Module):
             label_smoothing: share of the target spread evenly over the vocabulary (torch's definition).
             z_loss: weight of the mean squared log-partition function (PaLM).
         """
+        if self.precision is Precision.mixed:
+            x_ND, w_VD = self.head_operands(self.hidden_states(x_BT).flatten(0, 1))
+            return tiled_cross_entropy(x_ND, w_VD, y_BT.flatten(), label_smoothing, z_loss)
         logits_BTV = self(x_BT)
         loss = F.cross_entropy(logits_BTV.flatten(0, 1), y_BT.flatten(), label_smoothing=label_smoothing)
         if z_loss:

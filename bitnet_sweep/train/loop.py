@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 
-from bitnet_sweep.config import RunConfig, stage_ends
+from bitnet_sweep.config import Precision, RunConfig, stage_ends
 from bitnet_sweep.data import Batches
 from bitnet_sweep.records import Record, Value, clean
-from bitnet_sweep.train.optimizer import clip_gradients, set_step
+from bitnet_sweep.train.optimizer import clip_gradients, clip_in_step, set_step
 from bitnet_sweep.train.runtime import peak_memory_mb
 from bitnet_sweep.train.state import TrainState
 
@@ -144,7 +144,10 @@ def _update(
     if not math.isfinite(loss):
         return loss, math.nan
     torch.autograd.backward(objective)
-    grad_norm = clip_gradients(state.model, config.optimizer.clip)
+    if config.precision is Precision.mixed:
+        grad_norm = clip_in_step(state.optimizer, state.model, config.optimizer.clip)
+    else:
+        grad_norm = clip_gradients(state.model, config.optimizer.clip)
     set_step(state.optimizer, learning_rate, weight_decay)
     state.optimizer.step()
     state.optimizer.zero_grad()

@@ -37,7 +37,8 @@ class TrainState:
     @classmethod
     def fresh(cls, config: RunConfig, device: torch.device) -> TrainState:
         """Step 0: initial weights, which depend on the seed and the shapes alone."""
-        model = Transformer(config.model, config.tokenizer.vocab_size, config.seed).to(device)
+        vocab_size = config.tokenizer.vocab_size
+        model = Transformer(config.model, vocab_size, config.seed, config.precision).to(device)
         optimizer = build_optimizer(model, config.optimizer)
         return cls(model, optimizer, CodeWatch(model.bitlinears()), device=device)
 

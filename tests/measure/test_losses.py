@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
-from bitnet_sweep.config import ModelConfig, Weights
+from bitnet_sweep.config import ModelConfig, Precision, Weights
 from bitnet_sweep.measure import losses
-from bitnet_sweep.measure.losses import HeldOut, token_statistics, unigram_loss
+from bitnet_sweep.measure.losses import HeldOut, tiled_token_statistics, token_statistics, unigram_loss
+from bitnet_sweep.model import head
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.records import FIELDS
 
@@ -128,6 +129,43 @@ def test_token_statistics_equal_a_plain_twin(offset: float) -> None:
     )
     torch.testing.assert_close(got.logit_std.double(), twin_std, rtol=1e-5, atol=1e-5)
     assert torch.equal(got.argmax, twin_argmax)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 300.0, 1e4], ids="logits of {}".format)
+@pytest.mark.parametrize("tile", [200, 101, 32, 1], ids="tile {}".format)
+def test_tiled_statistics_equal_those_of_the_same_logits(
+    tile: int, size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "TILE", tile)
+    generator = torch.Generator().manual_seed(0)
+    x_CD, w_VD = size * torch.randn(20, 8, generator=generator), torch.randn(101, 8, generator=generator)
+    y_C = torch.randint(101, (20,), generator=generator)
+    logits_CV = (x_CD.bfloat16() @ w_VD.bfloat16().T).float()
+    got, expected = tiled_token_statistics(x_CD, w_VD, y_C), token_statistics(logits_CV, y_C)
+    assert torch.equal(got.argmax, expected.argmax)
+    for name in ("nll", "entropy", "logit_std"):
+        torch.testing.assert_close(
+            getattr(got, name), getattr(expected, name), rtol=1e-5, atol=2e-6 * (1 + size)
+        )
+    assert bool((got.nll >= 0).all())
+
+
+@pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
+def test_mixed_measures_what_it_trains_on(tied: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The held-out loss is the objective on the same tokens, whatever the tiles and chunks."""
+    model = Transformer(ModelConfig(8, 2, 2, tied=tied), 101, 1, Precision.mixed)
+    windows = windows_of(vocab_size=101, count=1, batch=3, length=7)
+    x_BT, y_BT = (torch.tensor(part) for part in windows[0])
+    objective = model.objective(x_BT, y_BT).item()
+    monkeypatch.setattr(head, "TILE", 32)
+    monkeypatch.setattr(losses, "TILE", 32)
+    monkeypatch.setattr(losses, "LOGITS_BYTES", 4 * 32 * 5)  # five tokens a chunk
+    got = HeldOut(windows, np.ones(101, dtype=np.int64), 101).measure(model)
+    assert got["val/loss"] == pytest.approx(objective, rel=1e-4)
+    fp32 = Transformer(model.config, 101, 1)
+    for name, value in HeldOut(windows, np.ones(101, dtype=np.int64), 101).measure(fp32).items():
+        if name in ("val/loss", "probe/entropy", "probe/logit_std"):
+            assert got[name] == pytest.approx(value, rel=1e-3)
 
 
 @pytest.mark.parametrize("weights", list(Weights))

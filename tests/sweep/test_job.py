@@ -14,6 +14,7 @@ from bitnet_sweep.config import (
     ModelConfig,
     OptimizerConfig,
     OptimizerName,
+    Precision,
     ScheduleConfig,
     Stage,
     SweepConfig,
@@ -68,6 +69,7 @@ FULL = ModelConfig(hidden=16, num_layers=2, num_heads=2, weights=Weights.full)
 ADAMW = OptimizerConfig(name=OptimizerName.adamw)
 MATRICES = OptimizerConfig(decay=Decay.matrices, clip=None)
 THREE = {"schedule": ScheduleConfig(lr_bend_from=0.5, lr_bend_to=0.3), "lr_boundary": 0.5, "boundary": 0.7}
+MIXED = {"precision": Precision.mixed}
 FOUR = {
     "stages": [Stage(5, decay, [Knot(0, 1e-3), Knot(5, 5e-4)]) for decay in (0.1, 0.2, 0.0, 0.05)],
     "wd2": 0.05,
@@ -86,8 +88,22 @@ FOUR = {
         THREE,
         FOUR,
         {"optimizer": ADAMW, "model": FULL, **THREE},
+        MIXED,
+        {"model": FULL, "loss": LossConfig(label_smoothing=0.1, z_loss=1e-4), **MIXED},
     ],
-    ids=["default", "adamw", "matrices", "full", "smoothing", "odd probes", "3 stages", "4 stages", "mixed"],
+    ids=[
+        "default",
+        "adamw",
+        "matrices",
+        "full",
+        "smoothing",
+        "odd probes",
+        "3 stages",
+        "4 stages",
+        "several",
+        "mixed precision",
+        "mixed precision, full, smoothing",
+    ],
 )
 def test_forked_equals_straight(tiny, tmp_path, changes):
     """Alone in one go, through trunks in one process, and forked from trunks on disk: equal bits."""
@@ -106,10 +122,11 @@ def test_forked_equals_straight(tiny, tmp_path, changes):
     assert not Store(Path(alone.store)).root.joinpath("stages").exists()
 
 
+@pytest.mark.parametrize("precision", list(Precision))
 @pytest.mark.parametrize("share", [True, False], ids=["trunks", "alone"])
-def test_interrupted_anywhere_equals_undisturbed(tiny, tmp_path, share):
+def test_interrupted_anywhere_equals_undisturbed(tiny, tmp_path, share, precision):
     """Stopped after every third step and gone on with, from checkpoints in the middle of windows."""
-    base = tiny(probe_every_steps=6, checkpoint_every_steps=4)
+    base = tiny(probe_every_steps=6, checkpoint_every_steps=4, precision=precision)
     calm = at(base, tmp_path / "calm", share_stages=share)
     complete(calm)
     broken = at(base, tmp_path / "broken", share_stages=share)
@@ -129,9 +146,10 @@ def test_interrupted_anywhere_equals_undisturbed(tiny, tmp_path, share):
     assert_same_result(calm, broken)
 
 
-def test_probe_interval_does_not_change_weights(tiny, tmp_path):
-    rare = tiny(probe_every_steps=20, store=str(tmp_path / "rare"))
-    often = tiny(probe_every_steps=1, store=str(tmp_path / "often"))
+@pytest.mark.parametrize("precision", list(Precision))
+def test_probe_interval_does_not_change_weights(tiny, tmp_path, precision):
+    rare = tiny(probe_every_steps=20, precision=precision, store=str(tmp_path / "rare"))
+    often = tiny(probe_every_steps=1, precision=precision, store=str(tmp_path / "often"))
     complete(rare)
     complete(often)
     a, b = (load_file(run_folder(config).final_path) for config in (rare, often))
@@ -153,6 +171,20 @@ def test_records_are_complete(tiny):
     # 2 * 300 * 16 embedding and head, 2 layers of 10 * 16², 7 * 16 gains each and 16 at the end
     assert status.parameters == {"total": 14960, "ternary": 5120, "embedding": 9600}
     assert status.stage_ids == stage_ids(config, fingerprint(config))
+
+
+def test_mixed_repeats_itself_and_stays_near_fp32(tiny, tmp_path):
+    """Two runs are equal to the last bit; the first losses differ from fp32's in rounding alone."""
+    configs = [tiny(store=str(tmp_path / name), **MIXED) for name in ("one", "other")]
+    reference = tiny(store=str(tmp_path / "fp32"))
+    for config in (*configs, reference):
+        complete(config)
+    assert_same_result(*configs)
+    mixed, fp32 = (run_folder(config).records() for config in (configs[0], reference))
+    assert run_folder(configs[0]).id != run_folder(reference).id
+    assert mixed[0]["train/loss_batch"] != fp32[0]["train/loss_batch"]
+    for field in ("train/loss", "val/loss", "probe/entropy", "probe/logit_std", "optim/grad_norm"):
+        assert mixed[0][field] == pytest.approx(fp32[0][field], rel=1e-2)
 
 
 def test_train_loss_is_the_mean_since_the_last_record(tiny):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bitnet_sweep.config import Decay, OptimizerConfig, OptimizerName
-from bitnet_sweep.train.optimizer import build_optimizer, clip_gradients, set_step
+from bitnet_sweep.train.optimizer import build_optimizer, clip_gradients, clip_in_step, set_step
 
 
 class Two(nn.Module):
@@ -90,3 +90,43 @@ def test_two_coupled_steps_equal_the_formula():
         m, v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
         w -= 0.01 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.95**t)) + 1e-8)
         assert model.matrix.item() == pytest.approx(w, rel=1e-6)
+
+
+def _three_steps(config, in_step):
+    """Clipped, not clipped, clipped again: matrix and gain after each step."""
+    model, after = Two(), []
+    optimizer = build_optimizer(model, config)
+    for gradients in ((30.0, -40.0), (0.03, 0.04), (-3.0, 4.0)):
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            parameter.grad = torch.full_like(parameter, gradient)
+        norm = clip_in_step(optimizer, model, config.clip) if in_step else clip_gradients(model, config.clip)
+        assert norm == pytest.approx(math.hypot(*gradients))
+        set_step(optimizer, 0.1, 0.5)
+        optimizer.step()
+        after += [model.matrix.item(), model.gain.item()]
+    return after
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("decay", list(Decay))
+@pytest.mark.parametrize("name", list(OptimizerName))
+def test_clipping_in_the_step_equals_clipping_before_it(name, decay, clip):
+    """A large eps, or Adam would hide the size of a gradient; decay is added after clipping in both."""
+    config = OptimizerConfig(name=name, decay=decay, clip=clip, eps=0.3)
+    folded = _three_steps(config, in_step=True)
+    assert folded == pytest.approx(_three_steps(config, in_step=False), rel=1e-5)
+    if clip is not None:
+        unclipped = _three_steps(OptimizerConfig(name=name, decay=decay, clip=None, eps=0.3), in_step=True)
+        assert folded != pytest.approx(unclipped, rel=1e-2), "the clip must matter here"
+
+
+@pytest.mark.parametrize("name", list(OptimizerName))
+def test_a_step_raises_the_version_of_every_weight(name):
+    """Caches of what a model makes of its weights hang on it."""
+    model = Two()
+    optimizer = build_optimizer(model, OptimizerConfig(name=name))
+    before = [parameter._version for parameter in model.parameters()]
+    for parameter in model.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert all(p._version > version for p, version in zip(model.parameters(), before, strict=True))

@@ -1,0 +1,144 @@
+"""``precision=mixed``: BitLinear's product in exact integers forward and in bfloat16 backward.
+
+Forward, no arm is rounded by more than its config says. Where weights and inputs are both codes, their
+product is summed in int32, exactly, and scaled once; where one of them is ``full``, it is the float32
+product of the reference. So the full-precision control arm differs from the ternary one in its
+quantisers alone. Backward, both products of every arm take bfloat16 operands, sum in float32 and
+round the result to bfloat16; codes are whole numbers up to 128, which bfloat16 holds exactly.
+
+Shapes: N tokens, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from bitnet_sweep.config import Activations, Weights
+from bitnet_sweep.model.bitlinear import BitLinear
+from bitnet_sweep.model.quantisers import (
+    activation_quant,
+    activation_straight_through,
+    weight_quant,
+    weight_straight_through,
+)
+
+
+@dataclass(frozen=True)
+class TernaryWeights:
+    """A latent matrix (O, I) as the products of one step take it; never written to once made."""
+
+    int8: Tensor
+    """The codes, for the forward product."""
+    bf16: Tensor
+    """The same codes, for the backward product."""
+    absmean: Tensor
+    """Clamped, without dimensions."""
+
+
+class MixedBitLinear(BitLinear):
+    """A BitLinear with the same parameters, whose products are computed as this module says.
+
+    The codes of a matrix are computed once for each of its values: training's forward and backward pass,
+    the probes and the flip counts of a step share them.
+    """
+
+    _cached: tuple[tuple[object, ...], TernaryWeights] | None = None
+
+    def ternary(self) -> TernaryWeights:
+        """The codes of the latent weights as they are now."""
+        w_OI = self.weight
+        # in-place changes raise _version: copies from a checkpoint, and steps of train.build_optimizer's
+        key = (w_OI._version, w_OI.data_ptr(), w_OI.dtype, w_OI.device)
+        if self._cached is None or self._cached[0] != key:
+            # a cached inference tensor would break later backward passes
+            with torch.inference_mode(mode=False), torch.no_grad():
+                codes_OI, absmean = weight_quant(w_OI)
+                codes = TernaryWeights(codes_OI.to(torch.int8), codes_OI.to(torch.bfloat16), absmean)
+            self._cached = (key, codes)
+        return self._cached[1]
+
+    def codes(self) -> Tensor:
+        """As :meth:`BitLinear.codes`; the result is shared and must not be written to."""
+        return self.ternary().int8 if self.weights is Weights.ternary else super().codes()
+
+    def linear(self, x_I: Tensor) -> Tensor:
+        """As :meth:`BitLinear.linear`."""
+        x_NI = x_I.reshape(-1, x_I.shape[-1])
+        w_OI: Tensor = self.weight
+        int8, ternary = self.activations is Activations.int8, self.weights is Weights.ternary
+        if int8 and ternary:
+            y_NO = _apply(_IntegerProduct, x_NI, w_OI, self.ternary())
+        else:
+            x_NI = activation_straight_through(x_NI) if int8 else x_NI
+            w_OI = weight_straight_through(w_OI) if ternary else w_OI
+            y_NO = _apply(_FloatProduct, x_NI, w_OI)
+        return y_NO.view(*x_I.shape[:-1], -1)
+
+
+class _IntegerProduct(torch.autograd.Function):
+    """Codes times codes; the gradients pass straight through both roundings."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NI: Tensor, latent_OI: Tensor, weights: TernaryWeights) -> Tensor:
+        codes_NI, scale_N1 = activation_quant(x_NI)
+        sums_NO = int_matmul(codes_NI.to(torch.int8), weights.int8)
+        ctx.save_for_backward(codes_NI.to(torch.bfloat16), scale_N1, weights.bf16, weights.absmean)
+        # exact in float32 up to 2**24, so for up to 131,072 inputs
+        return sums_NO.to(x_NI.dtype).mul_(weights.absmean / scale_N1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        codes_NI, scale_N1, weights_OI, absmean = ctx.saved_tensors
+        # one code of an input is worth 1/scale, one of the weights absmean; neither is rounded to bfloat16
+        gradient = (gradient_NO / scale_N1).to(torch.bfloat16)
+        to_input, to_weight = ctx.needs_input_grad[:2]
+        x_NI = (gradient @ weights_OI).to(gradient_NO.dtype).mul_(absmean * scale_N1) if to_input else None
+        w_OI = (gradient.T @ codes_NI).to(gradient_NO.dtype) if to_weight else None
+        return x_NI, w_OI, None
+
+
+class _FloatProduct(torch.autograd.Function):
+    """The float32 product forward, bfloat16 products backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x_NI: Tensor, w_OI: Tensor) -> Tensor:
+        ctx.save_for_backward(x_NI, w_OI)
+        return F.linear(x_NI, w_OI)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x_NI, w_OI = ctx.saved_tensors
+        gradient = gradient_NO.to(torch.bfloat16)
+        to_input, to_weight = ctx.needs_input_grad
+        x_grad_NI = (gradient @ w_OI.to(torch.bfloat16)).to(x_NI.dtype) if to_input else None
+        w_grad_OI = (gradient.T @ x_NI.to(torch.bfloat16)).to(w_OI.dtype) if to_weight else None
+        return x_grad_NI, w_grad_OI
+
+
+def int_matmul(a_NI: Tensor, b_OI: Tensor) -> Tensor:
+    """``a @ b.T`` of int8 matrices, summed in int32: (N, O), exact for ternary ``b``.
+
+    CPUs without VNNI add pairs of products in 16 bits first, which ternary codes cannot overflow.
+    """
+    return _padded_int_matmul(a_NI, b_OI) if a_NI.is_cuda else torch._int_mm(a_NI, b_OI.T)
+
+
+def _padded_int_matmul(a_NI: Tensor, b_OI: Tensor) -> Tensor:
+    """Zeros up to the shapes that cuBLAS takes: more than 16 rows, the other sizes multiples of 8."""
+    (rows, inputs), outputs = a_NI.shape, b_OI.shape[0]
+    a_NI = F.pad(a_NI, (0, -inputs % 8, 0, max(0, 17 - rows)))
+    b_OI = F.pad(b_OI, (0, -inputs % 8, 0, -outputs % 8))
+    return torch._int_mm(a_NI, b_OI.T)[:rows, :outputs]
+
+
+def _apply(function: type[torch.autograd.Function], *operands: object) -> Tensor:
+    result: Tensor = function.apply(*operands)  # type: ignore[no-untyped-call]  # torch's own
+    return result
