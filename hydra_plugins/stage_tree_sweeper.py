@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -17,7 +16,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 if TYPE_CHECKING:
-    from bitnet_sweep.config import RunConfig
     from bitnet_sweep.sweep.plan import Plan
 
 
@@ -43,22 +41,31 @@ class StageTreeSweeper(Sweeper):
             InterruptedRunError: a signal asked to stop.
             FailedRunError: some runs are not finished.
         """
+        from bitnet_sweep.compose import Composer, sweep_settings
+        from bitnet_sweep.sweep.bisect import bisect
         from bitnet_sweep.sweep.drive import drive, plan_runs
+        from bitnet_sweep.sweep.grid import make_grid, overrides_of, read_axes
 
         parser = OverridesParser.create(config_loader=self._loader)
-        params = [f"{key}={values}" for key, values in self.params.items()]
-        parsed = parser.parse_overrides([*params, *arguments])  # the last word on a key counts
-        (jobs,) = BasicSweeper.split_arguments(parsed, None)
-        store, runs = plan_runs([(tuple(job), self._compose(job)) for job in jobs])
-        drive(store, runs, [*params, *arguments], self._launch)
+        words = [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
+        axes = read_axes(parser.parse_overrides(words), parser)
+        settings = sweep_settings(axes, self._load)
+        compose = Composer(self._load, self._is_group)
+        if settings.bisect is not None:
+            bisect(axes, settings, compose, words, self._launch)
+            return
+        grid = make_grid(axes, settings, compose)
+        store, runs = plan_runs([(overrides_of(point), config) for point, config in grid.points])
+        drive(store, runs, words, self._launch, grid.excluded)
 
-    def _compose(self, overrides: list[str]) -> RunConfig:
-        from bitnet_sweep.app import to_run_config
-
+    def _load(self, overrides: list[str]) -> DictConfig:
         config = self._loader.load_sweep_config(self._master, overrides)
         with open_dict(config):
             del config["hydra"]
-        return to_run_config(config)
+        return config
+
+    def _is_group(self, key: str) -> bool:
+        return bool(self._loader.get_group_options(key))
 
     def _launch(self, plan: Plan, name: str) -> None:
         """A launcher that knows dependencies gets them; any other gets the tree level by level."""

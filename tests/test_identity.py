@@ -73,6 +73,11 @@ EXPECTED = {
             "keep_stages",
             "keep_final",
             "until_stage",
+            "exclude",
+            "zip",
+            "bisect",
+            "until",
+            "tolerance",
         )
     },
 }
@@ -117,7 +122,13 @@ def test_changing_a_field(name):
     for part in path:
         owner = getattr(owner, part)
     before = getattr(owner, last)
-    replacement = {"model.ffn": 100, "warmup_steps": 20, "probe_every_steps": 7, "checkpoint_every_steps": 3}
+    replacement = {
+        "sweep.tolerance": 0.01,
+        "model.ffn": 100,
+        "warmup_steps": 20,
+        "probe_every_steps": 7,
+        "checkpoint_every_steps": 3,
+    }
     setattr(owner, last, replacement.get(name, _changed(before)))
     old, new = stage_ids(resolve(BASE), "corpus"), stage_ids(resolve(config), "corpus")
     if name in ("boundary", "lr_boundary"):

@@ -115,6 +115,10 @@ class Folder:
         """The records on disk, those up to ``until_step`` where it is given."""
         return cast(list[Record], _until(files.read_json_lines(self.records_path), until_step))
 
+    def last_record(self) -> Record | None:
+        """The newest record, without reading the others."""
+        return cast(Record | None, files.read_last_json_line(self.records_path))
+
     def samples(self, until_step: int | None = None) -> list[dict[str, Any]]:
         """Sample rows: step, prompt, continuation."""
         return _until(files.read_json_lines(self.samples_path), until_step)

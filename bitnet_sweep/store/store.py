@@ -54,6 +54,11 @@ class Store:
         files.write_json(path, document)
         return path
 
+    def write_bisection(self, name: str, document: dict[str, Any]) -> Path:
+        path = self.root / "bisections" / f"{name}.json"
+        files.write_json(path, document)
+        return path
+
     def sweep(self, name: str) -> dict[str, Any] | None:
         """What ``sweeps/<name>.json`` says: command, overrides, run_ids, excluded, created."""
         document = files.read_json(self.root / "sweeps" / f"{name}.json")

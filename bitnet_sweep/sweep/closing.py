@@ -27,8 +27,7 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
     rows: list[dict[str, str]] = []
     for run in runs:
         folder = store.run(run.run_id)
-        status, records = folder.status(), folder.records()
-        last = records[-1] if records else {}
+        status, last = folder.status(), folder.last_record() or {}
         loss = last.get("val/loss")
         error = status.error.strip().splitlines()[-1] if status and status.error else ""
         rows.append(

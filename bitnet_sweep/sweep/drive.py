@@ -48,37 +48,66 @@ def plan_runs(grid: Sequence[tuple[tuple[str, ...], RunConfig]]) -> tuple[Store,
             fingerprints[key] = fingerprint(config)
             prepare(config, store.tokens)
         runs.append(PlannedRun(overrides, config, tuple(stage_ids(config, fingerprints[key]))))
-    return store, list({run.run_id: run for run in runs}.values())
+    return store, runs
 
 
-def drive(store: Store, runs: list[PlannedRun], overrides: Sequence[str], launch: Launch) -> None:
+def drive(
+    store: Store,
+    runs: Sequence[PlannedRun],
+    overrides: Sequence[str],
+    launch: Launch,
+    excluded: Sequence[str] = (),
+) -> None:
     """Train what is missing, and say how every run stands.
+
+    Args:
+        store: where the runs are.
+        runs: the points of the grid.
+        overrides: the command line's, for the register.
+        launch: what starts the jobs.
+        excluded: the points left out, for the register.
 
     Raises:
         InterruptedRunError: a signal asked to stop.
         FailedRunError: some runs are not finished; the others are.
     """
-    stop = stop_request()
-    settings = runs[0].config.sweep
-    name = sweep_name(runs, settings.name)
     plan = make_plan(runs, store)
-    print(plan.summary(), flush=True)
-    if settings.dry_run:
+    name = sweep_name(plan.runs, runs[0].config.sweep.name)
+    print(plan.summary() + (f"; {len(excluded)} points excluded" if excluded else ""), flush=True)
+    if runs[0].config.sweep.dry_run:
         print(plan.tree())
         return
-    register(store, runs, name, overrides, excluded=[])
+    register(store, plan.runs, name, overrides, excluded)
+    carry_out(store, plan, name, launch)
+    close(store, plan.runs, name)
+
+
+def carry_out(store: Store, plan: Plan, name: str, launch: Launch) -> None:
+    """Train what the plan says is missing, failed runs as often as ``sweep.max_retries`` says."""
+    stop, runs = stop_request(), plan.runs
     with ExitStack() as stack:
         if plan.todo:
             stack.enter_context(progress_bar(plan.todo, store))
-        for _ in range(1 + settings.max_retries):
+        for _ in range(1 + runs[0].config.sweep.max_retries):
             if plan.todo and not stop:
                 launch(plan, name)
                 _bury(store, plan.todo, INTERRUPTED if stop else FAILED)
                 plan = make_plan(runs, store)
+
+
+def close(store: Store, runs: Sequence[PlannedRun], name: str, findings: str = "") -> None:
+    """Say how every run stands, and what was found.
+
+    Raises:
+        InterruptedRunError: some runs are not finished, and a signal asked to stop.
+        FailedRunError: some runs are not finished.
+    """
     print(state_table(store, runs))
+    if findings:
+        print(f"\n{findings}\n")
     print("\n".join(next_lines(store, runs, name)), flush=True)
     left = unfinished(store, runs)
-    if left and stop:
+    if left and stop_request():
         raise InterruptedRunError
     if left:
         raise FailedRunError(f"{len(left)} of {len(runs)} runs are not finished; the same command goes on")

@@ -40,6 +40,9 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
         InterruptedRunError: a signal asked to stop.
         FailedRunError: training failed.
     """
+    for key in ("exclude", "zip", "bisect"):
+        if value := getattr(config.sweep, key):
+            raise ConfigError(f"sweep.{key}", value, "needs a sweep: python -m bitnet_sweep -m ...")
     stop = stop_request()
     store = Store(Path(config.store))
     store.open_for_writing()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from typing import Any
 
 from bitnet_sweep.config import RunConfig, plain, resolve
@@ -49,19 +51,26 @@ def run_tags(config: RunConfig, group: str) -> list[str]:
 
 def _changed(config: RunConfig) -> dict[str, Any]:
     """The keys of a resolved config that its name does not imply yet, with their values."""
-    # Lengths that follow from the number of steps, and the width that follows from another, are no change.
-    default = _flat(plain(resolve(RunConfig(steps=config.steps))))
-    default |= {"steps": RunConfig().steps, "model.ffn": 2 * config.model.hidden}
-    changed = {
-        key: value
-        for key, value in _flat(plain(config)).items()
-        if value != default[key] and not _under(key, (*_SAID, *_NOT_SCIENCE, *_SAID_BY_OTHERS))
-    }
+    default = _default(config.steps) | {"model.ffn": 2 * config.model.hidden}
+    sections = {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config) if _says(f.name)}
+    changed = {key: value for key, value in _flat(sections).items() if _says(key) and value != default[key]}
     if "schedule.name" in changed:  # a named schedule stands for its numbers
         changed = {key: v for key, v in changed.items() if key in _WORDS or not _under(key, ("schedule",))}
     if "tokenizer.name" in changed:  # GPT-2's vocabulary has one size
         changed.pop("tokenizer.vocab_size", None)
     return changed
+
+
+@functools.cache
+def _default(steps: int) -> dict[str, Any]:
+    """The defaults of a run of this length: what follows from the number of steps is no change."""
+    return _flat(plain(resolve(RunConfig(steps=steps)))) | {"steps": RunConfig().steps}
+
+
+@functools.cache
+def _says(key: str) -> bool:
+    """Whether a change of this key belongs into the name's tail."""
+    return not _under(key, (*_SAID, *_NOT_SCIENCE, *_SAID_BY_OTHERS))
 
 
 def _under(key: str, parents: tuple[str, ...]) -> bool:

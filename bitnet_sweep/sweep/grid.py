@@ -1,0 +1,163 @@
+"""A grid as it was typed: the values of every key, zipped, combined, and thinned out into points."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, product
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Transformer
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
+from bitnet_sweep.explain import as_config_error
+
+
+@dataclass(frozen=True)
+class Setting:
+    """``key=value`` at a point of the grid."""
+
+    key: str
+    """A dotted key or a group, with Hydra's prefixes (``+``, ``++``, ``~``) and package if there are any."""
+    value: Any
+    text: str
+    """The two as a command line has them."""
+
+
+Point = tuple[Setting, ...]
+Axes = dict[str, list[Setting]]
+"""The values of each key, one or several, in the order of the command line."""
+Compose = Callable[[Point], RunConfig]
+
+GRID_KEYS = tuple(f"sweep.{name}" for name in ("exclude", "zip", "bisect", "until", "tolerance"))
+"""What says which points there are; the points themselves do not carry it."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The points to train, and those left out."""
+
+    points: list[tuple[Point, RunConfig]]
+    excluded: list[str]
+    """The overrides of each point that ``sweep.exclude`` leaves out."""
+
+
+def read_axes(overrides: Sequence[Override], parser: OverridesParser) -> Axes:
+    """The axes of parsed overrides; the last word on a key counts.
+
+    Raises:
+        HydraException: a sweep that cannot be enumerated, such as ``interval(0,1)``.
+        ConfigError: a setting of the sweep itself is swept.
+    """
+    axes: Axes = {}
+    for override in overrides:
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            text = f"{key}={override.get_value_element_as_str()}"
+            axes[key] = [Setting(key, override.value(), text)]
+            continue
+        if not override.is_discrete_sweep():
+            raise HydraException(f"{override.input_line}: an interval has no values to enumerate")
+        if key.lstrip("+").startswith("sweep."):
+            raise ConfigError(key, override.get_value_string(), "takes one value for the whole sweep")
+        axes[key] = [_setting(key, element, parser) for element in override.sweep_iterator()]
+    return axes
+
+
+def _setting(key: str, element: Any, parser: OverridesParser) -> Setting:
+    text = f"{key}={Transformer.str(element)}"
+    is_number = isinstance(element, bool | int | float)  # parsing each of 10,000 seeds takes seconds
+    return Setting(key, element if is_number else parser.parse_override(text).value(), text)
+
+
+def make_grid(axes: Axes, settings: SweepConfig, compose: Compose) -> Grid:
+    """Every combination of the axes that is not excluded, resolved.
+
+    Raises:
+        ConfigError: a point cannot be trained, an exclusion names no key, or no point is left.
+    """
+    points = combine({key: values for key, values in axes.items() if key not in GRID_KEYS}, settings.zip)
+    exclusions = read_exclusions(settings.exclude)
+    kept: list[tuple[Point, RunConfig]] = []
+    excluded: list[str] = []
+    for point in points:
+        config = compose(point)
+        if any(_holds(exclusion, config) for exclusion in exclusions):
+            excluded.append(shlex.join(overrides_of(point)))
+        else:
+            kept.append((point, config))
+    if not kept:
+        raise ConfigError("sweep.exclude", settings.exclude, "leaves no point of the grid")
+    return Grid(kept, excluded)
+
+
+def overrides_of(point: Point) -> tuple[str, ...]:
+    """The point as a command line has it."""
+    return tuple(setting.text for setting in point)
+
+
+def combine(axes: Axes, zipped: Sequence[str]) -> list[Point]:
+    """The product of the axes, in which the zipped ones advance together.
+
+    Raises:
+        ConfigError: a zipped key has no values here, or not as many as the others.
+    """
+    for key in zipped:
+        if key not in axes:
+            raise ConfigError("sweep.zip", key, f"has no values to zip; allowed: {', '.join(axes)}")
+    together = {key: values for key, values in axes.items() if key in zipped}
+    if len({len(values) for values in together.values()}) > 1:
+        counts = ", ".join(f"{key} has {len(values)}" for key, values in together.items())
+        raise ConfigError("sweep.zip", f"[{','.join(together)}]", f"must have equally many values: {counts}")
+    factors: list[list[Point]] = []
+    for key, values in axes.items():
+        if key not in together:
+            factors.append([(value,) for value in values])
+        elif key == next(iter(together)):
+            factors.append(list(zip(*together.values(), strict=True)))
+    return [tuple(chain.from_iterable(parts)) for parts in product(*factors)]
+
+
+def read_exclusions(exclude: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Conditions with their values as the config holds them, so that ``optimizer.name: adamw`` can hold.
+
+    Raises:
+        ConfigError: a key the config does not have, or a value it cannot have.
+    """
+    schema: DictConfig = OmegaConf.structured(RunConfig)
+    exclusions = []
+    for conditions in exclude:
+        if not conditions:
+            raise ConfigError("sweep.exclude", "{}", "must say which values to leave out: [{key:value,...}]")
+        try:
+            exclusions.append({key: typed_value(schema, key, value) for key, value in conditions.items()})
+        except OmegaConfBaseException as error:
+            raise as_config_error(error) from error
+    return exclusions
+
+
+def typed_value(schema: DictConfig, key: str, value: Any) -> Any:
+    """``value`` as the field ``key`` of the config would hold it; it stays in ``schema``.
+
+    Raises:
+        OmegaConfBaseException: there is no such field, or it cannot hold the value.
+    """
+    OmegaConf.update(schema, key, value)
+    held = OmegaConf.select(schema, key)
+    return OmegaConf.to_object(held) if OmegaConf.is_config(held) else held
+
+
+def _holds(conditions: Mapping[str, Any], config: RunConfig) -> bool:
+    return all(_field(config, key) == value for key, value in conditions.items())
+
+
+def _field(config: RunConfig, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
