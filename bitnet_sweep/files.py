@@ -93,3 +93,35 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path}:{number}: not a JSON object") from error
         rows.append(row)
     return rows
+
+
+def read_last_json_line(path: Path, block: int = 8192) -> dict[str, Any] | None:
+    """The last whole object of a JSON-lines file without reading the rest; None where there is none.
+
+    Args:
+        path: of lines as :func:`append_line` writes them.
+        block: bytes to begin with; doubled until a whole line lies in them.
+
+    Raises:
+        ValueError: the last whole line is not a JSON object.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        size = file.seek(0, os.SEEK_END)
+        while True:
+            start = max(0, size - block)
+            file.seek(start)
+            *whole, _ = file.read(size - start).split(b"\n")  # behind the last newline nothing is whole
+            lines = [line for line in (whole if start == 0 else whole[1:]) if line.strip()]
+            if lines or start == 0:
+                break
+            block *= 2
+    if not lines:
+        return None
+    row = json.loads(lines[-1])
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}: its last line is not a JSON object")
+    return row

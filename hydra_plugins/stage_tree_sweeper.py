@@ -50,7 +50,8 @@ class StageTreeSweeper(Sweeper):
         parsed = parser.parse_overrides([*params, *arguments])  # the last word on a key counts
         (jobs,) = BasicSweeper.split_arguments(parsed, None)
         store, runs = plan_runs([(tuple(job), self._compose(job)) for job in jobs])
-        drive(store, runs, [*params, *arguments], self._launch)
+        jobs_at_once = getattr(self.launcher, "jobs_at_once", None)  # of Hydra's launchers, ours says it
+        drive(store, runs, [*params, *arguments], self._launch, jobs_at_once and jobs_at_once())
 
     def _compose(self, overrides: list[str]) -> RunConfig:
         from bitnet_sweep.app import to_run_config

@@ -27,6 +27,9 @@ SCHEMA = 1
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
+LATEST, BOUNDARY = "latest", "boundary"
+"""Names of checkpoints: the newest one while training, and the one a trunk leaves behind."""
+
 
 @dataclass
 class Status:
@@ -102,6 +105,13 @@ class Folder:
         known = {f.name for f in dataclasses.fields(Status)}
         return Status(**{key: value for key, value in document.items() if key in known})
 
+    def status_modified(self) -> int | None:
+        """When the status was last written, in the file system's nanoseconds; None where there is none."""
+        try:
+            return (self.path / "status.json").stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
     def write_status(self, status: Status) -> None:
         status.updated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         files.write_json(self.path / "status.json", dataclasses.asdict(status))
@@ -112,6 +122,10 @@ class Folder:
     def records(self, until_step: int | None = None) -> list[Record]:
         """The records on disk, those up to ``until_step`` where it is given."""
         return cast(list[Record], _until(files.read_json_lines(self.records_path), until_step))
+
+    def last_record(self) -> Record | None:
+        """The newest record, without reading the others."""
+        return cast(Record | None, files.read_last_json_line(self.records_path))
 
     def samples(self, until_step: int | None = None) -> list[dict[str, Any]]:
         """Sample rows: step, prompt, continuation."""

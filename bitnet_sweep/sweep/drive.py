@@ -11,9 +11,10 @@ from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Store
 from bitnet_sweep.store.lease import HeldError, lease
-from bitnet_sweep.sweep.closing import next_lines, state_table, unfinished
+from bitnet_sweep.sweep.closing import next_lines, state_table, tidy, unfinished
 from bitnet_sweep.sweep.display import progress_bar
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
 from bitnet_sweep.sweep.register import register, sweep_name
 from bitnet_sweep.sweep.signals import stop_request
@@ -51,8 +52,21 @@ def plan_runs(grid: Sequence[tuple[tuple[str, ...], RunConfig]]) -> tuple[Store,
     return store, list({run.run_id: run for run in runs}.values())
 
 
-def drive(store: Store, runs: list[PlannedRun], overrides: Sequence[str], launch: Launch) -> None:
+def drive(
+    store: Store,
+    runs: list[PlannedRun],
+    overrides: Sequence[str],
+    launch: Launch,
+    jobs_at_once: int | None = None,
+) -> None:
     """Train what is missing, and say how every run stands.
+
+    Args:
+        store: of all runs.
+        runs: of ``plan_runs``.
+        overrides: the command line's.
+        launch: starts the jobs.
+        jobs_at_once: how many it runs, for the forecast; None where it does not say.
 
     Raises:
         InterruptedRunError: a signal asked to stop.
@@ -62,7 +76,7 @@ def drive(store: Store, runs: list[PlannedRun], overrides: Sequence[str], launch
     settings = runs[0].config.sweep
     name = sweep_name(runs, settings.name)
     plan = make_plan(runs, store)
-    print(plan.summary(), flush=True)
+    print("\n".join([plan.summary(), *forecast_lines(plan, store, jobs_at_once)]), flush=True)
     if settings.dry_run:
         print(plan.tree())
         return
@@ -75,6 +89,7 @@ def drive(store: Store, runs: list[PlannedRun], overrides: Sequence[str], launch
                 launch(plan, name)
                 _bury(store, plan.todo, INTERRUPTED if stop else FAILED)
                 plan = make_plan(runs, store)
+    tidy(store, runs)
     print(state_table(store, runs))
     print("\n".join(next_lines(store, runs, name)), flush=True)
     left = unfinished(store, runs)

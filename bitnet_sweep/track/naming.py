@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from bitnet_sweep.config import RunConfig, plain, resolve
@@ -32,8 +33,11 @@ _WORDS = (
 
 
 def run_name(config: RunConfig) -> str:
-    """``h256 wd2=0.05 lr=1.5e-3 s0``, then what differs from the defaults: ``adamw boundary=0.4``."""
-    config = resolve(config)
+    """``h256 wd2=0.05 lr=1.5e-3 s0``, then what differs from the defaults: ``adamw boundary=0.4``.
+
+    Args:
+        config: resolved.
+    """
     head = f"h{config.model.hidden} wd2={_short(config.wd2)} lr={_short(config.lr)} s{config.seed}"
     changed = _changed(config)
     words = [str(changed.pop(key)) for key in _WORDS if key in changed]
@@ -49,9 +53,7 @@ def run_tags(config: RunConfig, group: str) -> list[str]:
 
 def _changed(config: RunConfig) -> dict[str, Any]:
     """The keys of a resolved config that its name does not imply yet, with their values."""
-    # Lengths that follow from the number of steps, and the width that follows from another, are no change.
-    default = _flat(plain(resolve(RunConfig(steps=config.steps))))
-    default |= {"steps": RunConfig().steps, "model.ffn": 2 * config.model.hidden}
+    default = _default(config.steps) | {"model.ffn": 2 * config.model.hidden}  # that width is no change
     changed = {
         key: value
         for key, value in _flat(plain(config)).items()
@@ -62,6 +64,12 @@ def _changed(config: RunConfig) -> dict[str, Any]:
     if "tokenizer.name" in changed:  # GPT-2's vocabulary has one size
         changed.pop("tokenizer.vocab_size", None)
     return changed
+
+
+@functools.cache
+def _default(steps: int) -> dict[str, Any]:
+    """Flat; the lengths that follow from the number of steps are no change, that number is."""
+    return _flat(plain(resolve(RunConfig(steps=steps)))) | {"steps": RunConfig().steps}
 
 
 def _under(key: str, parents: tuple[str, ...]) -> bool:
