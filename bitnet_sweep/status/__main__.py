@@ -103,7 +103,7 @@ def _size(num_bytes: int) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bitnet_sweep.status",
-        description="How every run and trunk of a store stands, from its files alone, while jobs run anywhere.",
+        description="How every run and trunk of a store stands, from its files alone, wherever jobs run.",
         epilog="Exit status: 0 the store was read; 2 the store or the sweep is not there.",
     )
     parser.add_argument("store", type=Path, metavar="STORE", help="the folder that holds runs/ and stages/")
