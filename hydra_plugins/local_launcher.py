@@ -46,7 +46,7 @@ class LocalLauncher(Launcher):
             (self.hydra_context, self.task_function, self._compose(overrides, initial_job_idx + i))
             for i, overrides in enumerate(job_overrides)
         ]
-        statuses = run_pool(work, jobs, after, self._slots(), stop_request())
+        statuses = run_pool(work, jobs, after, self.jobs_at_once(), stop_request())
         returns = []
         for overrides, status in zip(job_overrides, statuses, strict=True):
             returned = JobReturn(overrides=list(overrides))
@@ -62,7 +62,8 @@ class LocalLauncher(Launcher):
             config.hydra.job.num = index
         return config
 
-    def _slots(self) -> int:
+    def jobs_at_once(self) -> int:
+        """How many processes run side by side."""
         from bitnet_sweep.sweep.pool import cuda_devices
 
         if self.n_jobs is not None:

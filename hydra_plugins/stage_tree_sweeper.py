@@ -56,7 +56,8 @@ class StageTreeSweeper(Sweeper):
             return
         grid = make_grid(axes, settings, compose)
         store, runs = plan_runs([(overrides_of(point), config) for point, config in grid.points])
-        drive(store, runs, words, self._launch, grid.excluded)
+        jobs_at_once = getattr(self.launcher, "jobs_at_once", None)  # of Hydra's launchers, ours says it
+        drive(store, runs, words, self._launch, grid.excluded, jobs_at_once and jobs_at_once())
 
     def _load(self, overrides: list[str]) -> DictConfig:
         config = self._loader.load_sweep_config(self._master, overrides)

@@ -1,6 +1,25 @@
 """The truth on disk: run and trunk folders, their status, and who may write them."""
 
-from bitnet_sweep.store.folder import FAILED, FINISHED, INTERRUPTED, RUNNING, Folder, Status
+from bitnet_sweep.store.folder import (
+    BOUNDARY,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    LATEST,
+    RUNNING,
+    Folder,
+    Status,
+)
 from bitnet_sweep.store.store import Store
 
-__all__ = ["FAILED", "FINISHED", "INTERRUPTED", "RUNNING", "Folder", "Status", "Store"]
+__all__ = [
+    "BOUNDARY",
+    "FAILED",
+    "FINISHED",
+    "INTERRUPTED",
+    "LATEST",
+    "RUNNING",
+    "Folder",
+    "Status",
+    "Store",
+]

@@ -27,6 +27,9 @@ SCHEMA = 1
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
+LATEST, BOUNDARY = "latest", "boundary"
+"""Names of checkpoints: the newest one while training, and the one a trunk leaves behind."""
+
 
 @dataclass
 class Status:
@@ -103,6 +106,13 @@ class Folder:
         check_schema(self.path, document.get("schema"))
         known = {f.name for f in dataclasses.fields(Status)}
         return Status(**{key: value for key, value in document.items() if key in known})
+
+    def status_modified(self) -> int | None:
+        """When the status was last written, in the file system's nanoseconds; None where there is none."""
+        try:
+            return (self.path / "status.json").stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
 
     def write_status(self, status: Status) -> None:
         status.updated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from bitnet_sweep import files
@@ -23,6 +24,8 @@ HEARTBEAT_EVERY = 2.0
 """Seconds between heartbeats: what a live display of the store can show."""
 HEARTBEAT_LIMIT = 60.0
 """Seconds after which another host's silent owner counts as dead (assumed; DESIGN asks for at most 60)."""
+CLOCK_SLACK = 1.0
+"""Seconds by which a process's start, counted from boot, may differ from the wall clock (assumed)."""
 
 
 class HeldError(Exception):
@@ -83,3 +86,21 @@ def read_lease(folder: Path) -> dict[str, Any] | None:
     except ValueError:
         return None
     return document if isinstance(document, dict) else None
+
+
+def is_alive(owner: dict[str, Any]) -> bool:
+    """Whether the process that wrote this heartbeat still lives, found without touching the lock.
+
+    On this host its process must be there and be older than the heartbeat: a younger one was merely
+    given the same number. Trying the lock instead would make a job that comes at that moment believe
+    it held. Of another host's process only the age of the heartbeat is known.
+    """
+    heartbeat = float(owner["heartbeat"])
+    if owner["host"] != socket.gethostname():
+        return time.time() - heartbeat < HEARTBEAT_LIMIT
+    try:
+        process = psutil.Process(int(owner["pid"]))
+        is_younger = process.create_time() > heartbeat + CLOCK_SLACK
+        return not is_younger and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,14 @@ class Store:
 
     def stage(self, stage_id: str) -> Folder:
         return Folder(self.root / "stages" / stage_id)
+
+    def runs(self) -> list[Folder]:
+        """The run folders that are there, by id."""
+        return _folders(self.root / "runs")
+
+    def stages(self) -> list[Folder]:
+        """The trunk folders that are there, by id."""
+        return _folders(self.root / "stages")
 
     def open_for_writing(self) -> None:
         """Make the store ready.
@@ -63,3 +72,11 @@ class Store:
         """What ``sweeps/<name>.json`` says: command, overrides, run_ids, excluded, created."""
         document = files.read_json(self.root / "sweeps" / f"{name}.json")
         return document if isinstance(document, dict) else None
+
+
+def _folders(parent: Path) -> list[Folder]:
+    try:
+        with os.scandir(parent) as entries:
+            return [Folder(parent / name) for name in sorted(e.name for e in entries if e.is_dir())]
+    except FileNotFoundError:
+        return []

@@ -1,4 +1,4 @@
-"""What a command says at its end: how every run stands, where the results are, what to type next."""
+"""How a command ends: what it tidies, how every run stands, where the results are, what to type next."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tabulate import tabulate
 
 from bitnet_sweep.config import TrackMode, TrackName
 from bitnet_sweep.store import FINISHED, Store
+from bitnet_sweep.store.housekeeping import free_trunks
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
 
@@ -20,6 +21,13 @@ def unfinished(store: Store, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
     """The runs that are not finished, whatever the reason."""
     statuses = [(run, store.run(run.run_id).status()) for run in runs]
     return [run for run, status in statuses if status is None or status.state != FINISHED]
+
+
+def tidy(store: Store, runs: Sequence[PlannedRun]) -> None:
+    """With ``sweep.keep_stages=false``: free the trunks of these runs that no unfinished run needs."""
+    stages = {stage for run in runs if not run.config.sweep.keep_stages for stage in run.stage_ids[:-1]}
+    if stages:
+        free_trunks(store, stages)
 
 
 def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:

@@ -11,9 +11,10 @@ from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Store
 from bitnet_sweep.store.lease import HeldError, lease
-from bitnet_sweep.sweep.closing import next_lines, state_table, unfinished
+from bitnet_sweep.sweep.closing import next_lines, state_table, tidy, unfinished
 from bitnet_sweep.sweep.display import progress_bar
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
 from bitnet_sweep.sweep.register import register, sweep_name
 from bitnet_sweep.sweep.signals import stop_request
@@ -57,15 +58,17 @@ def drive(
     overrides: Sequence[str],
     launch: Launch,
     excluded: Sequence[str] = (),
+    jobs_at_once: int | None = None,
 ) -> None:
     """Train what is missing, and say how every run stands.
 
     Args:
-        store: where the runs are.
-        runs: the points of the grid.
+        store: of all runs.
+        runs: of ``plan_runs``.
         overrides: the command line's, for the register.
-        launch: what starts the jobs.
+        launch: starts the jobs.
         excluded: the points left out, for the register.
+        jobs_at_once: how many the launcher runs, for the forecast; None where it does not say.
 
     Raises:
         InterruptedRunError: a signal asked to stop.
@@ -73,7 +76,8 @@ def drive(
     """
     plan = make_plan(runs, store)
     name = sweep_name(plan.runs, runs[0].config.sweep.name)
-    print(plan.summary() + (f"; {len(excluded)} points excluded" if excluded else ""), flush=True)
+    print(plan.summary() + (f"; {len(excluded)} points excluded" if excluded else ""))
+    print("\n".join(forecast_lines(plan, store, jobs_at_once)), flush=True)
     if runs[0].config.sweep.dry_run:
         print(plan.tree())
         return
@@ -93,6 +97,7 @@ def carry_out(store: Store, plan: Plan, name: str, launch: Launch) -> None:
                 launch(plan, name)
                 _bury(store, plan.todo, INTERRUPTED if stop else FAILED)
                 plan = make_plan(runs, store)
+    tidy(store, runs)
 
 
 def close(store: Store, runs: Sequence[PlannedRun], name: str, findings: str = "") -> None:

@@ -17,11 +17,11 @@ from bitnet_sweep.data import Batches, fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.model.counts import predicted_counts
 from bitnet_sweep.records import Record
-from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING, Status, Store
+from bitnet_sweep.store import BOUNDARY, FAILED, FINISHED, INTERRUPTED, LATEST, RUNNING, Status, Store
 from bitnet_sweep.store.lease import HEARTBEAT_EVERY, HeldError, Lease, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
 from bitnet_sweep.sweep.ending import InterruptedRunError
-from bitnet_sweep.sweep.legs import BOUNDARY, LATEST, Leg, legs_of
+from bitnet_sweep.sweep.legs import Leg, legs_of
 from bitnet_sweep.sweep.provenance import provenance
 from bitnet_sweep.sweep.sink import SampleRow, Sink, no_tracker
 from bitnet_sweep.track import Tracker, open_tracker

@@ -10,10 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bitnet_sweep.config import ConfigError, RunConfig, stage_ends
-from bitnet_sweep.store import FINISHED, Folder, Store
-
-LATEST, BOUNDARY = "latest", "boundary"
-"""Names of checkpoints: the newest one while training, and the one a trunk leaves behind."""
+from bitnet_sweep.store import BOUNDARY, FINISHED, Folder, Store
 
 
 @dataclass(frozen=True)

@@ -154,14 +154,14 @@ def _units(runs: Sequence[PlannedRun]) -> list[Unit]:
             chain.append(Unit(run, number, parent, steps, rank=0.0))
         rank = 0.0
         for unit in reversed(chain):
-            rank += unit.steps * _cost_of_step(run.config)
+            rank += unit.steps * cost_of_step(run.config)
             known = units.get(unit.id)
             rank = max(rank, known.rank if known else 0.0)
             units[unit.id] = replace(known or unit, rank=rank)
     return list(units.values())
 
 
-def _cost_of_step(config: RunConfig) -> float:
+def cost_of_step(config: RunConfig) -> float:
     """Work of a step in units of its own: weights touched by the optimizer and by every token."""
     counts = predicted_counts(config.model, config.tokenizer.vocab_size)
     tokens = config.batch_size * config.sequence_length

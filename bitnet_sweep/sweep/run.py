@@ -11,7 +11,7 @@ from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import Store
-from bitnet_sweep.sweep.closing import next_lines, state_table
+from bitnet_sweep.sweep.closing import next_lines, state_table, tidy
 from bitnet_sweep.sweep.display import new_bar
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
@@ -57,6 +57,7 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
         raise
     except Exception as error:
         raise FailedRunError(f"{planned.run_id}: {type(error).__name__}: {error}") from error
+    tidy(store, [planned])
     print(state_table(store, [planned]))
     print("\n".join(next_lines(store, [planned], name)))
 

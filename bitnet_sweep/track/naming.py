@@ -34,8 +34,11 @@ _WORDS = (
 
 
 def run_name(config: RunConfig) -> str:
-    """``h256 wd2=0.05 lr=1.5e-3 s0``, then what differs from the defaults: ``adamw boundary=0.4``."""
-    config = resolve(config)
+    """``h256 wd2=0.05 lr=1.5e-3 s0``, then what differs from the defaults: ``adamw boundary=0.4``.
+
+    Args:
+        config: resolved.
+    """
     head = f"h{config.model.hidden} wd2={_short(config.wd2)} lr={_short(config.lr)} s{config.seed}"
     changed = _changed(config)
     words = [str(changed.pop(key)) for key in _WORDS if key in changed]

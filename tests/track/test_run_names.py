@@ -63,9 +63,7 @@ CONF = Path(__file__).parents[2] / "conf" / "track"
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_name_says_what_is_special(changes: dict[str, Any], name: str) -> None:
-    config = RunConfig(**changes)
-    assert run_name(config) == name
-    assert run_name(resolve(config)) == name
+    assert run_name(resolve(RunConfig(**changes))) == name
 
 
 def test_tags_are_what_one_filters_by() -> None:

@@ -1,0 +1,162 @@
+"""The entries of the ledger: status, heartbeat and last record of every folder, and what is yet to come."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bitnet_sweep.records import Record
+from bitnet_sweep.store import FINISHED, RUNNING, Folder, Status, Store
+from bitnet_sweep.store.lease import is_alive, read_lease
+from bitnet_sweep.store.outcome import finite
+from bitnet_sweep.store.pace import seconds_per_step
+from bitnet_sweep.store.recorded import AskedRun, asked_runs
+
+WAITING, DIED, UNREADABLE = "waiting", "died", "unreadable"
+"""Beside the states of a status: asked for and not begun; running by its status, but its process is
+gone; a status or a last record that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run or trunk; what is not known is None."""
+
+    id: str
+    is_run: bool
+    name: str
+    state: str
+    num_stages: int | None = None
+    """From the beginning of the run to its own end."""
+    stage: int | None = None
+    """1, 2, ...: the one it is in."""
+    step: int = 0
+    steps: int | None = None
+    """Where it ends, counted from the beginning of the run."""
+    loss: float | None = None
+    """``val/loss`` of the last record, as the next two."""
+    unique_tokens: float | None = None
+    tokens_per_s: float | None = None
+    seconds_left: float | None = None
+    """Of a running one, at the pace of its last record."""
+
+
+class Ledger:
+    """Reads a store again and again; what has finished is read once.
+
+    Args:
+        store: may be written by any number of processes meanwhile.
+        sweep: only the runs of this recorded sweep, and the trunks they fork from.
+    """
+
+    def __init__(self, store: Store, sweep: str | None = None) -> None:
+        self._store = store
+        self._sweep = sweep
+        self._finished: dict[str, tuple[int, Entry]] = {}
+        """With the modification time of the status it was read from."""
+
+    def entries(self) -> list[Entry]:
+        """Older sweeps first, their runs in order, a trunk before its first run; then what none asked for.
+
+        Raises:
+            ConfigError: the sweep is not recorded.
+        """
+        asked = asked_runs(self._store, self._sweep)
+        trunks = {folder.id: folder for folder in self._store.stages()}
+        through = _runs_through_trunks(asked)
+        entries: list[Entry] = []
+        for run in asked.values():
+            for trunk in [stage for stage in run.stage_ids if stage in trunks]:
+                entries.append(self._entry(trunks.pop(trunk), False, _as_trunk(trunk, through[trunk])))
+            entries.append(self._entry(self._store.run(run.run_id), True, run))
+        if self._sweep is None:
+            others = [folder for folder in self._store.runs() if folder.id not in asked]
+            entries += [self._entry(folder, False, AskedRun(folder.id)) for folder in trunks.values()]
+            entries += [self._entry(folder, True, AskedRun(folder.id)) for folder in others]
+        return entries
+
+    def _entry(self, folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
+        modified = folder.status_modified()
+        known = self._finished.get(folder.id)
+        if known is not None and known[0] == modified:
+            return known[1]
+        entry = _read(folder, is_run, asked)
+        if entry.state == FINISHED and modified is not None:
+            self._finished[folder.id] = modified, entry
+        return entry
+
+
+def _runs_through_trunks(asked: Mapping[str, AskedRun]) -> dict[str, list[AskedRun]]:
+    runs: dict[str, list[AskedRun]] = {}
+    for run in asked.values():
+        for stage in run.stage_ids[:-1]:
+            runs.setdefault(stage, []).append(run)
+    return runs
+
+
+def _as_trunk(stage_id: str, runs: Sequence[AskedRun]) -> AskedRun:
+    """What is known of a trunk from the runs that go through it; of their names what they share."""
+    first, others = runs[0], [set(run.name.split()) for run in runs[1:]]
+    shared = [word for word in first.name.split() if all(word in words for words in others)]
+    count = first.stage_ids.index(stage_id) + 1
+    return AskedRun(stage_id, " ".join(shared), first.stage_ids[:count], first.stage_ends[:count])
+
+
+def _read(folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
+    steps = asked.stage_ends[-1] if asked.stage_ends else None
+    num_stages = len(asked.stage_ids) or None
+    try:
+        status, owner, state = _standing(folder)
+        record = folder.last_record() or {}
+    except (OSError, ValueError, TypeError, KeyError):
+        return Entry(folder.id, is_run, asked.name, UNREADABLE, num_stages, steps=steps)
+    if status is None:
+        return Entry(folder.id, is_run, asked.name, WAITING, num_stages, steps=steps)
+    step = int(owner.get("step") or finite(record, "step") or 0)
+    if steps is None and state == FINISHED:
+        steps = step
+    elif steps is None and is_run:  # a trunk's owner counts to the end of its run
+        steps = owner.get("steps")
+    return Entry(
+        folder.id,
+        is_run,
+        asked.name,
+        state,
+        num_stages or len(status.stage_ids) or None,
+        _stage_at(step, asked.stage_ends, record),
+        step,
+        steps,
+        finite(record, "val/loss"),
+        finite(record, "probe/unique_tokens"),
+        finite(record, "perf/tokens_per_s"),
+        _seconds_left(record, step, steps) if state == RUNNING else None,
+    )
+
+
+def _standing(folder: Folder) -> tuple[Status | None, dict[str, Any], str]:
+    """The status, the heartbeat of a living owner (else nothing), and the state they make together.
+
+    An owner writes its heartbeat before it says *running* and takes it away after it says how it
+    ended; so a folder has died only if it says *running* before and after nobody was found.
+    """
+    status = folder.status()
+    if status is None or status.state != RUNNING:
+        return status, {}, status.state if status is not None else WAITING
+    owner = read_lease(folder.path)
+    if owner is not None and is_alive(owner):
+        return status, owner, RUNNING
+    again = folder.status() or status
+    return again, {}, DIED if again.state == RUNNING else again.state
+
+
+def _stage_at(step: int, ends: Sequence[int], record: Record) -> int | None:
+    if ends:
+        return min(bisect_left(ends, step) + 1, len(ends))
+    stage = finite(record, "stage")
+    return None if stage is None else int(stage)
+
+
+def _seconds_left(record: Record, step: int, steps: int | None) -> float | None:
+    pace = seconds_per_step(record, finite(record, "ternary/window_steps"))
+    return None if pace is None or steps is None else pace * max(0, steps - step)

@@ -1,0 +1,76 @@
+"""What the sweeps of a store asked for, whether or not a run has begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitnet_sweep import files
+from bitnet_sweep.config import ConfigError
+from bitnet_sweep.store.store import Store
+
+
+@dataclass(frozen=True)
+class AskedRun:
+    """A run that a sweep asked for; what its sweep did not note is empty."""
+
+    run_id: str
+    name: str = ""
+    stage_ids: tuple[str, ...] = ()
+    """Of every stage, the last one its run_id."""
+    stage_ends: tuple[int, ...] = ()
+    """The last step of each."""
+
+    def document(self) -> dict[str, Any]:
+        """What :func:`asked_runs` reads back."""
+        return {
+            "run_id": self.run_id,
+            "name": self.name,
+            "stage_ids": list(self.stage_ids),
+            "stage_ends": list(self.stage_ends),
+        }
+
+
+def asked_runs(store: Store, sweep: str | None = None) -> dict[str, AskedRun]:
+    """Every run that the store's sweeps asked for, by run_id: older sweeps first, each in its own order.
+
+    Args:
+        store: a sweep file that cannot be read asks for nothing.
+        sweep: only this one.
+
+    Raises:
+        ConfigError: no such sweep is recorded.
+    """
+    documents = {path.stem: _document(path) for path in sorted((store.root / "sweeps").glob("*.json"))}
+    if sweep is not None:
+        if sweep not in documents:
+            raise ConfigError(
+                "--sweep", sweep, f"not recorded here; recorded: {', '.join(documents) or 'none'}"
+            )
+        documents = {sweep: documents[sweep]}
+    found: dict[str, AskedRun] = {}
+    for document in sorted(documents.values(), key=lambda document: str(document.get("created", ""))):
+        for run in _runs(document):
+            if run.run_id not in found or run.stage_ids:
+                found[run.run_id] = run
+    return found
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        document = files.read_json(path)
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def _runs(document: dict[str, Any]) -> Iterator[AskedRun]:
+    details: dict[str, dict[str, Any]] = {run["run_id"]: run for run in document.get("runs", [])}
+    for run_id in map(str, document.get("run_ids", [])):
+        run = details.get(run_id)
+        if run is None:
+            yield AskedRun(run_id)
+        else:
+            yield AskedRun(run_id, run["name"], tuple(run["stage_ids"]), tuple(run["stage_ends"]))

@@ -1,0 +1,211 @@
+"""What a plan will cost: disk by counting parameters, time by what steps took in this store."""
+
+from __future__ import annotations
+
+import heapq
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from bitnet_sweep.config import Activations, ModelConfig, RunConfig, Weights, plain
+from bitnet_sweep.model.counts import predicted_counts
+from bitnet_sweep.store import BOUNDARY, Folder, Store
+from bitnet_sweep.store.outcome import finite
+from bitnet_sweep.store.pace import seconds_per_step
+from bitnet_sweep.sweep.plan import Plan, Unit, cost_of_step
+
+NUM_BYTES_FP32 = 4
+MOMENTS = 2
+"""Running means that Adam keeps for each parameter."""
+MAX_CODE_SETS = 3
+"""Sets of codes in a checkpoint between two records: at the record, now, and their last directions."""
+MAX_MEASURED = 200
+"""Folders whose times are looked at, newest first: reading one config takes 2 ms (measured)."""
+
+# The C parser is the same safe loader, about ten times as fast.
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes that a plan will write."""
+
+    trunks: int
+    """Boundary checkpoints: weights, two moments, and a byte for each ternary code."""
+    finals: int
+    """Final weights."""
+    training: int
+    """At most, while it trains: checkpoints to resume from, each beside the one it replaces."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """Seconds of training, start-up apart."""
+
+    work: float
+    """Of all jobs together."""
+    longest_chain: float
+    """Of the longest run with the trunks before it, which no number of jobs can shorten."""
+    wall: float
+    """With as many jobs at once as were asked about."""
+
+
+def forecast_lines(plan: Plan, store: Store, jobs_at_once: int | None) -> list[str]:
+    """Disk and time of what is left to train, in words; nothing where nothing is left.
+
+    Args:
+        plan: of ``make_plan``.
+        store: where earlier runs say how long a step takes.
+        jobs_at_once: how many the launcher runs; None where it does not say.
+    """
+    if not plan.todo:
+        return []
+    disk = disk_needed(plan, store, jobs_at_once or 1)
+    kept = f"{_size(disk.trunks)} of trunks, {_size(disk.finals)} of final weights"
+    while_training = f"up to {_size(disk.training)} more while it trains"
+    lines = [f"disk: {kept}, {while_training}; {_size(shutil.disk_usage(store.root).free)} free"]
+    paces = measured_paces(store)
+    seconds = {unit.id: unit_seconds(unit, paces) for unit in plan.todo}
+    if any(value is None for value in seconds.values()):
+        return [*lines, "time: no estimate yet (nothing comparable has been trained in this store)"]
+    time = time_needed(plan.todo, {key: value or 0.0 for key, value in seconds.items()}, jobs_at_once or 1)
+    text = f"time: about {_interval(time.work)} of training, longest chain {_interval(time.longest_chain)}"
+    if jobs_at_once is not None:
+        text += f", {_interval(time.wall)} with {jobs_at_once} at once"
+    return [*lines, text]
+
+
+def disk_needed(plan: Plan, store: Store, jobs_at_once: int) -> Disk:
+    """What the units to do will leave behind: every stage but a run's last one is a trunk."""
+    first_stage = {unit.id: unit.num_stages for unit in plan.units}
+    trunks: dict[str, int] = {}
+    finals = 0
+    resumed = []
+    for unit in plan.todo:
+        config, begin = unit.run.config, first_stage.get(unit.parent or "", 0)
+        counts = predicted_counts(config.model, config.tokenizer.vocab_size)
+        weights = NUM_BYTES_FP32 * counts.total
+        state = (1 + MOMENTS) * weights
+        resumed.append(2 * (state + MAX_CODE_SETS * counts.ternary))
+        if unit.is_run and config.sweep.keep_final:
+            finals += weights
+        if config.sweep.share_stages:
+            for stage in unit.run.stage_ids[begin : unit.num_stages - unit.is_run]:
+                if not (store.stage(stage).path / f"{BOUNDARY}.json").exists():
+                    trunks[stage] = state + counts.ternary
+    return Disk(sum(trunks.values()), finals, sum(sorted(resumed)[-jobs_at_once:]))
+
+
+def time_needed(todo: Sequence[Unit], seconds: dict[str, float], jobs_at_once: int) -> Time:
+    """What the local launcher does, without training: the first job that may start takes the first free slot.
+
+    Args:
+        todo: as in a plan, parents before children.
+        seconds: by unit id.
+        jobs_at_once: slots, 1 or more.
+    """
+    chain: dict[str, float] = {}
+    children: dict[str | None, list[int]] = {}
+    for i, unit in enumerate(todo):
+        chain[unit.id] = chain.get(unit.parent or "", 0.0) + seconds[unit.id]
+        parent = unit.parent if unit.parent in seconds else None
+        children.setdefault(parent, []).append(i)
+    ready = list(children.get(None, []))  # rising, which is a heap
+    running: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < jobs_at_once:
+            i = heapq.heappop(ready)
+            heapq.heappush(running, (now + seconds[todo[i].id], i))
+        now, done = heapq.heappop(running)
+        for child in children.get(todo[done].id, []):
+            heapq.heappush(ready, child)
+    return Time(sum(seconds.values()), max(chain.values(), default=0.0), now)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a step and a probe took, and of what kind of run."""
+
+    step_seconds: float
+    probe_seconds: float
+    kind: dict[str, Any]
+    """Settings that decide it, as :func:`_kind` gives them."""
+    cost: float
+    """By the planner's cost model."""
+
+
+def measured_paces(store: Store) -> list[Pace]:
+    """From the newest folders of the store that have a record past their first step."""
+    dated = [(folder.status_modified() or 0, folder) for folder in [*store.stages(), *store.runs()]]
+    newest = sorted(dated, key=lambda pair: pair[0], reverse=True)[:MAX_MEASURED]
+    return [pace for _, folder in newest if (pace := _pace_of(folder)) is not None]
+
+
+def unit_seconds(unit: Unit, paces: Sequence[Pace]) -> float | None:
+    """How long a unit will train: at the median pace of its own kind of run, else scaled by the cost model.
+
+    Scaled are the paces of runs that compute alike (precision, threads, device); None if there are none.
+    """
+    config = unit.run.config
+    kind, cost = _kind(plain(config)), cost_of_step(config)
+    alike = [pace for pace in paces if _computed(pace.kind) == _computed(kind)]
+    same = [pace for pace in alike if pace.kind == kind]
+    if not alike or config.probe_every_steps is None:
+        return None
+    scaled = [
+        cost / pace.cost * (pace.step_seconds + pace.probe_seconds / config.probe_every_steps)
+        for pace in same or alike
+    ]
+    return unit.steps * median(scaled)
+
+
+_COMPUTED = ("precision", "threads", "device")
+
+
+def _computed(kind: dict[str, Any]) -> list[Any]:
+    return [kind[key] for key in _COMPUTED]
+
+
+def _kind(config: dict[str, Any]) -> dict[str, Any]:
+    """What decides the time of a step and of a probe, from a resolved config made plain."""
+    keys = ("model", "batch_size", "sequence_length", *_COMPUTED)
+    return {key: config[key] for key in keys} | {"vocab_size": config["tokenizer"]["vocab_size"]}
+
+
+def _pace_of(folder: Folder) -> Pace | None:
+    """None for a folder that has not come past step 1, or that another program wrote otherwise."""
+    try:
+        record = folder.last_record()
+        if record is None or record["step"] == 1:  # its time is that of warming up
+            return None
+        kind = _kind(yaml.load(folder.config_path.read_bytes(), _SafeLoader))  # noqa: S506  (it is a safe one)
+        step_seconds = seconds_per_step(record, probe_every_steps=None)
+        config = RunConfig(
+            model=ModelConfig(**kind["model"] | _enums(kind["model"])),
+            batch_size=kind["batch_size"],
+            sequence_length=kind["sequence_length"],
+        )
+        config.tokenizer.vocab_size = kind["vocab_size"]
+    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        return None
+    if step_seconds is None:
+        return None
+    return Pace(step_seconds, 1e-3 * (finite(record, "perf/probe_ms") or 0.0), kind, cost_of_step(config))
+
+
+def _enums(model: dict[str, Any]) -> dict[str, Any]:
+    return {"weights": Weights[model["weights"]], "activations": Activations[model["activations"]]}
+
+
+def _size(num_bytes: int) -> str:
+    return tqdm.format_sizeof(num_bytes, "B")
+
+
+def _interval(seconds: float) -> str:
+    return tqdm.format_interval(seconds)
