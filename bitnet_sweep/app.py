@@ -1,4 +1,4 @@
-"""The Hydra entry: the only place where a DictConfig becomes a RunConfig."""
+"""The Hydra entry: where a DictConfig becomes a RunConfig (for whole grids by way of compose.py)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
     """
     for key in ("exclude", "zip", "bisect"):
         if value := getattr(config.sweep, key):
-            raise ConfigError(f"sweep.{key}", value, "needs a sweep: python -m bitnet_sweep -m ...")
+            raise ConfigError(f"sweep.{key}", value, "needs -m (it describes a sweep)")
     stop = stop_request()
     store = Store(Path(config.store))
     store.open_for_writing()

@@ -1,0 +1,153 @@
+"""A real bisection through the command as typed: forked, killed, resumed, and held against a scan."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bitnet_sweep.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """A text in which each letter follows from the one before: learned in 100 steps unless decay forbids.
+
+    The first stage is too short to learn anything, so a run without decay recovers and one with much
+    decay is stuck.
+    """
+    rng = random.Random(1)
+    letters = "abcdefghijklmnop" * 9
+    lines = [letters[(start := rng.randrange(16)) : start + rng.randint(40, 120)] for _ in range(1200)]
+    path = tmp_path_factory.mktemp("letters") / "letters.txt"
+    path.write_text("\n\n".join(lines))
+    return [
+        "model=full",
+        "model.activations=full",
+        "model.hidden=16",
+        "model.num_layers=1",
+        "model.num_heads=2",
+        "batch_size=8",
+        "sequence_length=8",
+        "steps=120",
+        "boundary=0.1",
+        "lr_boundary=0.1",
+        "schedule.lr_bend_from=1",
+        "schedule.lr_bend_to=1",
+        "lr=3e-2",
+        "wd1=3.0",
+        "probe_every_steps=12",
+        "tokenizer.vocab_size=257",
+        "data=text",
+        f"data.path={path}",
+        "track=none",
+        "store=store",
+    ]
+
+
+def start(folder, *words):
+    return subprocess.Popen(
+        [sys.executable, "-m", "bitnet_sweep", "-m", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run(folder, *words):
+    process = start(folder, *words)
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    return out
+
+
+def finished(store):
+    statuses = {path.name: store.run(path.name).status() for path in (store.root / "runs").glob("*")}
+    return {run_id: status for run_id, status in statuses.items() if status and status.state == "finished"}
+
+
+def test_bisection_is_killed_resumed_and_right(arguments, tmp_path):
+    search = [*arguments, "sweep.bisect=wd2:0.0..1.0", "sweep.tolerance=0.25", "sweep.name=search"]
+    store = Store(tmp_path / "store")
+    process = start(tmp_path, *search)
+    deadline = time.monotonic() + 200
+    while len(finished(store)) < 3 and process.poll() is None:  # both ends, and the first probe between
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    before = {run_id: status.updated for run_id, status in finished(store).items()}
+    out = run(tmp_path, *search)
+    assert before.items() <= {run_id: status.updated for run_id, status in finished(store).items()}.items()
+    assert [line.split()[-1] for line in out.splitlines() if "the only one" in line] == ["4"]
+
+    document = json.loads((tmp_path / "store" / "bisections" / "search.json").read_text())
+    (cell,) = document["cells"]
+    assert cell["verdict"] == "found"
+    assert cell["probes"][0]["outcome"] == "recovered"
+    assert cell["probes"][-1]["outcome"] == "stuck"
+    assert {probe["run_id"] for probe in cell["probes"]} == set(finished(store))
+    assert set(store.sweep("search")["run_ids"]) == set(finished(store))  # type: ignore[index]
+    assert len(list((tmp_path / "store" / "stages").iterdir())) == 1, "one trunk for all probes"
+
+    assert "0 to train in 0 jobs" in run(tmp_path, *search)
+    scan = [0.0, 0.25, 0.5, 0.75, 1.0]
+    out = run(tmp_path, *arguments, f"wd2={','.join(map(str, scan))}", "sweep.name=scan")
+    assert "108 to train in 1 jobs" in out, "the probes are runs like any other: only one value is new"
+    run_ids = store.sweep("scan")["run_ids"]  # type: ignore[index]
+    recovered = [finished(store)[run_id].outcome == "recovered" for run_id in run_ids]
+    assert recovered == sorted(recovered, reverse=True), "one threshold, or the twin has nothing to say"
+    assert cell["interval"] == [scan[recovered.count(True) - 1], scan[recovered.count(True)]]
+
+
+def test_grid_expressions(arguments, tmp_path):
+    """Zipped values, replicates and exclusions through the real command; nothing is trained."""
+    words = [*arguments, "lr=1e-2,3e-2", "wd2=0.0,0.05", "seed=0,1,2", "sweep.dry_run=true"]
+    assert "12 runs sharing 6 trunks" in run(tmp_path, *words)
+    assert "6 runs" in run(tmp_path, *words, "sweep.zip=[lr,wd2]")
+    out = run(tmp_path, *words, "sweep.exclude=[{lr:1e-2,seed:2},{wd2:0.05,seed:1}]")
+    assert out.startswith("8 runs"), out
+    assert "4 points excluded" in out.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "key"),
+    [
+        (["sweep.exclude=[{model.hiden:3}]"], "model.hiden"),
+        (["sweep.zip=[lr,seed]", "lr=1e-2,3e-2", "seed=0,1,2"], "sweep.zip"),
+        (["sweep.bisect=wd2"], "sweep.bisect"),
+        (["sweep.bisect=wd2:0..1", "sweep.until=fine"], "sweep.until"),
+        (["sweep.bisect=wd2:0..1", "sweep.tolerance=0"], "sweep.tolerance"),
+        (["sweep.bisect=wd2:0..1", "wd2=0.5"], "sweep.bisect"),
+        (["sweep.bisect=wd2:-1..1"], "wd2"),
+        (["sweep.bisect=track.timeout_seconds:1..2"], "sweep.bisect"),
+        (["sweep.dry_run=true,false"], "sweep.dry_run"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else value,
+)
+def test_wrong_grid_expressions_start_nothing(arguments, tmp_path, wrong, key):
+    process = start(tmp_path, *arguments, *wrong)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2, err
+    assert err.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}="), err
+    assert not (tmp_path / "store" / "runs").exists()
+
+
+def test_grid_expressions_need_a_sweep(arguments, tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", "bitnet_sweep", *arguments, "sweep.bisect=wd2:0..1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert process.stderr.strip().splitlines()[-1].startswith("bitnet_sweep: sweep.bisect=wd2:0..1: needs -m")
