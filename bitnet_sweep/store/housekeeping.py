@@ -50,8 +50,7 @@ def find_freeable(
     for folder in [*store.stages(), *store.runs()]:
         if only is not None and folder.id not in only:
             continue
-        owner = read_lease(folder.path)
-        if owner is None or not is_alive(owner):
+        if not is_alive(read_lease(folder.path)):
             found += [part for part in _freeable_in(folder, needed) if part.kind in kinds]
     return found
 

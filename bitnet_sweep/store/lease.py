@@ -88,13 +88,17 @@ def read_lease(folder: Path) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
-def is_alive(owner: dict[str, Any]) -> bool:
+def is_alive(owner: dict[str, Any] | None) -> bool:
     """Whether the process that wrote this heartbeat still lives, found without touching the lock.
+
+    Nobody is not alive.
 
     On this host its process must be there and be older than the heartbeat: a younger one was merely
     given the same number. Trying the lock instead would make a job that comes at that moment believe
     it held. Of another host's process only the age of the heartbeat is known.
     """
+    if owner is None:
+        return False
     heartbeat = float(owner["heartbeat"])
     if owner["host"] != socket.gethostname():
         return time.time() - heartbeat < HEARTBEAT_LIMIT

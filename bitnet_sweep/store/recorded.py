@@ -43,27 +43,26 @@ def asked_runs(store: Store, sweep: str | None = None) -> dict[str, AskedRun]:
     Raises:
         ConfigError: no such sweep is recorded.
     """
-    documents = {path.stem: _document(path) for path in sorted((store.root / "sweeps").glob("*.json"))}
+    sweeps = {path.stem: _read(path) for path in sorted((store.root / "sweeps").glob("*.json"))}
     if sweep is not None:
-        if sweep not in documents:
-            raise ConfigError(
-                "--sweep", sweep, f"not recorded here; recorded: {', '.join(documents) or 'none'}"
-            )
-        documents = {sweep: documents[sweep]}
+        if sweep not in sweeps:
+            raise ConfigError("--sweep", sweep, f"not recorded here; recorded: {', '.join(sweeps) or 'none'}")
+        sweeps = {sweep: sweeps[sweep]}
     found: dict[str, AskedRun] = {}
-    for document in sorted(documents.values(), key=lambda document: str(document.get("created", ""))):
-        for run in _runs(document):
+    for _, runs in sorted(sweeps.values(), key=lambda pair: pair[0]):
+        for run in runs:
             if run.run_id not in found or run.stage_ids:
                 found[run.run_id] = run
     return found
 
 
-def _document(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> tuple[str, list[AskedRun]]:
+    """When a sweep was created, and its runs."""
     try:
         document = files.read_json(path)
-    except (OSError, ValueError):
-        return {}
-    return document if isinstance(document, dict) else {}
+        return str(document.get("created", "")), list(_runs(document))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return "", []
 
 
 def _runs(document: dict[str, Any]) -> Iterator[AskedRun]:

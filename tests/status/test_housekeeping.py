@@ -13,7 +13,6 @@ from bitnet_sweep.store.housekeeping import (
     free_trunks,
     needed_stages,
 )
-
 from tests.status.conftest import asked
 
 

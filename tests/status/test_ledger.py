@@ -12,7 +12,6 @@ from bitnet_sweep.status import Entry, Ledger, ledger, render
 from bitnet_sweep.status.__main__ import main
 from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING
 from bitnet_sweep.store.recorded import AskedRun
-
 from tests.status.conftest import asked
 
 # 8 tokens a step at 80 tokens/s: 0.1 s a step; a probe of 1 s every 10 steps: 0.1 s a step more.
@@ -160,10 +159,11 @@ def test_a_sweep_that_tells_no_more_than_its_run_ids(writer):
     ]
 
 
-def test_a_sweep_file_that_cannot_be_read_asks_for_nothing(writer):
+@pytest.mark.parametrize("content", ["{", "3", '{"run_ids": 3}', '{"run_ids": ["c"], "runs": [{}]}'])
+def test_a_sweep_file_that_cannot_be_read_asks_for_nothing(writer, content):
     writer.run("b", FINISHED, RECORD)
     writer.sweep("good", AskedRun("a"))
-    (writer.store.root / "sweeps" / "bad.json").write_text("{")
+    (writer.store.root / "sweeps" / "bad.json").write_text(content)
     assert list(by_id(writer.store)) == ["a", "b"]
 
 

@@ -86,6 +86,7 @@ def _heartbeat(**changes):
 
 def test_alive_is_who_wrote_the_heartbeat(tmp_path, holder):
     written = read_lease(tmp_path)
+    assert written is not None
     assert written["pid"] == holder.pid
     assert is_alive(written)
     assert not is_alive(written | {"heartbeat": written["heartbeat"] - 3600}), "its number was another's then"

@@ -98,6 +98,7 @@ def test_disk_and_time_against_a_real_run(tiny):
         header = 8 + int.from_bytes(path.read_bytes()[:8], "little")
         assert path.stat().st_size - header == predicted
     record = store.run(run.run_id).last_record()
+    assert record is not None
     (pace, _) = measured_paces(store)
     assert 1e3 * pace.step_seconds == pytest.approx(record["perf/step_ms"])
     assert 1e3 * pace.probe_seconds == record["perf/probe_ms"]
