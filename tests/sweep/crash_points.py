@@ -15,9 +15,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import torch._dynamo  # noqa: F401  (the first optimizer imports it; here once for all lives)
+
 from bitnet_sweep.app import to_run_config
 from bitnet_sweep.data import prepare
 from bitnet_sweep.sweep.job import Hooks, Job
+from bitnet_sweep.sweep.provenance import machine
 
 PUBLICATIONS = ("boundary.json", "final.safetensors")
 """What a trunk and a run leave behind; renamed into place once for each time they are trained."""
@@ -59,7 +62,8 @@ def _watch(store, deadly, writer):
             return
         if event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR):
             return
-        if not str(arguments[0]).startswith(str(store)):
+        path = Path(str(arguments[0]))
+        if not path.is_relative_to(store) or "lease" in path.name:  # a thread's, at any time
             return
         if operations == deadly:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -113,6 +117,7 @@ def main(document, folder, seed):
     """Every single point of death, then many deaths in a row at random."""
     config = to_run_config(json.loads(document))
     prepare(config, folder / "tokens")
+    machine()  # asks git; once for all lives
     calm_config = replace(config, store=str(folder / "calm"))
     status, published = live(calm_config, NEVER)
     assert status == 0

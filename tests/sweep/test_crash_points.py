@@ -17,8 +17,8 @@ DIVERGING = {"lr": 1e38, "optimizer": OptimizerConfig(name=OptimizerName.adamw, 
 @pytest.mark.parametrize(
     ("changes", "publications"),
     [
-        ({"steps": 4, "probe_every_steps": 2, "checkpoint_every_steps": 1}, 2),
-        ({"steps": 4, "checkpoint_every_steps": 1, "sweep": SweepConfig(share_stages=False)}, 1),
+        ({"steps": 4, "checkpoint_every_steps": 1}, 2),
+        ({"steps": 4, "checkpoint_every_steps": 3, "sweep": SweepConfig(share_stages=False)}, 1),
         ({"steps": 20, "checkpoint_every_steps": 2, **DIVERGING}, 0),
     ],
     ids=["trunk and run", "run alone", "diverging"],
