@@ -37,7 +37,7 @@ def main() -> None:
         sys.exit(_say(as_config_error(error), EXIT_WRONG))
     except (InterruptedRunError, KeyboardInterrupt):
         sys.exit(_say("interrupted; the same command goes on from here", EXIT_INTERRUPTED))
-    except FailedRunError as error:
+    except (FailedRunError, OSError) as error:  # a full disk, for example
         sys.exit(_say(error, EXIT_FAILED))
 
 

@@ -35,6 +35,12 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+def remove_temporaries(folder: Path) -> None:
+    """Remove what :func:`replacing` left in ``folder`` when its process was killed; nobody may write there."""
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Create or replace a UTF-8 text file atomically."""
     with replacing(path) as temporary:

@@ -95,13 +95,18 @@ class Folder:
         return self.path / "final.safetensors"
 
     def status(self) -> Status | None:
-        """The status on disk, or None where there is none yet.
+        """The status on disk, or None where there is none yet, or none that can be read.
+
+        What a lost status said is found again from the other files, see ``sweep.job``.
 
         Raises:
             ConfigError: a newer version wrote it.
         """
-        document = files.read_json(self.path / "status.json")
-        if document is None:
+        try:
+            document = files.read_json(self.path / "status.json")
+        except ValueError:
+            return None
+        if not isinstance(document, dict):
             return None
         check_schema(self.path, document.get("schema"))
         known = {f.name for f in dataclasses.fields(Status)}

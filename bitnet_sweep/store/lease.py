@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,31 +33,72 @@ class HeldError(Exception):
     """Another living process has the lease."""
 
 
+class LostError(Exception):
+    """Another host took the lease over: this process had been silent for too long (suspended, cut off)."""
+
+
 class Lease:
-    """A held lease; tell it of progress, and it keeps the heartbeat file fresh."""
+    """A held lease; a thread keeps its heartbeat file fresh, however long a step takes."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._write({})
-        self._last = 0.0  # the first progress is shown at once
+        self._owner = {"host": socket.gethostname(), "pid": os.getpid()}
+        self._progress: dict[str, Any] = {}
+        self._wake = threading.Event()
+        self._released = False
+        self._lost = False
+        self._write()
+        self._thread = threading.Thread(target=self._keep_beating, daemon=True)
+        self._thread.start()
 
-    def beat(self, progress: dict[str, Any], every: float = 0.0) -> None:
-        """Write the heartbeat if the last one is ``every`` seconds old."""
-        if time.time() - self._last >= every:
-            self._last = time.time()
-            self._write(progress)
+    def beat(self, progress: dict[str, Any]) -> None:
+        """Have the heartbeats show this; the first progress shows at once, the next ones in their time.
 
-    def _write(self, progress: dict[str, Any]) -> None:
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time()}
-        files.write_json(self._path, owner | progress)
+        Raises:
+            LostError: another host has the lease now, and nothing may be written any more.
+        """
+        if self._lost:
+            raise LostError(f"{self._path.parent}: another host took it over")
+        first = not self._progress
+        self._progress = progress
+        if first:
+            self._wake.set()
+
+    def release(self) -> None:
+        """Stop beating and take the file away, unless it is another's by now."""
+        self._released = True
+        self._wake.set()
+        self._thread.join()
+        if self._is_mine():
+            self._path.unlink(missing_ok=True)
+
+    def _keep_beating(self) -> None:
+        while True:
+            self._wake.wait(HEARTBEAT_EVERY)
+            self._wake.clear()
+            if self._released:
+                return
+            if not self._is_mine():
+                self._lost = True
+                return
+            with suppress(OSError):  # a full disk; training has more to say about it
+                self._write()
+
+    def _is_mine(self) -> bool:
+        owner = read_lease(self._path.parent)
+        return owner is None or owner["host"] == self._owner["host"]  # on one host the lock decides
+
+    def _write(self) -> None:
+        files.write_json(self._path, self._owner | {"heartbeat": time.time()} | self._progress)
 
 
 @contextmanager
 def lease(folder: Path) -> Iterator[Lease]:
-    """Hold the lease of ``folder``.
+    """Hold the lease of ``folder``; what a killed owner had half written there is removed.
 
     Raises:
         HeldError: another process of this host has it, or one of another host did within the last minute.
+        OSError: the folder cannot be written or the disk is full.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lease.lock", timeout=0, fallback_to_soft=False)
@@ -66,15 +108,14 @@ def lease(folder: Path) -> Iterator[Lease]:
         raise HeldError(str(folder)) from None
     try:
         owner = read_lease(folder)
-        if owner and owner["host"] != socket.gethostname():
-            age = time.time() - float(owner["heartbeat"])
-            if age < HEARTBEAT_LIMIT:
-                raise HeldError(f"{folder}: by {owner['host']}, {age:.0f} s ago")
+        if owner and owner["host"] != socket.gethostname() and is_alive(owner):
+            raise HeldError(f"{folder}: by {owner['host']}")
+        files.remove_temporaries(folder)
         held = Lease(folder / "lease.json")
         try:
             yield held
         finally:
-            (folder / "lease.json").unlink(missing_ok=True)
+            held.release()
     finally:
         lock.release()
 

@@ -8,13 +8,17 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from bitnet_sweep.config import TrackMode, TrackName
-from bitnet_sweep.store import FINISHED, Store
+from bitnet_sweep.store import FAILED, FINISHED, RUNNING, Folder, Status, Store
 from bitnet_sweep.store.housekeeping import free_trunks
+from bitnet_sweep.store.lease import is_alive, read_lease
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
 
 ERROR_WIDTH = 80
 """Characters of an error's last line that the table shows; the status holds all of it."""
+
+DIED = "its process ended without a word (killed, or out of memory)"
+"""The error of a run whose process could not say what happened to it."""
 
 
 def unfinished(store: Store, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
@@ -37,21 +41,31 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
         folder = store.run(run.run_id)
         status, last = folder.status(), folder.last_record() or {}
         loss = last.get("val/loss")
-        error = status.error.strip().splitlines()[-1] if status and status.error else ""
+        state, error = _standing(folder, status)
         rows.append(
             {
                 "run": run_name(run.config),
                 "run_id": run.run_id,
-                "state": status.state if status else "not started",
+                "state": state,
                 "outcome": (status.outcome or "") if status else "",
                 "step": str(last.get("step", 0)),
                 "val/loss": "" if loss is None else f"{loss:.2f}",
-                "error": error[:ERROR_WIDTH],
+                "error": error.strip().splitlines()[-1][:ERROR_WIDTH] if error else "",
             }
         )
     if not any(row["error"] for row in rows):
         rows = [{key: value for key, value in row.items() if key != "error"} for row in rows]
     return tabulate(rows, headers="keys", disable_numparse=True)
+
+
+def _standing(folder: Folder, status: Status | None) -> tuple[str, str | None]:
+    """State and error; on a full disk a failed run could not even write that it failed."""
+    if status is None:
+        return "not started", None
+    owner = read_lease(folder.path)
+    if status.state == RUNNING and not (owner and is_alive(owner)):
+        return FAILED, status.error or DIED
+    return status.state, status.error
 
 
 def next_lines(store: Store, runs: Sequence[PlannedRun], name: str) -> list[str]:

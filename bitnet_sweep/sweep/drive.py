@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,15 +10,17 @@ from pathlib import Path
 from bitnet_sweep.config import ConfigError, Device, RunConfig
 from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Store
+from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
 from bitnet_sweep.store.lease import HeldError, lease
-from bitnet_sweep.sweep.closing import next_lines, state_table, tidy, unfinished
+from bitnet_sweep.sweep.closing import DIED, next_lines, state_table, tidy, unfinished
 from bitnet_sweep.sweep.display import progress_bar
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
 from bitnet_sweep.sweep.register import register, sweep_name
 from bitnet_sweep.sweep.signals import stop_request
+
+log = logging.getLogger(__name__)
 
 Launch = Callable[[Plan, str], None]
 """Start the jobs of a plan for the sweep of that name, and return when the last one has ended."""
@@ -122,13 +125,22 @@ def _bury(store: Store, units: Sequence[Unit], state: str) -> None:
     """Note the jobs that died without a word: running by their status, but nobody holds their lease."""
     for unit in units:
         folder = unit.leg(store).folder
-        status = folder.status()
-        if status is None or status.state != RUNNING:
+        if not _is_running(folder):
             continue
         try:
             with lease(folder.path):
+                status = folder.status()
+                if status is None or status.state != RUNNING:  # another sweep had it, and is through
+                    continue
                 status.state = state
-                status.error = "its process ended without a word (killed, or out of memory)"
+                status.error = DIED
                 folder.write_status(status)
         except HeldError:
             continue  # another sweep is training it
+        except OSError as error:
+            log.error("%s could not be written: %s", folder.path, error)
+
+
+def _is_running(folder: Folder) -> bool:
+    status = folder.status()
+    return status is not None and status.state == RUNNING

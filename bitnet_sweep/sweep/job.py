@@ -7,7 +7,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.model.counts import predicted_counts
 from bitnet_sweep.records import Record
 from bitnet_sweep.store import BOUNDARY, FAILED, FINISHED, INTERRUPTED, LATEST, RUNNING, Status, Store
-from bitnet_sweep.store.lease import HEARTBEAT_EVERY, HeldError, Lease, lease
+from bitnet_sweep.store.lease import HeldError, Lease, LostError, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.legs import Leg, legs_of
@@ -27,7 +27,7 @@ from bitnet_sweep.sweep.sink import SampleRow, Sink, no_tracker
 from bitnet_sweep.track import Tracker, open_tracker
 from bitnet_sweep.train import checkpoint
 from bitnet_sweep.train.checkpoint import CorruptCheckpointError
-from bitnet_sweep.train.loop import Step, train
+from bitnet_sweep.train.loop import Step, Timetable, train
 from bitnet_sweep.train.probe import build_probe
 from bitnet_sweep.train.runtime import prepare_process
 from bitnet_sweep.train.state import TrainState
@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 LEASE_POLL_SECONDS = 0.2
 """How often a job looks whether another one has finished the stage it needs."""
+
+Past = tuple[list[Record], list[SampleRow]]
+"""What a folder holds up to some step."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,6 @@ class Job:
                     self._walk_until_sound(status, sink)
                     if self._target.is_run:
                         sink.summary = self._conclude(status)
-                checkpoint.delete(self._target.folder.path, LATEST)
             finished = self._target.folder.status()
         assert finished is not None, "a completed folder has a status"
         return finished
@@ -116,7 +118,16 @@ class Job:
                 return self._walk(status, sink)
             except CorruptCheckpointError as error:
                 log.warning("%s; that part is trained again", error)
-                error.path.unlink(missing_ok=True)
+                self._drop(error.path)
+
+    def _drop(self, path: Path) -> None:
+        """Remove a checkpoint that is not sound, unless another process has put a sound one there."""
+        (leg,) = (leg for leg in self._legs if leg.folder.path == path.parent)
+        with nullcontext() if leg is self._target else self._leased(leg):
+            try:
+                self._restored(leg, path.stem)
+            except CorruptCheckpointError:
+                path.unlink(missing_ok=True)
 
     def _walk(self, status: Status, sink: Sink) -> None:
         """Train every leg from the first one that has to be, and note where training diverged."""
@@ -124,8 +135,8 @@ class Job:
         for i in range(self._first_leg(), len(self._legs)):
             leg, parent = self._legs[i], self._legs[i - 1] if i else None
             if leg is self._target:
-                state = self._train(leg, parent, state, [sink])
-                status.diverged_step = state.step if state.diverged else None
+                self._train(leg, parent, state, [sink])
+                self._note_divergence(leg, status)
                 return
             with self._leased(leg):
                 if leg.is_done():
@@ -133,9 +144,7 @@ class Job:
                 else:
                     with self._accounted(leg) as trunk_status, Sink(leg.folder) as trunk_sink:
                         state = self._train(leg, parent, state, [trunk_sink, sink])
-                        trunk_status.diverged_step = state.step if state.diverged else None
-                        trunk_status.outcome = "diverged" if state.diverged else None
-                    checkpoint.delete(leg.folder.path, LATEST)
+                        self._note_divergence(leg, trunk_status)
             reached = leg.folder.status()
             assert reached is not None, "a trunk that was reached has a status"
             if reached.diverged_step is not None:
@@ -144,34 +153,43 @@ class Job:
                 return
 
     def _first_leg(self) -> int:
-        """The last leg with a checkpoint, or the one behind the last whole trunk, or the first."""
+        """The last leg that was begun, or the one behind the last whole trunk, or the first."""
         for i in reversed(range(len(self._legs))):
             leg = self._legs[i]
-            if leg.has(LATEST):
+            if leg.has(LATEST) or (not leg.is_done() and self._left_behind(leg)):
                 return i
             if leg is not self._target and leg.is_done():
                 return i + 1 if leg.has(BOUNDARY) else i  # a trunk that diverged ends the run
         return 0
 
-    def _train(self, leg: Leg, parent: Leg | None, state: TrainState | None, sinks: list[Sink]) -> TrainState:
-        """Train one leg from its own checkpoint, from memory, from its parent's end, or from step 0."""
-        past = parent
+    def _train(
+        self, leg: Leg, parent: Leg | None, state: TrainState | None, sinks: list[Sink]
+    ) -> TrainState | None:
+        """Train one leg from its own checkpoint, from memory, from its parent's end, or from step 0.
+
+        Nothing is left to train, and None returned, where only the status did not say so yet.
+        """
+        left_behind = self._left_behind(leg)
+        if left_behind is not None:
+            for sink in sinks:
+                sink.catch_up(*left_behind)
+            return None
         if leg.has(LATEST):
-            state, past = self._restored(leg, LATEST), leg
-        elif state is None and parent is not None:
-            state = self._restored(parent, BOUNDARY)
-        elif state is None:
-            state = TrainState.fresh(self._config, self._device)
-        records = past.folder.records(state.step) if past else []
-        samples = past.folder.samples(state.step) if past else []
+            state, past = self._restored(leg, LATEST)
+        elif parent is not None and state is not None:
+            past = parent.folder.records(), parent.folder.samples()
+        elif parent is not None:
+            state, past = self._restored(parent, BOUNDARY)
+        else:
+            state, past = TrainState.fresh(self._config, self._device), ([], [])
         for sink in sinks:
-            sink.catch_up(records, samples)
+            sink.catch_up(*past)
         self._raise_if_asked_to_stop()
         for step in train(self._config, state, self._batches, self._probe, leg.end):
+            self._report(step)
             if step.record is not None:
                 for sink in sinks:
                     sink.put(step.record, step.samples)
-            self._report(step)
             if step.step < leg.end and not state.diverged:
                 stop = self._hooks.should_stop()
                 if stop or step.step % (self._config.checkpoint_every_steps or leg.end) == 0:
@@ -181,10 +199,47 @@ class Job:
         self._publish(leg, state)
         return state
 
-    def _restored(self, leg: Leg, name: str) -> TrainState:
+    def _restored(self, leg: Leg, name: str) -> tuple[TrainState, Past]:
+        """A checkpoint and the past that belongs to it.
+
+        Raises:
+            CorruptCheckpointError: one of them is not whole.
+        """
+        tensors, facts = checkpoint.load(leg.folder.path, name)
+        past = self._past(leg, facts["step"])
+        if past is None:
+            raise CorruptCheckpointError(
+                leg.folder.path / f"{name}.json", f"{leg.folder.records_path.name} is not whole"
+            )
         state = TrainState.fresh(self._config, self._device)
-        state.restore(*checkpoint.load(leg.folder.path, name))
-        return state
+        state.restore(tensors, facts)
+        return state, past
+
+    def _past(self, leg: Leg, until_step: int) -> Past | None:
+        """Records and samples up to a step; None where one is missing: a machine can lose the last ones."""
+        try:
+            records, samples = leg.folder.records(until_step), leg.folder.samples(until_step)
+        except ValueError:
+            return None
+        diverged = _diverged_step(records)
+        timetable = Timetable.of(self._config)
+        steps = {step for step in range(1, (diverged or until_step) + 1) if timetable.is_probed(step)}
+        whole = sorted(steps | ({diverged} if diverged else set()))
+        return (records, samples) if [record["step"] for record in records] == whole else None
+
+    def _left_behind(self, leg: Leg) -> Past | None:
+        """All of a leg that came to its end, whatever its status says; None where it did not.
+
+        A process can die between :meth:`_publish` and the status: the stage is not trained again.
+        """
+        past = self._past(leg, leg.end)
+        if past is None:
+            return None
+        if leg.is_run:
+            published = leg.folder.final_path.exists() or not self._config.sweep.keep_final
+        else:
+            published = leg.has(BOUNDARY) or _diverged_step(past[0]) is not None
+        return past if published else None
 
     def _publish(self, leg: Leg, state: TrainState) -> None:
         """Leave behind what the leg is for: a trunk to fork from, or the weights of a run."""
@@ -193,6 +248,10 @@ class Job:
                 checkpoint.save_tensors(leg.folder.final_path, state.weights())
         elif not state.diverged:
             checkpoint.save(leg.folder.path, BOUNDARY, *state.export())
+
+    def _note_divergence(self, leg: Leg, status: Status) -> None:
+        status.diverged_step = _diverged_step(leg.folder.records())
+        status.outcome = "diverged" if status.diverged_step is not None else None
 
     def _conclude(self, status: Status) -> dict[str, Any]:
         """Judge the finished run; the figures for the tracker's summary."""
@@ -214,7 +273,7 @@ class Job:
         self._hooks.on_step(step)
         progress = {"step": step.step, "steps": self._config.steps, "loss": step.loss}
         for held in self._leases:
-            held.beat(progress, every=HEARTBEAT_EVERY)
+            held.beat(progress)
 
     def _raise_if_asked_to_stop(self) -> None:
         if self._hooks.should_stop():
@@ -239,7 +298,10 @@ class Job:
 
     @contextmanager
     def _accounted(self, leg: Leg) -> Iterator[Status]:
-        """The leg's status: running in here, then finished, interrupted, or failed with its traceback."""
+        """The leg's status: running in here, then finished, interrupted, or failed with its traceback.
+
+        It says finished last of all, so nothing that a finished leg has no use for stays behind.
+        """
         before = leg.folder.status()
         status = Status(
             state=RUNNING,
@@ -258,6 +320,9 @@ class Job:
         started = time.monotonic()
         try:
             yield status
+            checkpoint.delete(leg.folder.path, LATEST)
+        except LostError:
+            raise  # the status is another process's now
         except BaseException as error:
             if isinstance(error, InterruptedRunError) or not isinstance(error, Exception):
                 status.state = INTERRUPTED
@@ -270,3 +335,12 @@ class Job:
         status.state = FINISHED
         status.train_seconds += time.monotonic() - started
         leg.folder.write_status(status)
+
+
+def _diverged_step(records: list[Record]) -> int | None:
+    """Where the loop ended because the loss was not finite, as its last record says."""
+    if not records or records[-1]["train/loss_batch"] is not None:
+        return None
+    step = records[-1]["step"]
+    assert isinstance(step, int), "a record without a step"
+    return step

@@ -85,8 +85,9 @@ class Plan:
         levels: list[list[Unit]] = []
         for unit in self.todo:
             depth[unit.id] = depth.get(unit.parent or "", -1) + 1
-            levels += [[]] * (depth[unit.id] == len(levels))
-            levels[depth[unit.id]] = [*levels[depth[unit.id]], unit]
+            if depth[unit.id] == len(levels):
+                levels.append([])
+            levels[depth[unit.id]].append(unit)
         return levels
 
     def summary(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,14 @@ def run_job(config: RunConfig, overrides: list[str]) -> None:
         InterruptedRunError: a signal asked to stop.
         Exception: training failed.
     """
-    Job(config, str(config.sweep.name), overrides, Hooks(stop_request().__bool__)).complete()
+    stop = stop_request()
+    if stop:  # a launcher that knows no stopping goes through all its jobs
+        raise InterruptedRunError
+    try:
+        Job(config, str(config.sweep.name), overrides, Hooks(stop.__bool__)).complete()
+    except Exception as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the model, and Hydra keeps the error
+        raise
 
 
 def run_alone(config: RunConfig, overrides: list[str]) -> None:

@@ -72,17 +72,20 @@ def load(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
     Raises:
         CorruptCheckpointError: a file is missing, cut short or changed.
+        OSError, SafetensorError: the files are whole and cannot be read now (no memory, no permission);
+            that says nothing against the checkpoint.
     """
     path = folder / f"{name}.json"
     try:
         document = files.read_json(path)
+        facts: dict[str, Any] = document["facts"]
         tensors_path = folder / document["file"]
-        if _checksum(tensors_path, document["facts"]) != document["sha256"]:
+        if _checksum(tensors_path, facts) != document["sha256"]:
             raise ValueError(f"the checksum of {tensors_path.name} does not fit")
-        with safe_open(tensors_path, framework="pt") as opened:
-            return {key: opened.get_tensor(key) for key in opened.keys()}, document["facts"]  # noqa: SIM118  (not a dict)
-    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+    except (FileNotFoundError, ValueError, TypeError, KeyError) as error:
         raise CorruptCheckpointError(path, str(error)) from error
+    with safe_open(tensors_path, framework="pt") as opened:
+        return {key: opened.get_tensor(key) for key in opened.keys()}, facts  # noqa: SIM118  (not a dict)
 
 
 def delete(folder: Path, name: str) -> None:

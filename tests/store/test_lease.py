@@ -10,8 +10,17 @@ import time
 import psutil
 import pytest
 
+from bitnet_sweep import files
 from bitnet_sweep.store import lease as lease_module
-from bitnet_sweep.store.lease import HEARTBEAT_LIMIT, HeldError, is_alive, lease, read_lease
+from bitnet_sweep.store.lease import (
+    HEARTBEAT_EVERY,
+    HEARTBEAT_LIMIT,
+    HeldError,
+    LostError,
+    is_alive,
+    lease,
+    read_lease,
+)
 
 HOLDER = """
 import sys, time
@@ -37,6 +46,13 @@ def holder(tmp_path):
     process.stdout.close()
 
 
+def _wait_for(condition, seconds=10.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
 def _take(folder):
     with lease(folder):
         return True
@@ -53,13 +69,43 @@ def test_one_owner_and_no_waiting_for_the_dead(tmp_path, holder):
 
 
 def test_owner_shows_its_progress(tmp_path):
+    """The first progress shows at once, the next one in its time."""
     with lease(tmp_path) as held:
-        steps = []
-        for step in (7, 8):
-            held.beat({"step": step}, every=60)
-            steps.append((read_lease(tmp_path) or {})["step"])
-        assert steps == [7, 7], "the first progress shows at once, the next one in its time"
+        held.beat({"step": 7})
+        _wait_for(lambda: (read_lease(tmp_path) or {}).get("step") == 7)
+        held.beat({"step": 8})
+        assert (read_lease(tmp_path) or {})["step"] == 7
+        held.beat({"step": 9})
+        _wait_for(lambda: (read_lease(tmp_path) or {})["step"] == 9, seconds=2 * HEARTBEAT_EVERY)
     assert read_lease(tmp_path) is None
+
+
+def test_the_heart_beats_through_a_long_step(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease_module, "HEARTBEAT_EVERY", 0.02)
+    with lease(tmp_path):
+        first = (read_lease(tmp_path) or {})["heartbeat"]
+        _wait_for(lambda: (read_lease(tmp_path) or {})["heartbeat"] > first)
+
+
+def test_suspended_owner_notices_that_another_host_took_over(tmp_path, monkeypatch):
+    """It writes nothing more, and leaves the new owner's heartbeat alone."""
+    monkeypatch.setattr(lease_module, "HEARTBEAT_EVERY", 0.02)
+    other = {"host": "elsewhere", "pid": 1, "heartbeat": time.time()}
+
+    def work_on(held):
+        files.write_json(tmp_path / "lease.json", other)
+        _wait_for(lambda: held.beat({"step": 1}))
+
+    with lease(tmp_path) as held, pytest.raises(LostError, match="another host"):
+        work_on(held)
+    assert read_lease(tmp_path) == other
+
+
+def test_half_written_files_of_a_killed_owner_are_removed(tmp_path):
+    (tmp_path / ".latest-20.safetensors.x1.tmp").write_bytes(bytes(1000))
+    (tmp_path / "records.jsonl").write_text("")
+    assert _take(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lease.lock", "records.jsonl"]
 
 
 @pytest.mark.parametrize(("age", "free"), [(HEARTBEAT_LIMIT - 5, False), (HEARTBEAT_LIMIT + 5, True)])

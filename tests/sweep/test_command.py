@@ -8,75 +8,22 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
-from safetensors.torch import load_file
 
-from bitnet_sweep.store import Store
+from tests.sweep.command import (
+    GRID,
+    LONG,
+    assert_gone,
+    is_training,
+    run,
+    science,
+    start,
+    states,
+    wait_for,
+    workers_of,
+)
 
 pytestmark = pytest.mark.slow
-
-TINY = [
-    "model.num_layers=2",
-    "model.num_heads=2",
-    "sequence_length=8",
-    "batch_size=2",
-    "probe_every_steps=10",
-    "tokenizer.vocab_size=300",
-    "data=text",
-    "track=none",
-]
-GRID = ["-m", "model.hidden=16,32", "wd2=0.0,0.05"]
-
-
-def start(folder, *arguments, **options):
-    """``python -m bitnet_sweep`` in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "bitnet_sweep", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
-
-
-def run(folder, *arguments):
-    process = start(folder, *arguments)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def science(store):
-    """Records of every run without what time, memory or host decides, and the final weights."""
-    result = {}
-    for path in sorted((store / "runs").iterdir()):
-        folder = Store(store).run(path.name)
-        records = [{k: v for k, v in r.items() if not k.startswith("perf/")} for r in folder.records()]
-        weights = {name: t.tolist() for name, t in load_file(folder.final_path).items()}
-        result[path.name] = (records, folder.samples(), weights)
-    return result
-
-
-def states(store):
-    paths = (store / "runs").glob("*/status.json")
-    return sorted(json.loads(path.read_text())["state"] for path in paths)
-
-
-@pytest.fixture(scope="module")
-def arguments(corpus_file):
-    return [*TINY, f"data.path={corpus_file}", "steps=40"]
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory, arguments):
-    """An undisturbed sweep under the default launcher."""
-    folder = tmp_path_factory.mktemp("calm")
-    status, out, err = run(folder, *GRID, *arguments)
-    assert status == 0, err
-    return folder, out
-
 
 def test_sweep_leaves_what_it_should(calm):
     folder, out = calm
@@ -165,43 +112,14 @@ def test_bad_input_stops_the_whole_grid(arguments, tmp_path, wrong, key):
     assert not list(tmp_path.glob("*/runs")), "nothing started"
 
 
-def _workers_of(process):
-    return psutil.Process(process.pid).children(recursive=True)
-
-
-def _wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
-
-
-def _is_training(store):
-    return any("step" in json.loads(path.read_text() or "{}") for path in store.glob("*/*/lease.json"))
-
-
-LONG = ["steps=400", "checkpoint_every_steps=10"]
-
-
-@pytest.fixture(scope="module")
-def calm_long(tmp_path_factory, arguments):
-    folder = tmp_path_factory.mktemp("calm_long")
-    assert run(folder, *GRID, *arguments, *LONG)[0] == 0
-    return science(folder / "runs")
-
-
 def test_killed_sweep_leaves_no_worker_and_goes_on(calm_long, arguments, tmp_path):
     store = tmp_path / "runs"
     process = start(tmp_path, *GRID, *arguments, *LONG)
-    _wait_for(lambda: _is_training(store))
-    workers = _workers_of(process)
+    wait_for(lambda: is_training(store))
+    workers = workers_of(process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert workers
-    _, alive = psutil.wait_procs(workers, timeout=5)
-    assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]
+    assert_gone(workers)
     assert run(tmp_path, *GRID, *arguments, *LONG)[0] == 0
     assert science(store) == calm_long
 
@@ -209,7 +127,7 @@ def test_killed_sweep_leaves_no_worker_and_goes_on(calm_long, arguments, tmp_pat
 def test_killed_worker_takes_no_other_with_it(calm_long, arguments, tmp_path):
     store = tmp_path / "runs"
     process = start(tmp_path, *GRID, *arguments, *LONG)
-    _wait_for(lambda: _is_training(store))
+    wait_for(lambda: is_training(store))
     for path in store.glob("*/*/lease.json"):
         os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
         break
@@ -224,7 +142,7 @@ def test_killed_worker_takes_no_other_with_it(calm_long, arguments, tmp_path):
 def test_failed_trunk_is_tried_again(calm_long, arguments, tmp_path):
     store = tmp_path / "runs"
     process = start(tmp_path, *GRID, *arguments, *LONG, "sweep.max_retries=1")
-    _wait_for(lambda: _is_training(store))
+    wait_for(lambda: is_training(store))
     for path in store.glob("*/*/lease.json"):
         os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
     _, err = process.communicate(timeout=300)
@@ -237,7 +155,7 @@ def test_ctrl_c_checkpoints_and_goes_on(calm_long, arguments, tmp_path, many):
     grid = GRID if many else ["model.hidden=16", "wd2=0.05"]
     store = tmp_path / "runs"
     process = start(tmp_path, *grid, *arguments, *LONG)
-    _wait_for(lambda: _is_training(store))
+    wait_for(lambda: is_training(store))
     pressed = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=60)

@@ -1,6 +1,7 @@
 """Checkpoints: what comes back is what was written, or an error that says so."""
 
 import json
+import resource
 
 import pytest
 import torch
@@ -66,6 +67,20 @@ def test_damage_is_found(tmp_path, damage):
     with pytest.raises(CorruptCheckpointError) as caught:
         checkpoint.load(tmp_path, "latest")
     assert caught.value.path == tmp_path / "latest.json"
+
+
+def test_a_file_that_cannot_be_read_now_is_not_corrupt(tmp_path):
+    """Too many open files, no permission, no memory: the checkpoint must not be thrown away for that."""
+    checkpoint.save(tmp_path, "latest", TENSORS, {"step": 1})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (tmp_path / "latest.json").open() as file:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (file.fileno(), hard))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                checkpoint.load(tmp_path, "latest")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert checkpoint.load(tmp_path, "latest")[1]["step"] == 1
 
 
 def test_delete(tmp_path):
