@@ -9,10 +9,10 @@ import pytest
 
 from tests.sweep.test_command import TINY, run, science
 
-EIGHT = ["model.hidden=16,32", "wd2=0.0,0.05", "seed=0,1", "steps=40"]
+EIGHT = ["model.hidden=16,32", "wd2=0.0,0.05", "seed=0,1", "steps=40", "probe_every_steps=20"]
 """Eight runs that share four trunks."""
-LONG = ["model.hidden=32", "wd2=0.0,0.05", "seed=0,1", "steps=3000"]
-LONG += ["probe_every_steps=100", "checkpoint_every_steps=50"]
+LONG = ["model.hidden=16", "model.num_layers=1", "wd2=0.0,0.05", "seed=0,1", "steps=1500"]
+LONG += ["probe_every_steps=250", "checkpoint_every_steps=100"]
 """Four runs that share two trunks, long enough to be disturbed."""
 SCRIPTS = Path(__file__).parent / "cluster"
 

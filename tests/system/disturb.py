@@ -10,7 +10,7 @@ import psutil
 from tests.sweep.test_command import run, science, start
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=240):
     """The first true value of the condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -11,7 +11,7 @@ from tests.sweep.test_command import run, science, start
 from tests.system.conftest import EIGHT, LONG, cluster
 from tests.system.disturb import check_ctrl_c, check_killed_job, training, wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 ON_RAY = ["hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:16379"]
 

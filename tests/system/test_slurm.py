@@ -9,7 +9,7 @@ from tests.sweep.test_command import run, science, start
 from tests.system.conftest import EIGHT, LONG, cluster
 from tests.system.disturb import attempts, check_ctrl_c, check_killed_job, training, wait_for
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
 ON_SLURM = ["hydra/launcher=slurm", "hydra.launcher.poll_seconds=0.5"]
 

@@ -22,8 +22,11 @@ start)
 stop)
     short=$(cat "$dir/ray.dir")
     # `ray stop` would end every Ray on this machine; these are ours by their folder.
-    pids=$(ps -eo pid=,args= | awk -v dir="$short" 'index($0, dir) && !/awk/ {print $1}')
-    if [ -n "$pids" ]; then kill $pids 2> /dev/null || true; sleep 2; kill -KILL $pids 2> /dev/null || true; fi
+    if pids=$(pgrep -f "$short"); then
+        kill $pids 2> /dev/null || true
+        sleep 2
+        kill -KILL $pids 2> /dev/null || true
+    fi
     rm -rf "$short"
     ;;
 *)
