@@ -7,7 +7,7 @@ BIN := .venv/bin
 TORCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format report sync
+.PHONY: help setup demo test test-system check format report sync
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -22,6 +22,10 @@ help:  ## Show the targets
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dev]'
 	@touch $@
 
+.venv/.system: .venv/.dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dev,ray,slurm]'
+	@touch $@
+
 setup: .venv/.dev  ## Install everything into .venv (torch first, so that nothing else chooses its build)
 
 demo: .venv/.run  ## Train a small sweep on the embedded text and read its report
@@ -31,14 +35,19 @@ demo: .venv/.run  ## Train a small sweep on the embedded text and read its repor
 	$(BIN)/python experiments/check_demo.py demo/report
 
 test: .venv/.dev  ## Install and run every test that needs neither root nor a browser
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not system'
+
+test-system: .venv/.system  ## Install Ray and SLURM (as root, from PyPI and Debian) and run the tests on real clusters
+	command -v slurmd > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -qq --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins; }
+	$(BIN)/python -m pytest -m system tests/system
 
 check: .venv/.dev  ## Format, lint, types, import direction, quick tests (under 90 s)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not system'
 
 format: .venv/.dev  ## Rewrite the code as `make check` wants it
 	$(BIN)/ruff format .

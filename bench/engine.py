@@ -135,7 +135,9 @@ def summarise(rounds: Sequence[dict[str, float]], slots: int) -> dict[str, Any]:
 
 def main() -> None:
     """Measure, print and write ``<out>.json`` and ``<out>.md``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--hidden", default="64,128", help="two sizes")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)

@@ -82,7 +82,9 @@ def made_up(plan: Plan, rng: random.Random) -> list[Job]:
     return jobs
 
 
-def simulate(jobs: Sequence[Job], after: Sequence[int | None], workers: int, deaths: Sequence[float]) -> Result:
+def simulate(
+    jobs: Sequence[Job], after: Sequence[int | None], workers: int, deaths: Sequence[float]
+) -> Result:
     """Let ``workers`` do all jobs, one worker dying at each time of ``deaths``."""
     ready, returned = ReadyJobs(after), list[int]()
     left = [job.seconds for job in jobs]
@@ -149,7 +151,10 @@ def scenario(
 ) -> dict[str, object]:
     """Plan and simulate one grid."""
     began = time.perf_counter()
-    runs = [PlannedRun((), config, tuple(stage_ids(config, "corpus"))) for config in itertools.islice(grid(sizes), count)]
+    runs = [
+        PlannedRun((), config, tuple(stage_ids(config, "corpus")))
+        for config in itertools.islice(grid(sizes), count)
+    ]
     identified = time.perf_counter()
     plan = make_plan(runs, Store(folder))
     planned = time.perf_counter()
@@ -180,7 +185,9 @@ def scenario(
 
 def main() -> None:
     """Run all scenarios and write ``<out>.json`` and ``<out>.md``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--dying", type=float, default=0.1, help="share of the workers that die on the way")

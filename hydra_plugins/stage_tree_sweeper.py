@@ -5,6 +5,7 @@ Hydra imports every plugin at start-up, so nothing heavy is imported at the top.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from omegaconf import DictConfig, open_dict
 
 if TYPE_CHECKING:
     from bitnet_sweep.sweep.plan import Plan
+
+log = logging.getLogger(__name__)
 
 
 class StageTreeSweeper(Sweeper):
@@ -80,5 +83,10 @@ class StageTreeSweeper(Sweeper):
             return
         started = 0
         for level in plan.levels():
-            self.launcher.launch([commands[unit.id] for unit in level], started)
+            try:
+                self.launcher.launch([commands[unit.id] for unit in level], started)
+            except Exception as error:
+                # Some launchers raise when one job died (submitit's, Ray's, joblib's): the store says
+                # which jobs ended well, and the next level may hold what does not need that job.
+                log.warning("the launcher ended with %s: %s", type(error).__name__, error)
             started += len(level)

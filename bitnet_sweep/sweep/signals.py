@@ -20,18 +20,26 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.requested
 
+    def ask(self) -> None:
+        """Ask to stop at the next step."""
+        self.requested = True
+
+    def listen(self) -> None:
+        """Take SIGINT and SIGTERM from now on; handlers belong to a process's main thread."""
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, self.on_signal)
+
     def on_signal(self, number: int, frame: FrameType | None) -> None:
         """Every file is whole at every moment, so the second request may end the process anywhere."""
         if self.requested:
             os._exit(EXIT_INTERRUPTED)
-        self.requested = True
+        self.ask()
 
 
 @functools.cache
 def stop_request() -> StopRequest:
     """The one request of this process; the first call starts listening for signals."""
     request = StopRequest()
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, request.on_signal)
+    request.listen()
     return request

@@ -9,11 +9,11 @@ from hydra.core.utils import JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from bitnet_sweep.sweep.ending import EXIT_FAILED
+from bitnet_sweep.sweep.ending import EXIT_FAILED, EXIT_INTERRUPTED, InterruptedRunError
 
 
 def work(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> int:
-    """Run the job; the exit status says whether it ended well.
+    """Run the job; the exit status says whether it ended well, failed, or was interrupted.
 
     Args:
         hydra_context: of the sweep.
@@ -32,5 +32,7 @@ def work(hydra_context: HydraContext, task_function: TaskFunction, config: DictC
     if returned.status is JobStatus.COMPLETED:
         return 0
     error = returned._return_value  # the property would print and raise it
+    if isinstance(error, InterruptedRunError):
+        return EXIT_INTERRUPTED
     print(f"bitnet_sweep: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
     return EXIT_FAILED

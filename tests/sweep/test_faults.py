@@ -139,9 +139,7 @@ def test_files_that_cannot_be_written_stop_one_size(calm, arguments, tmp_path, l
         resource.setrlimit(resource.RLIMIT_FSIZE, (350_000, 350_000))
 
     store = tmp_path / "runs"
-    status, out, err = run(
-        tmp_path, *GRID, *arguments, f"hydra/launcher={launcher}", preexec_fn=limited
-    )
+    status, out, err = run(tmp_path, *GRID, *arguments, f"hydra/launcher={launcher}", preexec_fn=limited)
     assert status == 1, err
     assert "File too large" in err
     assert states(store).count("finished") == 2
@@ -176,7 +174,13 @@ def cut(path):
 @pytest.mark.parametrize("damage", [flip, cut], ids=["flipped", "cut"])
 @pytest.mark.parametrize(
     "pattern",
-    ["*/*/latest-*", "stages/*/boundary-*", "tokens/*.train.bin", "tokens/*.tokenizer.json", "*/*/status.json"],
+    [
+        "*/*/latest-*",
+        "stages/*/boundary-*",
+        "tokens/*.train.bin",
+        "tokens/*.tokenizer.json",
+        "*/*/status.json",
+    ],
 )
 def test_damage_between_runs_is_found_and_mended(
     killed_store, calm_long, arguments, tmp_path, pattern, damage

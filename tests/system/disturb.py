@@ -1,0 +1,69 @@
+"""What the tests of every launcher do to a sweep, and what they look at."""
+
+import json
+import os
+import signal
+import time
+
+import psutil
+
+from tests.sweep.test_command import run, science, start
+
+
+def wait_for(condition, seconds=240):
+    """The first true value of the condition."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def training(store, beyond=0):
+    """Process id and path of each job that has trained more than that many steps."""
+    found = {}
+    for path in store.glob("*/*/lease.json"):
+        try:
+            owner = json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            continue
+        if owner.get("step", 0) > beyond:
+            found[owner["pid"]] = path.parent
+    return found
+
+
+def attempts(store):
+    """Of every trunk and run."""
+    return [json.loads(path.read_text())["attempts"] for path in store.glob("*/*/status.json")]
+
+
+def check_killed_job(folder, command, expected):
+    """SIGKILL one job: the others finish, exit status 1, and the same command goes on, bit for bit."""
+    store = folder / "runs"
+    process = start(folder, *command)
+    victim, path = next(iter(wait_for(lambda: training(store, beyond=100)).items()))
+    os.kill(victim, signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert "ended without a word" in (path / "status.json").read_text()
+    assert "2 of 4 runs are not finished" in err, out
+    assert run(folder, *command)[0] == 0
+    assert science(store) == expected
+    assert sorted(attempts(store)) == [1, 1, 1, 1, 1, 2], "nothing else was trained twice"
+
+
+def check_ctrl_c(folder, command, expected):
+    """Ctrl-C once: every job checkpoints, none stays, exit status 130, and the same command goes on."""
+    store = folder / "runs"
+    process = start(folder, *command)
+    jobs = wait_for(lambda: training(store))
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in jobs), seconds=10)
+    states = [json.loads((path / "status.json").read_text())["state"] for path in jobs.values()]
+    assert states == ["interrupted"] * len(jobs)
+    assert all((path / "latest.json").exists() for path in jobs.values())
+    assert run(folder, *command)[0] == 0
+    assert science(store) == expected

@@ -1,0 +1,82 @@
+"""hydra/launcher=slurm on a real SLURM of one node with two CPUs."""
+
+import os
+import subprocess
+
+import pytest
+
+from tests.sweep.test_command import run, science, start
+from tests.system.conftest import EIGHT, LONG, cluster
+from tests.system.disturb import attempts, check_ctrl_c, check_killed_job, training, wait_for
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
+
+ON_SLURM = ["hydra/launcher=slurm", "hydra.launcher.poll_seconds=0.5"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_node(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slurm")
+    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
+    with cluster("slurm.sh", folder):
+        yield
+    del os.environ["SLURM_CONF"]
+
+
+def test_eight_runs_equal_the_local_launchers(eight, arguments, tmp_path):
+    status, out, err = run(tmp_path, *arguments, *EIGHT, *ON_SLURM)
+    assert status == 0, err
+    assert "8 runs sharing 4 trunks" in out
+    assert science(tmp_path / "runs") == eight
+
+
+def test_killed_job_takes_no_other_with_it(long, arguments, tmp_path):
+    check_killed_job(tmp_path, [*arguments, *LONG, *ON_SLURM], long)
+
+
+def test_ctrl_c_checkpoints_and_goes_on(long, arguments, tmp_path):
+    check_ctrl_c(tmp_path, [*arguments, *LONG, *ON_SLURM], long)
+    assert subprocess.check_output(["squeue", "--noheader"]) == b"", "nothing is left in the queue"
+
+
+@pytest.mark.parametrize("partition", ["gentle", "low"])
+def test_preempted_job_goes_on(long, arguments, tmp_path, partition):
+    """A job with priority takes the node; ours go on afterwards, and the sweep never notices."""
+    store = tmp_path / "runs"
+    process = start(tmp_path, *arguments, *LONG, *ON_SLURM, f"hydra.launcher.partition={partition}")
+    wait_for(lambda: training(store, beyond=100))
+    subprocess.run(
+        ["sbatch", "--partition=high", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 2"],
+        check=True,
+    )
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert science(store) == long
+    assert max(attempts(store)) >= 2, "a job was interrupted"
+
+
+def test_requeued_job_goes_on(long, arguments, tmp_path):
+    """SLURM ends the job with no time to save, and starts it again itself."""
+    store = tmp_path / "runs"
+    process = start(tmp_path, *arguments, *LONG, *ON_SLURM)
+    wait_for(lambda: training(store, beyond=100))
+    running = subprocess.check_output(
+        ["squeue", "--noheader", "--array", "--states=R", "--format=%i"], text=True
+    )
+    subprocess.run(["scontrol", "requeue", running.split()[0]], check=True)
+    _, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert science(store) == long
+    assert max(attempts(store)) == 2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [("hydra.launcher.partition=nowhere", "nowhere"), ("+hydra.launcher.colour=red", "colour")],
+    ids=["partition", "parameter"],
+)
+def test_what_slurm_refuses(arguments, tmp_path, wrong, says):
+    status, _, err = run(tmp_path, *arguments, *EIGHT, *ON_SLURM, wrong)
+    assert status == 2, err
+    assert err.strip().splitlines()[-1].startswith("bitnet_sweep: hydra.launcher=?"), err
+    assert says in err.strip().splitlines()[-1]
