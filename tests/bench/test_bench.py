@@ -10,6 +10,7 @@ from bench import budget, step
 from bench.arms import Setting
 from bench.plain import PlainLoop, PlainModel
 from bitnet_sweep.config import ModelConfig
+from bitnet_sweep.model import mixed
 from bitnet_sweep.model.transformer import Transformer
 
 TINY = Setting(hidden=8, batch=2, length=5, vocab_size=50)
@@ -58,7 +59,7 @@ def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_budget_of_a_tiny_setting(monkeypatch):
     for name in ("weight_quant", "activation_quant"):
-        monkeypatch.setattr(budget.mixed, name, getattr(budget.mixed, name))  # put back at the end
+        monkeypatch.setattr(mixed, name, getattr(mixed, name))  # put back at the end
     parts = budget.budget(TINY, steps=2)
     assert [label for label, _ in parts[:-1]] == list(budget.PARTS.values())
     assert all(ms > 0 for _, ms in parts)
