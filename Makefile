@@ -7,7 +7,7 @@ BIN := .venv/bin
 TORCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system check format report sync
+.PHONY: help setup demo test test-system check format report sync bench profile
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -58,3 +58,9 @@ report: .venv/.run  ## Tables, figures and page from STORE (runs) into OUT (repo
 
 sync: .venv/.run  ## Upload the offline W&B runs of STORE
 	$(BIN)/python -m bitnet_sweep.track.sync $(STORE)
+
+bench: .venv/.dev  ## Time a training step beside a plain PyTorch loop (15 minutes, 8 GB)
+	$(BIN)/python -m bench.step --out experiments/bench
+
+profile: .venv/.dev  ## Where the time of a step goes, by part
+	$(BIN)/python -m bench.budget

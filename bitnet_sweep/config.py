@@ -317,7 +317,7 @@ class SweepConfig:
     keep_final: bool = True
     until_stage: int | None = None
     """Stop after this stage and leave a trunk; set by the sweeper for shared stages."""
-    exclude: list[dict[str, Any]] = field(default_factory=list)
+    exclude: list[Any] = field(default_factory=list)
     """Points to leave out: those at which every ``key: value`` of one of these dicts holds."""
     zip: list[str] = field(default_factory=list)
     """Swept keys that advance together instead of being combined."""
@@ -330,6 +330,13 @@ class SweepConfig:
 
     def __post_init__(self) -> None:
         _whole("sweep.max_retries", self.max_retries, 0)
+        for conditions in self.exclude:
+            if not (
+                isinstance(conditions, dict) and conditions and all(isinstance(k, str) for k in conditions)
+            ):
+                raise ConfigError(
+                    "sweep.exclude", conditions, "must be a list like [{model.hidden:64,wd2:0.05}]"
+                )
         if self.tolerance is not None:
             _number("sweep.tolerance", self.tolerance, above=0.0)
         if self.until_stage is not None:

@@ -1,6 +1,7 @@
 """A corpus and a config so small that real trainings take a moment."""
 
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,14 @@ from bitnet_sweep.config import (
     TrackName,
     resolve,
 )
+
+
+@pytest.fixture(autouse=True)
+def denormals_as_they_were():
+    """A training in this process flushes them to zero, which hypothesis refuses to work under."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 @pytest.fixture(scope="session")

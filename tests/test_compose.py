@@ -130,6 +130,7 @@ def test_what_only_hydra_understands_is_left_to_it(load, words):
     assert outcome(Composer(load, load.is_group), point) == by_hydra(load, point)
 
 
+@pytest.mark.slow
 def test_order_of_points_does_not_matter(load):
     """A value of one point must not linger in the next one."""
     words = ["model.hidden=64,128", "track.tags=[a],[]", "optimizer=adam_l2,adamw", "wd2=0.0,0.05,${wd1}"]
@@ -169,6 +170,7 @@ def test_settings_of_the_sweep(load):
     assert settings.exclude == [{"model.hidden": 1024, "wd2": 0.05}]
 
 
+@pytest.mark.slow
 def test_pairs_of_values(load):
     """Any two of these values together."""
     singles = ["model.hidden=64", "seed=3", "steps=100", "track.mode=online", "wd2=${lr}"]

@@ -78,7 +78,7 @@ class MixedBitLinear(BitLinear):
             x_NI = activation_straight_through(x_NI) if int8 else x_NI
             w_OI = weight_straight_through(w_OI) if ternary else w_OI
             y_NO = _apply(_FloatProduct, x_NI, w_OI)
-        return y_NO.view(*x_I.shape[:-1], -1)
+        return y_NO.view(*x_I.shape[:-1], len(self.weight))
 
 
 class _IntegerProduct(torch.autograd.Function):

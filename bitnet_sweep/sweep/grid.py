@@ -132,8 +132,6 @@ def read_exclusions(exclude: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
     schema: DictConfig = OmegaConf.structured(RunConfig)
     exclusions = []
     for conditions in exclude:
-        if not conditions:
-            raise ConfigError("sweep.exclude", "{}", "must say which values to leave out: [{key:value,...}]")
         try:
             exclusions.append({key: typed_value(schema, key, value) for key, value in conditions.items()})
         except OmegaConfBaseException as error:

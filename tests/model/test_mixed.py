@@ -67,6 +67,7 @@ HARD_INPUTS = {
     "far apart": draw(6, 10) * torch.logspace(-20, 20, 6)[:, None],
     "absmax below the clamp": draw(6, 10) * 1e-7,
     "one token": draw(1, 10),
+    "no token": draw(0, 10),
     "not contiguous": draw(10, 6).T,
     "three dimensions, not contiguous": draw(3, 10, 2).transpose(1, 2),
 }

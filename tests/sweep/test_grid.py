@@ -109,10 +109,12 @@ def test_exclusion_looks_at_the_resolved_config():
         ([{"model.hiden": 3}], r"model.hiden=\?: no such key; did you mean model.hidden\?"),
         ([{"wd2": "abc"}], "wd2=abc: must be a number"),
         ([{"optimizer.name": "sgd"}], "optimizer.name=sgd: must be one of"),
-        ([{}], "sweep.exclude={}: must say which values"),
+        ([{}], "sweep.exclude={}: must be a list like"),
+        ([3], "sweep.exclude=3: must be a list like"),
+        ([{3: 4}], "sweep.exclude={3: 4}: must be a list like"),
         ([{"wd2": 0.0}], "sweep.exclude=.*: leaves no point"),
     ],
-    ids=["key", "type", "choice", "empty", "everything"],
+    ids=["key", "type", "choice", "empty", "no dict", "no key", "everything"],
 )
 def test_exclusions_that_are_wrong(exclude, message):
     with pytest.raises(ConfigError, match=message):

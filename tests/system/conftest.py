@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sweep.test_command import TINY, run, science
+from tests.sweep.command import TINY, run, science
 
 EIGHT = ["model.hidden=16,32", "wd2=0.0,0.05", "seed=0,1", "steps=40", "probe_every_steps=20"]
 """Eight runs that share four trunks."""

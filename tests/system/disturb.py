@@ -7,7 +7,7 @@ import time
 
 import psutil
 
-from tests.sweep.test_command import run, science, start
+from tests.sweep.command import run, science, start
 
 
 def wait_for(condition, seconds=240):

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.sweep.test_command import run, science, start
+from tests.sweep.command import run, science, start
 from tests.system.conftest import EIGHT, LONG, cluster
 from tests.system.disturb import check_ctrl_c, check_killed_job, training, wait_for
 

@@ -1,0 +1,160 @@
+"""What is timed: each arm lives in a process of its own, so that its peak memory is its own."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+import torch
+from torch import Tensor
+
+from bench.plain import PlainLoop
+from bitnet_sweep.config import Device, ModelConfig, OptimizerConfig, Precision
+from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.train.optimizer import build_optimizer, clip_gradients, clip_in_step, set_step
+from bitnet_sweep.train.runtime import peak_memory_mb, prepare_process
+
+StepFunction = Callable[[Tensor, Tensor], float]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The notes' model at some width, trained on batches of random ids."""
+
+    hidden: int
+    batch: int
+    length: int
+    vocab_size: int
+    threads: int = 1
+
+    @property
+    def tokens(self) -> int:
+        """Targets of a step."""
+        return self.batch * self.length
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One step."""
+
+    ms: float
+    page_faults: int
+
+
+def own_step(setting: Setting, precision: Precision) -> StepFunction:
+    """A step as ``train.loop`` makes it."""
+    model = Transformer(ModelConfig(hidden=setting.hidden), setting.vocab_size, 0, precision)
+    optimizer = build_optimizer(model, OptimizerConfig())
+    clip = 1.0
+
+    def step(x_BT: Tensor, y_BT: Tensor) -> float:
+        objective = model.objective(x_BT, y_BT)
+        loss = objective.item()
+        torch.autograd.backward(objective)
+        if precision is Precision.mixed:
+            clip_in_step(optimizer, model, clip)
+        else:
+            clip_gradients(model, clip)
+        set_step(optimizer, 1.5e-3, 0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return step
+
+
+def floor_step(setting: Setting) -> StepFunction:
+    """Nothing but the products of a mixed step, each once, and one pass of fused Adam over its weights."""
+    hidden, tokens, vocab = setting.hidden, setting.tokens, setting.vocab_size
+    shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, 4 * hidden), (2 * hidden, hidden)]
+    model = Transformer(ModelConfig(hidden=hidden), vocab, 0)
+    optimizer = build_optimizer(model, OptimizerConfig())
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-3)
+    layers = [
+        (
+            torch.ones(tokens, inputs, dtype=torch.int8),
+            torch.ones(outputs, inputs, dtype=torch.int8),
+            torch.ones(tokens, outputs, dtype=torch.bfloat16),
+        )
+        for inputs, outputs in shapes * 4
+    ]
+    as_bf16 = [(x.to(torch.bfloat16), w.to(torch.bfloat16)) for x, w, _ in layers]
+    hidden_states = torch.ones(tokens, hidden, dtype=torch.bfloat16)
+    head = torch.ones(vocab, hidden, dtype=torch.bfloat16)
+    probabilities = torch.ones(tokens, vocab, dtype=torch.bfloat16)
+
+    def step(x_BT: Tensor, y_BT: Tensor) -> float:
+        for (x_int8, w_int8, gradient), (x, w) in zip(layers, as_bf16, strict=True):
+            torch._int_mm(x_int8, w_int8.T)
+            gradient @ w
+            gradient.T @ x
+        hidden_states @ head.T
+        probabilities @ head
+        probabilities.T @ hidden_states
+        set_step(optimizer, 1.5e-3, 0.1)
+        optimizer.step()
+        return 0.0
+
+    return step
+
+
+def build(name: str, setting: Setting) -> StepFunction:
+    """The step of an arm; the plain loop alone keeps the process as it comes."""
+    if name == "plain":
+        torch.set_num_threads(setting.threads)
+        return PlainLoop(setting.hidden, setting.vocab_size).step
+    prepare_process(setting.threads, Device.cpu)
+    return floor_step(setting) if name == "floor" else own_step(setting, Precision[name])
+
+
+def _serve(name: str, setting: Setting, connection: Connection) -> None:
+    """Time as many steps as each message asks for; a message of 0 asks for the peak memory and ends it."""
+    step = build(name, setting)
+    generator = torch.Generator().manual_seed(0)
+    while steps := connection.recv():
+        timings = []
+        for _ in range(steps):
+            shape = (setting.batch, setting.length + 1)
+            ids = torch.randint(setting.vocab_size, shape, generator=generator)
+            faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            started = time.perf_counter()
+            step(ids[:, :-1], ids[:, 1:])
+            ms = 1e3 * (time.perf_counter() - started)
+            timings.append(Timing(ms, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults))
+        connection.send(timings)
+    connection.send(peak_memory_mb())
+
+
+class Arm:
+    """An arm in its process."""
+
+    def __init__(self, name: str, setting: Setting) -> None:
+        context = mp.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(name, setting, theirs), daemon=True)
+        self._process.start()
+        theirs.close()  # or a process that died would leave recv waiting
+        self.name = name
+        self.timings: list[Timing] = []
+
+    def run(self, steps: int, keep: bool = True) -> None:
+        """Take some steps.
+
+        Raises:
+            EOFError: the process died.
+        """
+        self._connection.send(steps)
+        timings = self._connection.recv()
+        self.timings += timings if keep else []
+
+    def close(self) -> float:
+        """End the process; its peak memory in MB."""
+        self._connection.send(0)
+        peak: float = self._connection.recv()
+        self._process.join()
+        return peak

@@ -1,0 +1,78 @@
+"""Where the time of a mixed step goes, by part.
+
+    python -m bench.budget [--hidden 256] [--batch 4x32] [--steps 10]
+
+Parts are timed by torch's profiler, which itself costs time: read the shares, not the milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from bench.arms import Setting, build
+from bitnet_sweep.model import mixed
+
+PARTS = {
+    "weight_quant": "quantiser of the weights",
+    "activation_quant": "quantiser of the inputs",
+    "aten::_int_mm": "ternary products, forward",
+    "_IntegerProductBackward": "ternary products, backward",
+    "_TiledCrossEntropy": "head and loss, forward and backward",
+    "aten::_fused_adam_": "optimizer",
+    "aten::_foreach_norm": "gradient norm",
+    "aten::embedding_dense_backward": "gradient of the embedding",
+}
+"""The profiler's names; none of them lies inside another."""
+
+
+def _named(name: str) -> None:
+    """Let a quantiser of the mixed path appear under its own name."""
+    function: Callable[..., Any] = getattr(mixed, name)
+
+    def recorded(*operands: torch.Tensor) -> Any:
+        with record_function(name):
+            return function(*operands)
+
+    setattr(mixed, name, recorded)
+
+
+def budget(setting: Setting, steps: int) -> list[tuple[str, float]]:
+    """Milliseconds a step of each part, then of the rest."""
+    for name in ("weight_quant", "activation_quant"):
+        _named(name)
+    step = build("mixed", setting)
+    shape = (setting.batch, setting.length + 1)
+    ids = torch.randint(setting.vocab_size, shape, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        step(ids[:, :-1], ids[:, 1:])
+    with profile(activities=[ProfilerActivity.CPU]) as profiler, record_function("all"):
+        for _ in range(steps):
+            step(ids[:, :-1], ids[:, 1:])
+    totals = {event.key: event.cpu_time_total / 1e3 / steps for event in profiler.key_averages()}
+    parts = [(label, totals[key]) for key, label in PARTS.items()]
+    return [*parts, ("the rest: attention, norms, Python", totals["all"] - sum(ms for _, ms in parts))]
+
+
+def main() -> None:
+    """Print the budget."""
+    parser = argparse.ArgumentParser(description="Where the time of a mixed step goes.")
+    parser.add_argument("--hidden", type=int, default=256)
+    parser.add_argument("--batch", default="4x32", help="sequences x tokens")
+    parser.add_argument("--vocab-size", type=int, default=50257)
+    parser.add_argument("--steps", type=int, default=10)
+    options = parser.parse_args()
+    batch, length = map(int, options.batch.split("x"))
+    parts = budget(Setting(options.hidden, batch, length, options.vocab_size), options.steps)
+    whole = sum(ms for _, ms in parts)
+    rows = [(label, f"{ms:.1f}", f"{100 * ms / whole:.0f} %") for label, ms in parts]
+    print(tabulate([*rows, ("step", f"{whole:.1f}", "100 %")], headers=["part", "ms", "share"]))
+
+
+if __name__ == "__main__":
+    main()
