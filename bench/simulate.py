@@ -82,7 +82,9 @@ def made_up(plan: Plan, rng: random.Random) -> list[Job]:
     return jobs
 
 
-def simulate(jobs: Sequence[Job], after: Sequence[int | None], workers: int, deaths: Sequence[float]) -> Result:
+def simulate(
+    jobs: Sequence[Job], after: Sequence[int | None], workers: int, deaths: Sequence[float]
+) -> Result:
     """Let ``workers`` do all jobs, one worker dying at each time of ``deaths``."""
     ready, returned = ReadyJobs(after), list[int]()
     left = [job.seconds for job in jobs]
@@ -90,7 +92,7 @@ def simulate(jobs: Sequence[Job], after: Sequence[int | None], workers: int, dea
     ends: list[tuple[float, int, float]] = []  # when, job, start it belongs to
     dying = sorted(deaths, reverse=True)
     now, lost, died, remaining = 0.0, 0.0, 0, len(jobs)
-    rng = random.Random(len(jobs))
+    rng = random.Random(len(jobs))  # noqa: S311  (a simulation, no secret)
     while remaining:
         while free and (returned or ready):
             job = heapq.heappop(returned) if returned else ready.pop()
@@ -149,11 +151,14 @@ def scenario(
 ) -> dict[str, object]:
     """Plan and simulate one grid."""
     began = time.perf_counter()
-    runs = [PlannedRun((), config, tuple(stage_ids(config, "corpus"))) for config in itertools.islice(grid(sizes), count)]
+    runs = [
+        PlannedRun((), config, tuple(stage_ids(config, "corpus")))
+        for config in itertools.islice(grid(sizes), count)
+    ]
     identified = time.perf_counter()
     plan = make_plan(runs, Store(folder))
     planned = time.perf_counter()
-    rng = random.Random(0)
+    rng = random.Random(0)  # noqa: S311
     jobs = made_up(plan, rng)
     index = {unit.id: i for i, unit in enumerate(plan.todo)}
     after = [index.get(unit.parent or "") for unit in plan.todo]
@@ -180,7 +185,9 @@ def scenario(
 
 def main() -> None:
     """Run all scenarios and write ``<out>.json`` and ``<out>.md``."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--dying", type=float, default=0.1, help="share of the workers that die on the way")

@@ -25,6 +25,7 @@ from tests.sweep.command import (
 
 pytestmark = pytest.mark.slow
 
+
 def test_sweep_leaves_what_it_should(calm):
     folder, out = calm
     store = folder / "runs"
