@@ -5,8 +5,8 @@
 
 The grid is two sizes by four second-stage decays. *Sweep* is one command under ``hydra/launcher=local``;
 *alone* is eight commands without ``-m``, one after the other. Both orders are timed, as often as
-``--repeats`` says, each in a fresh store with the token files already there; medians are compared. The overhead
-of a job is the wall time less the seconds of its training steps and probes, as its records have them.
+``--repeats`` says, each in a fresh store with the token files already there; medians are compared. The
+overhead of a job is the wall time less the seconds of its training steps and probes, by its records.
 """
 
 from __future__ import annotations
@@ -177,8 +177,8 @@ def _markdown(hidden: Sequence[str], steps: int, result: dict[str, Any]) -> str:
             f"| not training | {result['sweep_engine_share']:.0%} of {result['slots']} slots "
             f"| {result['alone_engine_share']:.0%} |",
             "",
-            f"Speed-up {result['speedup']:.2f}. A further job of a sweep costs {cost['none']:.2f} s beside its "
-            f"training, with a W&B mirror {cost['wandb']:.2f} s; a run by itself "
+            f"Speed-up {result['speedup']:.2f}. A further job of a sweep costs {cost['none']:.2f} s beside "
+            f"its training, with a W&B mirror {cost['wandb']:.2f} s; a run by itself "
             f"{result['alone_overhead_seconds_a_run']:.1f} s.",
             "",
             f"`{machine()['cpu']}`, {machine()['cores']} cores, commit `{machine()['commit']}`",

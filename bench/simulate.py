@@ -92,7 +92,7 @@ def simulate(
     ends: list[tuple[float, int, float]] = []  # when, job, start it belongs to
     dying = sorted(deaths, reverse=True)
     now, lost, died, remaining = 0.0, 0.0, 0, len(jobs)
-    rng = random.Random(len(jobs))
+    rng = random.Random(len(jobs))  # noqa: S311  (a simulation, no secret)
     while remaining:
         while free and (returned or ready):
             job = heapq.heappop(returned) if returned else ready.pop()
@@ -158,7 +158,7 @@ def scenario(
     identified = time.perf_counter()
     plan = make_plan(runs, Store(folder))
     planned = time.perf_counter()
-    rng = random.Random(0)
+    rng = random.Random(0)  # noqa: S311
     jobs = made_up(plan, rng)
     index = {unit.id: i for i, unit in enumerate(plan.todo)}
     after = [index.get(unit.parent or "") for unit in plan.todo]

@@ -36,7 +36,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what :func:`replacing` left in ``folder`` when its process was killed; nobody may write there."""
+    """Remove what :func:`replacing` left when its process was killed; nobody else may write there."""
     for temporary in folder.glob(".*.tmp"):
         temporary.unlink(missing_ok=True)
 

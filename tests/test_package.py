@@ -19,7 +19,7 @@ def python(tmp_path_factory) -> Path:
 
     A path in a .pth file is searched, while .pth files in that path (the editable install) are not read.
     """
-    folder = tmp_path_factory.mktemp("wheel")
+    folder: Path = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")

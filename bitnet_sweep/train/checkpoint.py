@@ -59,7 +59,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
         try:
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
         except SafetensorError as error:  # it wraps the operating system's error into its own
-            raise OSError(f"{path} could not be written: {error}") from error
+            raise OSError(f"{error}: {path} could not be written") from error
 
 
 def exists(folder: Path, name: str) -> bool:

@@ -76,8 +76,8 @@ def _watch(store, deadly, writer):
 
 
 def state_of(store):
-    """All that time, memory and host do not decide: records, samples, states, tensors; and what lies there."""
-    found = {}
+    """Records, samples, states and tensors without what time and host decide, and which files there are."""
+    found: dict[str, object] = {}
     for path in sorted(p for room in ("runs", "stages") for p in (store / room).glob("*/*")):
         name = str(path.relative_to(store))
         if path.name == "status.json":

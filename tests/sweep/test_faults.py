@@ -88,7 +88,7 @@ def test_ctrl_c_twice_ends_at_once(calm_long, arguments, tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
-    assert time.monotonic() - pressed < 2
+    assert time.monotonic() - pressed < 5, "milliseconds, where the machine has nothing else to do"
     assert_gone(workers)
     assert run(tmp_path, *GRID, *arguments, *LONG)[0] == 0
     assert science(store) == calm_long
@@ -119,7 +119,7 @@ def address_space(extra_bytes):
 @pytest.mark.parametrize("launcher", ["local", "basic"])
 def test_out_of_memory_stops_one_run(arguments, tmp_path, launcher):
     """84 M weights need 1.3 GB to train; 21 M need 0.4 GB, and so have their place again afterwards."""
-    options = ["-m", "model.hidden=2048,1024,16", *arguments, "steps=2", "track=none", "probe_every_steps=2"]
+    options = ["-m", "model.hidden=2048,1024,16", *arguments, "steps=2", "probe_every_steps=2"]
     options += [f"hydra/launcher={launcher}", *(["hydra.launcher.n_jobs=1"] * (launcher == "local"))]
     limited = address_space(900_000_000)
     status, out, err = run(tmp_path, *options, preexec_fn=limited)
@@ -141,7 +141,7 @@ def test_files_that_cannot_be_written_stop_one_size(calm, arguments, tmp_path, l
     store = tmp_path / "runs"
     status, out, err = run(tmp_path, *GRID, *arguments, f"hydra/launcher={launcher}", preexec_fn=limited)
     assert status == 1, err
-    assert "File too large" in err
+    assert "File too large" in out + err
     assert states(store).count("finished") == 2
     assert half_written(store) == []
     status, _, err = run(tmp_path, *GRID, *arguments)

@@ -7,7 +7,7 @@ Python says so in an audit event. One line each is added to the file named by PU
 import os
 import sys
 
-_LOG = os.environ.get("PUBLICATIONS_LOG")
+_LOG = os.environ.get("PUBLICATIONS_LOG", "")
 
 
 def _note(event, arguments):
