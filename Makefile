@@ -7,7 +7,7 @@ BIN := .venv/bin
 TORCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system check format report sync bench profile
+.PHONY: help setup demo test test-system check format report sync bench bench-engine bench-simulate profile
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -52,6 +52,12 @@ check: .venv/.dev  ## Format, lint, types, import direction, quick tests (under 
 format: .venv/.dev  ## Rewrite the code as `make check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-engine: .venv/.run  ## Time an 8-run sweep against 8 plain processes (about 25 minutes)
+	$(BIN)/python bench/engine.py
+
+bench-simulate: .venv/.run  ## Simulate 100,000 runs on 1,000 workers with the real planner (minutes, 2 GB)
+	$(BIN)/python bench/simulate.py
 
 report: .venv/.run  ## Tables, figures and page from STORE (runs) into OUT (report)
 	$(BIN)/python -m bitnet_sweep.report $(STORE) --out $(OUT)
