@@ -113,7 +113,7 @@ def _open(name: str, tokens_dir: Path) -> Corpus | None:
     try:
         provenance = json.loads(path("json").read_text())
         whole = all(_checksum(path(part)) == sum_ for part, sum_ in provenance["file_sha256"].items())
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return None
     if not whole:
         return None

@@ -141,8 +141,10 @@ def _standing(folder: Folder) -> tuple[Status | None, dict[str, Any], str]:
     ended; so a folder has died only if it says *running* before and after nobody was found.
     """
     status = folder.status()
-    if status is None or status.state != RUNNING:
-        return status, {}, status.state if status is not None else WAITING
+    if status is None:
+        return None, {}, WAITING if folder.status_modified() is None else UNREADABLE
+    if status.state != RUNNING:
+        return status, {}, status.state
     owner = read_lease(folder.path)
     if owner is not None and is_alive(owner):
         return status, owner, RUNNING
