@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,46 @@ def test_files_that_cannot_be_written_stop_one_size(calm, arguments, tmp_path, l
     status, _, err = run(tmp_path, *GRID, *arguments)
     assert status == 0, err
     assert science(store) == science(calm[0] / "runs")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 6 MB, in memory."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"only root may mount a small disk: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(disk):
+    """Leave not one byte."""
+    with (disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def test_full_disk(calm_long, arguments, small_disk):
+    """Full while it trains: a clear error, no half-written file; with room again it goes on."""
+    store = small_disk / "runs"
+    process = start(small_disk, *GRID, *arguments, *LONG)
+    wait_for(lambda: is_training(store))
+    fill(small_disk)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert "No space left on device" in out + err
+    assert " failed " in out
+    assert not list(store.rglob("*.tmp"))
+    status, _, err = run(small_disk, *GRID, *arguments, *LONG)
+    assert (status, "No space left on device" in err) == (2, True), "still full: nothing starts"
+    (small_disk / "ballast").unlink()
+    status, _, err = run(small_disk, *GRID, *arguments, *LONG)
+    assert status == 0, err
+    assert science(store) == calm_long
 
 
 @pytest.fixture(scope="module")
