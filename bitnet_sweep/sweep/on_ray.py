@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ try:
     import ray
 except ImportError as error:
     raise ConfigError("hydra/launcher", "ray", "needs Ray: pip install 'bitnet-sweep[ray]'") from error
+
+CONNECT_SECONDS = 10.0
 
 
 class RayCluster:
@@ -45,10 +48,11 @@ class RayCluster:
         num_gpus: float | None,
     ) -> None:
         try:
+            _check_reachable(address)
             ray.init(
                 address=address, include_dashboard=False, ignore_reinit_error=True, logging_level="ERROR"
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             first_line = str(error).strip().partition("\n")[0]
             raise ConfigError(
                 "hydra.launcher.address", address, f"no Ray cluster answers there ({first_line})"
@@ -79,6 +83,13 @@ class RayCluster:
             if job not in self._cancelled:
                 self._cancelled.add(job)
                 ray.cancel(task)
+
+
+def _check_reachable(address: str | None) -> None:
+    """Ray itself tries for minutes. Raises OSError, or ValueError where ``HOST:PORT`` is not one."""
+    if address is not None and address not in ("auto", "local") and "://" not in address:
+        host, _, port = address.rpartition(":")
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
 def _work_in(folder: Path, *arguments: Any) -> int:

@@ -2,7 +2,7 @@
 # A real SLURM of one node on loopback: slurm.sh start DIR | slurm.sh stop DIR. Needs root, and Debian's
 #   apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins
 # Use it with SLURM_CONF=DIR/slurm.conf in the environment. No munge and no accounting: for tests alone.
-# Jobs of partition `high` preempt those of `low`, which SLURM requeues, and of `gentle`, which get time to save.
+# Jobs of partition `high` preempt those of `low`, which SLURM requeues, and of `gentle`, which may end themselves.
 set -euo pipefail
 dir=$(realpath -m "$2")
 export SLURM_CONF=$dir/slurm.conf
