@@ -112,7 +112,7 @@ def _read(folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
     except (OSError, ValueError, TypeError, KeyError):
         return Entry(folder.id, is_run, asked.name, UNREADABLE, num_stages, steps=steps)
     if status is None:
-        return Entry(folder.id, is_run, asked.name, WAITING, num_stages, steps=steps)
+        return Entry(folder.id, is_run, asked.name, state, num_stages, steps=steps)
     step = int(owner.get("step") or finite(record, "step") or 0)
     if steps is None and state == FINISHED:
         steps = step
