@@ -10,7 +10,7 @@ from bitnet_sweep.sweep.ready import ReadyJobs
 
 def _slow_order(after, slots):
     """Start the first job whose parent has ended; jobs end in the order in which they started."""
-    waiting, running, ended, order = list(range(len(after))), [], set(), []
+    waiting, running, ended, order = list(range(len(after))), list[int](), set[int](), list[int]()
     while waiting or running:
         for job in list(waiting):
             if len(running) < slots and (after[job] is None or after[job] in ended):
@@ -25,7 +25,7 @@ def _slow_order(after, slots):
 def test_order_of_starts(slots):
     rng = random.Random(slots)
     after = [None, *(rng.choice([None, rng.randrange(i)]) for i in range(1, 200))]
-    ready, running, order = ReadyJobs(after), [], []
+    ready, running, order = ReadyJobs(after), list[int](), list[int]()
     while ready or running:
         while ready and len(running) < slots:
             order.append(ready.pop())
