@@ -14,7 +14,7 @@ from bitnet_sweep.store.lease import is_alive, read_lease
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
 
-ERROR_WIDTH = 80
+ERROR_WIDTH = 120
 """Characters of an error's last line that the table shows; the status holds all of it."""
 
 DIED = "its process ended without a word (killed, or out of memory)"
@@ -41,7 +41,7 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
         folder = store.run(run.run_id)
         status, last = folder.status(), folder.last_record() or {}
         loss = last.get("val/loss")
-        state, error = _standing(folder, status)
+        state, error = _standing(folder, status) if status else _waiting(store, run)
         rows.append(
             {
                 "run": run_name(run.config),
@@ -58,10 +58,19 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
-def _standing(folder: Folder, status: Status | None) -> tuple[str, str | None]:
+def _waiting(store: Store, run: PlannedRun) -> tuple[str, str | None]:
+    """State and error of a run that never began: a trunk before it may have failed."""
+    for stage in run.stage_ids[:-1]:
+        trunk = store.stage(stage)
+        status = trunk.status()
+        state, error = _standing(trunk, status) if status else ("", None)
+        if state == FAILED and error:
+            return "not started", error
+    return "not started", None
+
+
+def _standing(folder: Folder, status: Status) -> tuple[str, str | None]:
     """State and error; on a full disk a failed run could not even write that it failed."""
-    if status is None:
-        return "not started", None
     owner = read_lease(folder.path)
     if status.state == RUNNING and not (owner and is_alive(owner)):
         return FAILED, status.error or DIED

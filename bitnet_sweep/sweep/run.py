@@ -20,6 +20,7 @@ from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.sweep.register import register, sweep_name
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.train.loop import Step
+from bitnet_sweep.train.runtime import release_memory
 
 
 def run_job(config: RunConfig, overrides: list[str]) -> None:
@@ -38,6 +39,8 @@ def run_job(config: RunConfig, overrides: list[str]) -> None:
     except Exception as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model, and Hydra keeps the error
         raise
+    finally:
+        release_memory()
 
 
 def run_alone(config: RunConfig, overrides: list[str]) -> None:
