@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -52,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _watch(ledger: Ledger) -> None:
     """Redraw until every run is finished, or until Ctrl-C; a file gets one table after the other."""
     is_screen = sys.stdout.isatty()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell may have it ignored
     try:
         if is_screen:
             print(_CLEAR_SCREEN, end="")
