@@ -1,6 +1,6 @@
 """What the engine costs and saves: an 8-run sweep against the same 8 runs as plain processes, one by one.
 
-    python bench/engine.py --out bench/results/engine                      about 25 minutes on two cores
+    python bench/engine.py --out experiments/bench/engine                  about 25 minutes on two cores
     python bench/engine.py --hidden 16,32 --steps 40 --repeats 1           shows that it works, in two minutes
 
 The grid is two sizes by four second-stage decays. *Sweep* is one command under ``hydra/launcher=local``;
@@ -141,7 +141,7 @@ def main() -> None:
     parser.add_argument("--hidden", default="64,128", help="two sizes")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("bench/results/engine"))
+    parser.add_argument("--out", type=Path, default=Path("experiments/bench/engine"))
     options = parser.parse_args()
     hidden = options.hidden.split(",")
     base = [f"steps={options.steps}", "tokenizer.vocab_size=2048"]

@@ -1,6 +1,6 @@
 """A sweep far past this machine: the real planner and the real order of starts, on made-up workers.
 
-    python bench/simulate.py --runs 100000 --workers 1000 --out bench/results/simulate
+    python bench/simulate.py --runs 100000 --workers 1000 --out experiments/bench/simulate
 
 Real are ``make_plan`` (over a store with nothing in it), the plan's ranks and ``ReadyJobs``, which decides
 what a free worker gets. Made up are the step times, which the planner does not know, and the deaths: a dying
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--dying", type=float, default=0.1, help="share of the workers that die on the way")
-    parser.add_argument("--out", type=Path, default=Path("bench/results/simulate"))
+    parser.add_argument("--out", type=Path, default=Path("experiments/bench/simulate"))
     options = parser.parse_args()
     scenarios = {
         "four sizes": ((256, 512, 768, 1024), options.runs),

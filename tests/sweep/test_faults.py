@@ -118,6 +118,22 @@ def address_space(extra_bytes):
 
 
 @pytest.mark.parametrize("launcher", ["local", "basic"])
+def test_out_of_memory_stops_one_run(arguments, tmp_path, launcher):
+    """84 M weights need 1.3 GB to train; 21 M need 0.4 GB, and so have their place again afterwards."""
+    options = ["-m", "model.hidden=2048,1024,16", *arguments, "steps=2", "probe_every_steps=2"]
+    options += [f"hydra/launcher={launcher}", *(["hydra.launcher.n_jobs=1"] * (launcher == "local"))]
+    assert run(tmp_path, *options, "sweep.dry_run=true")[0] == 0, "token files, built without a limit"
+    limited = address_space(900_000_000)
+    status, out, err = run(tmp_path, *options, preexec_fn=limited)
+    assert status == 1, err
+    assert "1 of 3 runs are not finished" in err.strip().splitlines()[-1]
+    assert states(tmp_path / "runs") == ["failed", "finished", "finished"]
+    (failed,) = (line for line in out.splitlines() if " failed " in line)
+    assert failed.startswith("h2048 ")
+    assert "memory" in failed, "the table says why"
+
+
+@pytest.mark.parametrize("launcher", ["local", "basic"])
 def test_files_that_cannot_be_written_stop_one_size(calm, arguments, tmp_path, launcher):
     """A limit on the size of files, as a full disk would: 16 wide has its checkpoints, 32 wide has not."""
 

@@ -1,0 +1,53 @@
+"""What the engine says of jobs whose process died, and of those it only believed to be dead."""
+
+from contextlib import contextmanager
+
+import pytest
+
+from bitnet_sweep.store import FAILED, FINISHED, RUNNING, Status, Store
+from bitnet_sweep.store import lease as lease_module
+from bitnet_sweep.sweep import drive
+from bitnet_sweep.sweep.closing import DIED
+from bitnet_sweep.sweep.plan import PlannedRun, Unit
+
+
+@pytest.fixture
+def unit(tiny):
+    return Unit(PlannedRun((), tiny(), ("a", "b")), num_stages=2, parent=None, steps=20, rank=0.0)
+
+
+def standing(store):
+    status = store.run("b").status()
+    assert status is not None
+    return status.state, status.error
+
+
+def test_a_job_that_died_without_a_word_has_failed(unit, tmp_path):
+    store = Store(tmp_path)
+    store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
+    drive._bury(store, [unit], FAILED)
+    assert standing(store) == (FAILED, DIED)
+
+
+def test_a_run_that_another_sweep_trains_is_let_be(unit, tmp_path):
+    store = Store(tmp_path)
+    store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
+    with lease_module.lease(store.run("b").path):
+        drive._bury(store, [unit], FAILED)
+    assert standing(store) == (RUNNING, None)
+
+
+def test_a_run_that_another_sweep_finishes_just_then_stays_finished(unit, tmp_path, monkeypatch):
+    """Running when it was looked at, finished by the time its lease was free."""
+    store = Store(tmp_path)
+    store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
+
+    @contextmanager
+    def lease_after_the_end(folder):
+        store.run("b").write_status(Status(state=FINISHED, stage_ids=["a", "b"]))
+        with lease_module.lease(folder) as held:
+            yield held
+
+    monkeypatch.setattr(drive, "lease", lease_after_the_end)
+    drive._bury(store, [unit], FAILED)
+    assert standing(store) == (FINISHED, None)
