@@ -36,9 +36,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def remove_temporaries(folder: Path) -> None:
-    """Remove what :func:`replacing` left when its process was killed; nobody else may write there."""
-    for temporary in folder.glob(".*.tmp"):
-        temporary.unlink(missing_ok=True)
+    """Remove what :func:`replacing` left when its process was killed; nobody else may write there.
+
+    The second pattern is safetensors' own: its ``save_file`` writes beside the path it is given, too.
+    """
+    for pattern in (".*.tmp", ".tmp*"):
+        for temporary in folder.glob(pattern):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -158,3 +158,26 @@ def test_asking_whether_the_owner_lives_does_not_disturb_anybody(tmp_path, holde
     with lease(tmp_path):
         assert not is_alive(written)
         assert is_alive(read_lease(tmp_path))
+
+
+SAVER = """
+import sys
+from pathlib import Path
+import torch
+from bitnet_sweep.store.lease import lease
+from bitnet_sweep.train.checkpoint import save
+tensors = {"x": torch.zeros(64_000_000)}
+with lease(Path(sys.argv[1])):
+    while True:
+        save(Path(sys.argv[1]), "latest", tensors, {"step": 1})
+"""
+
+
+def test_what_a_killed_save_left_behind_is_removed(tmp_path):
+    """The temporary file of safetensors itself too, which stands beside ours."""
+    process = subprocess.Popen([sys.executable, "-c", SAVER, str(tmp_path)])
+    _wait_for(lambda: any(tmp_path.glob(".tmp*")), seconds=60.0)
+    process.kill()
+    process.wait()
+    assert _take(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} <= {"lease.lock", "latest.safetensors", "latest.json"}
