@@ -56,12 +56,12 @@ def own_step(setting: Setting, precision: Precision) -> StepFunction:
         loss = objective.item()
         torch.autograd.backward(objective)
         if precision is Precision.mixed:
-            clip_in_step(optimizer, model, clip)
+            clip_in_step(optimizer, model.gradients(), clip)
         else:
             clip_gradients(model, clip)
         set_step(optimizer, 1.5e-3, 0.1)
         optimizer.step()
-        optimizer.zero_grad()
+        model.clear_gradients()
         return loss
 
     return step

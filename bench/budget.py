@@ -19,14 +19,15 @@ from bench.arms import Setting, build
 from bitnet_sweep.model import mixed
 
 PARTS = {
-    "weight_quant": "quantiser of the weights",
+    "ternary_weights": "quantiser of the weights",
     "activation_quant": "quantiser of the inputs",
     "aten::_int_mm": "ternary products, forward",
     "_IntegerProductBackward": "ternary products, backward",
     "_TiledCrossEntropy": "head and loss, forward and backward",
     "aten::_fused_adam_": "optimizer",
     "aten::_foreach_norm": "gradient norm",
-    "aten::embedding_dense_backward": "gradient of the embedding",
+    "_EmbeddingBackward": "gradient of the embedding",
+    "_RMSNormBackward": "norms, backward",
 }
 """The profiler's names; none of them lies inside another."""
 
@@ -44,7 +45,7 @@ def _named(name: str) -> None:
 
 def budget(setting: Setting, steps: int) -> list[tuple[str, float]]:
     """Milliseconds a step of each part, then of the rest."""
-    for name in ("weight_quant", "activation_quant"):
+    for name in ("ternary_weights", "activation_quant"):
         _named(name)
     step = build("mixed", setting)
     shape = (setting.batch, setting.length + 1)

@@ -20,13 +20,17 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from bitnet_sweep.config import Activations, Weights
-from bitnet_sweep.model.bitlinear import BitLinear
+from bitnet_sweep.model.bitlinear import NORM_EPS, BitLinear
+from bitnet_sweep.model.norm import OneStepRMSNorm
 from bitnet_sweep.model.quantisers import (
+    CLAMP_MIN,
     activation_quant,
     activation_straight_through,
-    weight_quant,
     weight_straight_through,
 )
+
+CHUNK = 1 << 16
+"""Latent weights that are rounded at once (chosen: 256 KiB stay in a core's cache through all passes)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,25 @@ class TernaryWeights:
     """Clamped, without dimensions."""
 
 
+def ternary_weights(w_OI: Tensor) -> TernaryWeights:
+    """As ``weight_quant``, in chunks of rows; the absmean may differ from its in the last bits.
+
+    ``w / absmean`` rounds to 1 if and only if w is above half the absmean: the float next to that half is
+    further from it, relatively, than division can round away.
+    """
+    rows = max(1, CHUNK // max(1, w_OI.shape[1]))
+    total = torch.stack([part.abs().sum() for part in torch.split(w_OI, rows)]).sum()
+    absmean = (total / w_OI.numel()).clamp(min=CLAMP_MIN)
+    int8 = torch.empty_like(w_OI, dtype=torch.int8)
+    bf16 = torch.empty_like(w_OI, dtype=torch.bfloat16)
+    parts = (torch.split(tensor, rows) for tensor in (w_OI, int8, bf16))
+    half = absmean / 2
+    for latent, as_int8, as_bf16 in zip(*parts, strict=True):
+        torch.sub((latent > half).view(torch.int8), (latent < -half).view(torch.int8), out=as_int8)
+        as_bf16.copy_(as_int8)
+    return TernaryWeights(int8, bf16, absmean)
+
+
 class MixedBitLinear(BitLinear):
     """A BitLinear with the same parameters, whose products are computed as this module says.
 
@@ -50,6 +73,12 @@ class MixedBitLinear(BitLinear):
 
     _cached: tuple[tuple[object, ...], TernaryWeights] | None = None
 
+    def __init__(
+        self, in_features: int, out_features: int, weights: Weights, activations: Activations
+    ) -> None:
+        super().__init__(in_features, out_features, weights, activations)
+        self.norm = OneStepRMSNorm(in_features, eps=NORM_EPS)
+
     def ternary(self) -> TernaryWeights:
         """The codes of the latent weights as they are now."""
         w_OI = self.weight
@@ -58,9 +87,7 @@ class MixedBitLinear(BitLinear):
         if self._cached is None or self._cached[0] != key:
             # a cached inference tensor would break later backward passes
             with torch.inference_mode(mode=False), torch.no_grad():
-                codes_OI, absmean = weight_quant(w_OI)
-                codes = TernaryWeights(codes_OI.to(torch.int8), codes_OI.to(torch.bfloat16), absmean)
-            self._cached = (key, codes)
+                self._cached = (key, ternary_weights(w_OI))
         return self._cached[1]
 
     def codes(self) -> Tensor:

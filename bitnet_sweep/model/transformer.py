@@ -16,8 +16,11 @@ from bitnet_sweep.model.bitlinear import NORM_EPS, BitLinear, linear_init
 from bitnet_sweep.model.counts import ParameterCounts, feed_forward_width
 from bitnet_sweep.model.head import tiled_cross_entropy
 from bitnet_sweep.model.mixed import MixedBitLinear
+from bitnet_sweep.model.norm import OneStepRMSNorm
+from bitnet_sweep.model.rows import RowGradient, embedding
 
 BITLINEARS = {Precision.fp32: BitLinear, Precision.mixed: MixedBitLinear}
+NORMS = {Precision.fp32: nn.RMSNorm, Precision.mixed: OneStepRMSNorm}
 
 ROTARY_BASE = 10_000.0
 """Published: RoFormer (Su et al. 2021); the notes' setting."""
@@ -37,10 +40,13 @@ def rotary_tables(num_positions: int, head_width: int, device: torch.device) -> 
         return angles.cos().float(), angles.sin().float()
 
 
-def rotate(x_BNTH: Tensor) -> Tensor:
-    """Turn each pair (i, i + H/2) of a head by its position's angle, so that q·k sees distances alone."""
-    cos, sin = rotary_tables(x_BNTH.shape[-2], x_BNTH.shape[-1], x_BNTH.device)
-    first, second = x_BNTH.chunk(2, dim=-1)
+def rotate(x_TH: Tensor) -> Tensor:
+    """Turn each pair (i, i + H/2) of a head by its position's angle, so that q·k sees distances alone.
+
+    (..., T, H) -> (..., T, H).
+    """
+    cos, sin = rotary_tables(x_TH.shape[-2], x_TH.shape[-1], x_TH.device)
+    first, second = x_TH.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
 
 
@@ -56,9 +62,10 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
-        qkv_BTND: Tensor = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
-        q_BNTH, k_BNTH, v_BNTH = (part.transpose(1, 2) for part in qkv_BTND.unbind(2))
-        mixed_BNTH = F.scaled_dot_product_attention(rotate(q_BNTH), rotate(k_BNTH), v_BNTH, is_causal=True)
+        qkv_BT3NH: Tensor = self.qkv(x_BTD).unflatten(-1, (3, self.num_heads, -1))
+        qkv_3BNTH = qkv_BT3NH.permute(2, 0, 3, 1, 4)
+        q_BNTH, k_BNTH = rotate(qkv_3BNTH[:2]).unbind(0)
+        mixed_BNTH = F.scaled_dot_product_attention(q_BNTH, k_BNTH, qkv_3BNTH[2], is_causal=True)
         out_BTD: Tensor = self.out(mixed_BNTH.transpose(1, 2).flatten(2))
         return out_BTD
 
@@ -84,9 +91,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.hidden, eps=NORM_EPS)
+        self.attention_norm = NORMS[precision](config.hidden, eps=NORM_EPS)
         self.attention = Attention(config, precision)
-        self.feed_forward_norm = nn.RMSNorm(config.hidden, eps=NORM_EPS)
+        self.feed_forward_norm = NORMS[precision](config.hidden, eps=NORM_EPS)
         self.feed_forward = FeedForward(config, precision)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -118,8 +125,11 @@ class Transformer(nn.Module):
         self.vocab_size = vocab_size
         self.embedding = nn.Parameter(torch.empty(vocab_size, config.hidden))
         self.blocks = nn.ModuleList(Block(config, precision) for _ in range(config.num_layers))
-        self.final_norm = nn.RMSNorm(config.hidden, eps=NORM_EPS)
+        self.final_norm = NORMS[precision](config.hidden, eps=NORM_EPS)
         self.head = None if config.tied else nn.Parameter(torch.empty(vocab_size, config.hidden))
+        # a tied matrix has a gradient in every row
+        by_rows = precision is Precision.mixed and not config.tied
+        self._embedding_gradient = RowGradient(self.embedding) if by_rows else None
         self._initialise(torch.Generator("cpu").manual_seed(seed))
 
     @torch.no_grad()
@@ -141,7 +151,10 @@ class Transformer(nn.Module):
 
     def hidden_states(self, x_BT: Tensor) -> Tensor:
         """Token ids (B, T) -> (B, T, D), after the final norm."""
-        x_BTD = F.embedding(x_BT, self.embedding)
+        if self._embedding_gradient is None:
+            x_BTD = F.embedding(x_BT, self.embedding)
+        else:
+            x_BTD = embedding(x_BT, self.embedding, self._embedding_gradient)
         for block in self.blocks:
             x_BTD = block(x_BTD)
         out_BTD: Tensor = self.final_norm(x_BTD)
@@ -180,6 +193,22 @@ class Transformer(nn.Module):
         if z_loss:
             loss = loss + z_loss * logits_BTV.logsumexp(dim=-1).square().mean()
         return loss
+
+    def gradients(self) -> list[Tensor]:
+        """What a backward pass has left: of each parameter, or the part of it that is not zero anyway."""
+        gradients = {id(p): p.grad for p in self.parameters()}
+        if self._embedding_gradient is not None:
+            gradients[id(self.embedding)] = self._embedding_gradient.rows()
+        return [gradient for gradient in gradients.values() if gradient is not None]
+
+    def clear_gradients(self) -> None:
+        """Ready for the next backward pass."""
+        kept = self.embedding if self._embedding_gradient is not None else None
+        for parameter in self.parameters():
+            if parameter is not kept:
+                parameter.grad = None
+        if self._embedding_gradient is not None:
+            self._embedding_gradient.clear()
 
 
 def parameter_counts(model: Transformer) -> ParameterCounts:

@@ -145,10 +145,10 @@ def _update(
         return loss, math.nan
     torch.autograd.backward(objective)
     if config.precision is Precision.mixed:
-        grad_norm = clip_in_step(state.optimizer, state.model, config.optimizer.clip)
+        grad_norm = clip_in_step(state.optimizer, state.model.gradients(), config.optimizer.clip)
     else:
         grad_norm = clip_gradients(state.model, config.optimizer.clip)
     set_step(state.optimizer, learning_rate, weight_decay)
     state.optimizer.step()
-    state.optimizer.zero_grad()
+    state.model.clear_gradients()
     return loss, grad_norm

@@ -43,23 +43,24 @@ def set_step(optimizer: torch.optim.Adam, learning_rate: float, weight_decay: fl
 
 def clip_gradients(model: nn.Module, clip: float | None) -> float:
     """Scale the gradients so that their global L2 norm is at most ``clip``; the norm before that."""
-    norm = _gradient_norm(model)
+    norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
     if clip is not None:
         nn.utils.clip_grads_with_norm_(model.parameters(), clip, norm)
     return norm.item()
 
 
-def clip_in_step(optimizer: torch.optim.Adam, model: nn.Module, clip: float | None) -> float:
+def clip_in_step(optimizer: torch.optim.Adam, gradients: list[Tensor], clip: float | None) -> float:
     """As :func:`clip_gradients`, but the next step divides the gradients as it reads them.
 
     That saves a pass over them and changes the last bits of what is clipped.
+
+    Args:
+        optimizer: of all parameters.
+        gradients: all that is not zero in theirs.
+        clip: the largest global L2 norm; None does not clip.
     """
-    norm = _gradient_norm(model)
+    norm = nn.utils.get_total_norm(gradients)
     # the fused step divides before it adds a coupled decay; without a divisor it does not write gradients
     scale = None if clip is None else (norm + _CLIP_EPS) / clip
     optimizer.grad_scale = scale if scale is not None and scale > 1 else None  # type: ignore[attr-defined]
     return norm.item()
-
-
-def _gradient_norm(model: nn.Module) -> Tensor:
-    return nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])

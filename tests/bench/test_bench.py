@@ -58,7 +58,7 @@ def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_budget_of_a_tiny_setting(monkeypatch):
-    for name in ("weight_quant", "activation_quant"):
+    for name in ("ternary_weights", "activation_quant"):
         monkeypatch.setattr(mixed, name, getattr(mixed, name))  # put back at the end
     parts = budget.budget(TINY, steps=2)
     assert [label for label, _ in parts[:-1]] == list(budget.PARTS.values())

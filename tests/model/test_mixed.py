@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from bitnet_sweep.config import Activations, ModelConfig, OptimizerConfig, Precision, Weights
+from bitnet_sweep.model import mixed
 from bitnet_sweep.model.bitlinear import BitLinear
-from bitnet_sweep.model.mixed import MixedBitLinear, _padded_int_matmul, int_matmul
+from bitnet_sweep.model.mixed import MixedBitLinear, _padded_int_matmul, int_matmul, ternary_weights
+from bitnet_sweep.model.quantisers import weight_quant
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.train.optimizer import build_optimizer, set_step
 
@@ -143,6 +145,29 @@ def test_float32_path_passes_gradcheck() -> None:
             layer.weight.detach().clone().requires_grad_(),
         ),
     )
+
+
+@pytest.mark.parametrize("absmean", [1e-5, 1e-3, 0.7, 1.0, 1.9999999, 3.0])
+def test_codes_equal_the_reference_on_both_sides_of_every_tie(absmean: float) -> None:
+    """Half the absmean and the floats around it, of either sign; their complements bring the mean there."""
+    half = torch.tensor(absmean) / 2
+    around = torch.stack([half, half, half.nextafter(half + 1), half.nextafter(half - 1)])
+    w_OI = torch.stack([around, -around, 4 * half - around, around - 4 * half])
+    codes_OI, mean = weight_quant(w_OI)
+    assert bool((((w_OI / mean).abs() - 0.5).abs() < 1e-6).any()), "no weight is near a tie"
+    assert torch.equal(ternary_weights(w_OI).absmean, mean)
+    assert torch.equal(ternary_weights(w_OI).int8, codes_OI.to(torch.int8))
+    assert torch.equal(ternary_weights(w_OI).bf16, codes_OI.to(torch.bfloat16))
+
+
+@pytest.mark.parametrize("chunk", [1, 21, 10**6])
+@pytest.mark.parametrize("w_OI", HARD_WEIGHTS.values(), ids=HARD_WEIGHTS.keys())
+def test_chunks_change_no_code(w_OI: Tensor, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixed, "CHUNK", chunk)
+    codes_OI, absmean = weight_quant(w_OI)
+    weights = ternary_weights(w_OI)
+    assert torch.equal(weights.int8, codes_OI.to(torch.int8))
+    torch.testing.assert_close(weights.absmean, absmean)
 
 
 def test_codes_are_computed_once_for_each_value() -> None:
