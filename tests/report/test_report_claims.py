@@ -367,6 +367,22 @@ def test_arms_of_one_trunk_are_one_observation_of_the_first_stage(store):
     assert row["evidence"].startswith("1 of 1 run as claimed; loss at the boundary minus U (nats) +2.00")
 
 
+NEVER: dict[int, float | None] = {1: 9.0, 10: 8.5, 50: 8.0, 60: 7.9, 100: 7.0}
+
+
+def test_a_setting_too_short_to_learn_in_settles_nothing_until_one_run_learns(store):
+    """Not learned yet looks like collapse without recovery; a decoupled run that learns tells them apart."""
+    for seed in (1, 2, 3):
+        store.run(f"a{seed}", NEVER, dict.fromkeys(NEVER, 2), seed=seed)
+    rows = rows_of(make_report([store.root]))
+    assert {row["verdict"] for row in rows.values()} == {"inconclusive", "not tested"}
+    assert "no run of the setting was ever below U" in rows["collapse"]["evidence"]
+    store.run("b", HEALTHY, optimizer__name="adamw", seed=1)
+    rows = rows_of(make_report([store.root]))
+    assert (rows["collapse"]["verdict"], rows["recovery"]["verdict"]) == ("reproduced", "contradicted")
+    assert rows["rival: decoupled decay"]["verdict"] == "consistent"
+
+
 def test_a_diverged_run_is_not_passed_over(store):
     for seed in (1, 2, 3):
         store.run(f"a{seed}", LOSSES, seed=seed)

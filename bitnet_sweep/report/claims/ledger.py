@@ -5,16 +5,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.claims import noted
-from bitnet_sweep.report.claims.claim import Claim, Unit
+from bitnet_sweep.report.claims.claim import Claim, Unit, Unjudged
 from bitnet_sweep.report.claims.setting import settings_in
 from bitnet_sweep.report.claims.verdict import Verdict, sentence_of, verdict_of
 from bitnet_sweep.report.table import N, Part, Row, Table, frame_of
 
 _NOTHING = "nothing in the store tests it"
+_NEVER_LEARNS = Unjudged("no run of the setting was ever below U: too short or too small to learn in")
 _IDS_SHOWN = 4
 """The report shows that many run_ids of a row; the CSV file has all."""
 _PLACE = "run_ids, or how to test it"
@@ -67,6 +68,8 @@ def ledger(sections: Sequence[Section]) -> list[Entry]:
         tested = []
         for setting in settings:
             units = claim.look(setting)
+            if setting.never_learns and not claim.exact:
+                units = [replace(unit, found=_NEVER_LEARNS) for unit in units]
             if units:
                 verdict = verdict_of(units, exact=claim.exact)
                 tested.append(Entry(claim, setting.label, verdict, units))

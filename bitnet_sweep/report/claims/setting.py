@@ -11,12 +11,14 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from bitnet_sweep.config import ConfigError, RunConfig, plain, resolve
 from bitnet_sweep.report.arms import Arm, Section, telling_keys
 from bitnet_sweep.report.settings import UNKNOWN, number, shown, whole
-from bitnet_sweep.store.outcome import unigram_loss
+from bitnet_sweep.report.transitions import LOSS
+from bitnet_sweep.store.outcome import finite, unigram_loss
 
 NOTED: dict[str, str | float] = {
     "optimizer.name": "adam_l2",
@@ -66,6 +68,21 @@ class Setting:
     label: str
     arms: list[Arm]
     """Finished ones alone, by hidden, ``wd2`` and seed."""
+
+    @cached_property
+    def never_learns(self) -> bool:
+        """No arm was below the unigram loss at any probe, of whatever optimizer or decay.
+
+        A setting too short to learn in looks like one that collapses and does not recover.
+        """
+        heights = [
+            loss - unigram
+            for arm in self.arms
+            if (unigram := unigram_loss(arm.records)) is not None
+            for record in arm.records
+            if (loss := finite(record, LOSS)) is not None
+        ]
+        return bool(heights) and min(heights) >= 0
 
     def as_noted(self, *, but: Collection[str] = ()) -> list[Arm]:
         """The arms trained as the notes trained, ``but`` for these settings, which may be any."""

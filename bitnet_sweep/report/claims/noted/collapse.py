@@ -7,7 +7,7 @@ from bitnet_sweep.report.claims.measures import MARGIN, collapsed, figure_of
 from bitnet_sweep.report.claims.noted import FINAL, SEEDS, SIZES
 from bitnet_sweep.report.table import count_text
 
-_MARGIN = f"loss at the boundary above U; undecided within {MARGIN}"
+_MARGIN = f"loss at the boundary above U, whether or not it was below before; undecided within {MARGIN}"
 
 
 def _two_tokens(arm: Arm) -> Finding | Unjudged:
