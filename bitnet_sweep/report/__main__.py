@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.report import Report, make_report, write_report
+from bitnet_sweep.report.claims.verdict import WORDS
 from bitnet_sweep.report.summary import QUESTION
 from bitnet_sweep.report.table import SEED, N
 
@@ -57,6 +59,8 @@ def in_short(report: Report) -> str:
             lines += ["", f"{table.title}{where}", *([part.caption] if part.caption else [])]
             frame = part.frame[part.frame[N] != ""].drop(columns=SEED) if N in part.frame else part.frame
             lines.append(str(frame.to_markdown(index=False, disable_numparse=True, tablefmt="simple")))
+    claims = Counter(report.table("claims").csv["verdict"])
+    lines += ["", f"Claims of the notes: {', '.join(f'{claims[w]} {w}' for w in WORDS if claims[w])}"]
     lines += ["", *(f"! {name}: {why}" for name, why in summary.gaps)] if summary.gaps else []
     lines += ["", *(f"! {remark}" for remark in summary.remarks)] if summary.remarks else []
     return "\n".join(lines)

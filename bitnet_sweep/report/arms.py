@@ -231,8 +231,8 @@ def _differing(settings: Sequence[dict[str, str]]) -> list[str]:
     return [key for key in keys if len({own.get(key, UNKNOWN) for own in settings}) > 1]
 
 
-def _labels(settings: Sequence[dict[str, str]]) -> list[str]:
-    """The fewest settings that tell the sections apart, the best known first."""
+def telling_keys(settings: Sequence[dict[str, str]]) -> list[str]:
+    """The fewest settings that tell groups of arms apart, the best known first."""
     differing = _differing(settings)
     ranked = [key for key in _LABEL_FIRST if key in differing]
     ranked += [key for key in differing if key not in _LABEL_FIRST]
@@ -243,4 +243,9 @@ def _labels(settings: Sequence[dict[str, str]]) -> list[str]:
         if distinct > told:
             chosen.append(key)
             told = distinct
+    return chosen
+
+
+def _labels(settings: Sequence[dict[str, str]]) -> list[str]:
+    chosen = telling_keys(settings)
     return [", ".join(f"{key}={own.get(key, UNKNOWN)}" for key in chosen) for own in settings]

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from bitnet_sweep import files
+from bitnet_sweep.report.claims import claims_table
 from bitnet_sweep.report.contrast import stage2_contrast
 from bitnet_sweep.report.figures import Figure, figures_of
 from bitnet_sweep.report.listing import model_sizes, records, trajectory
@@ -58,6 +59,7 @@ def make_report(stores: Sequence[Path], sweep: str | None = None) -> Report:
         loss_transition(sections),
         token_transition(sections),
         stage2_contrast(sections),
+        claims_table(sections),
         model_sizes(sections),
         trajectory(sections),
         records(study.arms),

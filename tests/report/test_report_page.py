@@ -79,7 +79,7 @@ def page(out: Path) -> Elements:
 
 def test_everything_that_was_asked_for_is_written(out: Path) -> None:
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    tables = "loss_transition model_sizes records results stage2_contrast token_transition trajectory"
+    tables = "claims loss_transition model_sizes records results stage2_contrast token_transition trajectory"
     assert names == [
         "figures/loss_1.svg",
         "figures/loss_2.svg",

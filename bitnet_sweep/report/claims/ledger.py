@@ -1,0 +1,112 @@
+"""All claims against all settings of a store: the ledger, as the table ``claims``."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from bitnet_sweep.report.arms import Section
+from bitnet_sweep.report.claims import noted
+from bitnet_sweep.report.claims.claim import Claim, Unit, Unjudged
+from bitnet_sweep.report.claims.setting import settings_in
+from bitnet_sweep.report.claims.verdict import Verdict, sentence_of, verdict_of
+from bitnet_sweep.report.table import N, Part, Row, Table, frame_of
+
+_NOTHING = "nothing in the store tests it"
+_NEVER_LEARNS = Unjudged("no run of the setting was ever below U: too short or too small to learn in")
+_IDS_SHOWN = 4
+"""The report shows that many run_ids of a row; the CSV file has all."""
+_PLACE = "run_ids, or how to test it"
+_COLUMNS = (
+    *("name", "claim", "source", "margin", "setting", "verdict", N, "evidence"),
+    *("run_ids", "how to test it"),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A claim judged in one setting, or not tested in any."""
+
+    claim: Claim
+    setting: str
+    """Empty where it was not tested."""
+    verdict: Verdict
+    units: Sequence[Unit]
+
+    @property
+    def run_ids(self) -> list[str]:
+        return list(dict.fromkeys(arm.run_id for unit in self.units for arm in unit.arms))
+
+
+def noted_claims() -> list[Claim]:
+    """The ``CLAIMS`` of every module in ``noted/``, by the names of the modules.
+
+    Raises:
+        ValueError: a module has none, or two claims have one name.
+    """
+    claims: list[Claim] = []
+    for name in sorted(module.name for module in pkgutil.iter_modules(noted.__path__)):
+        module = importlib.import_module(f"{noted.__name__}.{name}")
+        found = getattr(module, "CLAIMS", None)
+        if not isinstance(found, list) or not all(isinstance(claim, Claim) for claim in found):
+            raise ValueError(f"{module.__file__}: must hold CLAIMS, a list of Claims")
+        claims += found
+    names = [claim.name for claim in claims]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two claims are called {', '.join(twice)}")
+    return claims
+
+
+def ledger(sections: Sequence[Section]) -> list[Entry]:
+    """Every claim in every setting that says something to it; once where none does."""
+    settings = settings_in(sections)
+    entries: list[Entry] = []
+    for claim in noted_claims():
+        tested = []
+        for setting in settings:
+            units = claim.look(setting)
+            if setting.never_learns and not claim.exact:
+                units = [replace(unit, found=_NEVER_LEARNS) for unit in units]
+            if units:
+                verdict = verdict_of(units, exact=claim.exact)
+                tested.append(Entry(claim, setting.label, verdict, units))
+        entries += tested or [Entry(claim, "", verdict_of([]), [])]
+    return entries
+
+
+def claims_table(sections: Sequence[Section]) -> Table:
+    """The ledger as a table; a row a claim and setting."""
+    entries = ledger(sections)
+    csv = frame_of([_row(entry) for entry in entries], _COLUMNS)
+    readable = frame_of([_short_row(entry) for entry in entries])
+    if len({entry.setting for entry in entries if entry.setting}) < 2:
+        readable = readable.drop(columns="setting", errors="ignore")
+    about = (
+        "Reproduced or contradicted: every observation in one direction, n >= 3; consistent or at odds: "
+        "the same with fewer. n counts seeds, of the size that has the fewest. Settings are judged apart. "
+        "Margins, fixed beforehand, and all run_ids are in tables/claims.csv."
+    )
+    return Table("claims", "The claims of the notes", about, csv, [Part(None, "", readable)])
+
+
+def _row(entry: Entry) -> Row:
+    claim = entry.claim
+    cells = (claim.name, claim.says, claim.source, claim.margin, entry.setting)
+    found = (entry.verdict.word, f"n={entry.verdict.n}", _evidence(entry))
+    return dict(zip(_COLUMNS, (*cells, *found, " ".join(entry.run_ids), claim.command), strict=True))
+
+
+def _short_row(entry: Entry) -> Row:
+    row = _row(entry)
+    ids = entry.run_ids
+    more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
+    place = " ".join(ids[:_IDS_SHOWN]) + more if ids else row["how to test it"]
+    shown = {key: row[key] for key in ("claim", "source", "setting", "verdict", N, "evidence")}
+    return shown | {_PLACE: place}
+
+
+def _evidence(entry: Entry) -> str:
+    return sentence_of(entry.claim, entry.units) or _NOTHING

@@ -1,0 +1,11 @@
+"""One file a claim or a few that belong together; each holds a list ``CLAIMS`` and is found by itself."""
+
+FINAL = "000_1851e7a7862617ed.txt"
+"""The notes on all four sizes."""
+
+CRITICAL = "003_b01be378b0eb2ad1.txt"
+"""The notes on hidden 256, written before the other sizes were through."""
+
+SIZES = "model.hidden=256,512,768,1024"
+SEEDS = "seed=1,2,3"
+"""As many as a verdict needs (``verdict.ENOUGH_SEEDS``)."""

@@ -1,0 +1,83 @@
+"""The second stage at wd2=0.0: recovery within a tenth of the schedule, and its published figures."""
+
+from collections.abc import Callable
+
+from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.claims.claim import Claim, Finding, Unjudged, beyond, within
+from bitnet_sweep.report.claims.look import each_run
+from bitnet_sweep.report.claims.measures import (
+    MARGIN,
+    above_unigram,
+    after_boundary,
+    collapsed_clearly,
+    figure_of,
+)
+from bitnet_sweep.report.claims.noted import FINAL, SEEDS, SIZES
+from bitnet_sweep.report.table import count_text, factor_text, percent_text
+from bitnet_sweep.store.outcome import AT_UNIGRAM_NATS
+
+
+def _recovered(arm: Arm) -> Finding | Unjudged:
+    """Below U a tenth of the run behind the boundary, and recovered in the end."""
+    nothing = collapsed_clearly(arm)
+    if nothing is not None:
+        return nothing
+    height = above_unigram(arm, after_boundary(arm))
+    if isinstance(height, Unjudged):
+        return height
+    if arm.outcome.kind == "unknown":
+        return Unjudged(arm.outcome.reason or "its outcome is unknown")
+    stays = arm.outcome.kind == "recovered"
+    return Finding(beyond(-height, AT_UNIGRAM_NATS) if stays else -1, height)
+
+
+def _figure(name: str, low: float, high: float, margin: float) -> Callable[[Arm], Finding | Unjudged]:
+    def judge(arm: Arm) -> Finding | Unjudged:
+        value = figure_of(arm, name)
+        return value if isinstance(value, Unjudged) else Finding(within(value, low, high, margin), value)
+
+    return judge
+
+
+CLAIMS = [
+    Claim(
+        name="recovery",
+        says="When decay goes from 0.1 to 0.0, every size recovers within a tenth of the schedule",
+        source=f"{FINAL}, Key Finding, 3",
+        margin=f"loss below U a tenth of the run later and at the end; undecided within {MARGIN}",
+        grid=f"{SIZES} {SEEDS}",
+        look=each_run(_recovered, wd2=0.0),
+        measure="loss a tenth of the run behind the boundary, minus U (nats)",
+        show="{:+.2f}".format,
+    ),
+    Claim(
+        name="loss drop",
+        says="The loss drops by about 29 % across the boundary, at every size",
+        source=f"{FINAL}, Loss Drop at Stage 2 Transition",
+        margin="a drop of 26 to 32 %; undecided up to 3 points outside",
+        grid=f"{SIZES} {SEEDS}",
+        look=each_run(_figure("loss_drop_percent", -32, -26, 3), wd2=0.0),
+        measure="change of the held-out loss",
+        show=percent_text,
+    ),
+    Claim(
+        name="token factor",
+        says="The unique tokens grow 4 to 5.5 times across the boundary",
+        source=f"{FINAL}, Token Recovery at Stage 2 Transition",
+        margin="a factor of 4 to 5.5; undecided up to 0.5 outside",
+        grid=f"{SIZES} {SEEDS}",
+        look=each_run(_figure("tokens_factor", 4, 5.5, 0.5), wd2=0.0),
+        measure="tokens after over tokens before",
+        show=factor_text,
+    ),
+    Claim(
+        name="final tokens",
+        says="Every size ends at 11 to 13 unique tokens",
+        source=f"{FINAL}, Key Finding, 4",
+        margin="11 to 13 tokens; undecided at 10 and 14",
+        grid=f"{SIZES} {SEEDS}",
+        look=each_run(_figure("tokens_end", 11, 13, 1), wd2=0.0),
+        measure="unique tokens at the end",
+        show=count_text,
+    ),
+]
