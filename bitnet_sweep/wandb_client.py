@@ -16,6 +16,11 @@ import psutil
 import wandb
 from wandb.sdk.lib import wbauth
 
+from bitnet_sweep.config import TrackConfig
+
+CONTACT_SECONDS = 2.5
+"""The longest wait for a server's first answer to a question; WANDB_HTTP_TIMEOUT overrides it (assumed)."""
+
 
 class WandbError(Exception):
     """W&B failed or did not answer in time. ``str()`` is one line."""
@@ -40,9 +45,28 @@ def require_credentials(server: str) -> None:
     Raises:
         WandbError: there is none.
     """
+    wandb.setup()  # reads WANDB_SILENT; before that the client says where it found the key
     # wandb.login() would do as well, but writes the server into the user's settings file
     if wbauth.authenticate_session(host=server, source="bitnet_sweep", prompt=False) is None:
         raise WandbError(f"no API key for {server} (set WANDB_API_KEY or run `wandb login`)")
+
+
+def server_url() -> str:
+    """The server that WANDB_BASE_URL names, else W&B's own; never the client's default, which has changed."""
+    return (os.environ.get("WANDB_BASE_URL") or TrackConfig().base_url).rstrip("/")
+
+
+def open_api(server: str, entity: str) -> wandb.Api:
+    """The public API, once the server has accepted the key.
+
+    Raises:
+        WandbError: no API key, a key that is refused, or no answer in time.
+    """
+    prepare_environment()
+    with bounded(float(os.environ.get("WANDB_HTTP_TIMEOUT") or CONTACT_SECONDS)):
+        require_credentials(server)
+        api = wandb.Api(overrides={"base_url": server, "entity": entity})
+    return api  # noqa: RET504  # inside, mypy would not know that bounded() swallows nothing
 
 
 def stop_client(timeout: float) -> None:

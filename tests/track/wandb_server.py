@@ -7,6 +7,7 @@ views) and file_stream (lines written at an offset of a file, as on the real ser
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import re
 import threading
@@ -14,6 +15,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 HISTORY, SUMMARY = "wandb-history.jsonl", "wandb-summary.json"
 
@@ -30,6 +34,10 @@ class ServerRun:
     """For each streamed file: the lines that came in, those written over included."""
     exit_code: int | None = None
     files: dict[str, bytes] = field(default_factory=dict)
+    state: str | None = None
+    """Said when asked; None tells it by the exit code."""
+    exported: int = 0
+    """So many rows of the history are given as a Parquet file, as the real server does for finished runs."""
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -127,6 +135,14 @@ class WandbServer:
         with self._lock:
             self.runs[run_id].files[name] = body
 
+    def parquet(self, run_id: str) -> bytes:
+        """The exported rows of a run's history, as the real server gives them out."""
+        run = self.runs[run_id]
+        rows = [{k: v for k, v in row.items() if not isinstance(v, dict)} for row in run.history]
+        file = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(rows[: run.exported]), file)
+        return file.getvalue()
+
     def _stream(self, run: ServerRun, message: dict[str, Any]) -> dict[str, Any]:
         for name, chunk in (message.get("files") or {}).items():
             for offset, line in enumerate(chunk["content"], start=chunk["offset"]):
@@ -161,6 +177,59 @@ class WandbServer:
         alert = (variables["runName"], variables["severity"], variables["title"], variables["text"])
         self.alerts.append(alert)
         return {"notifyScriptableRunAlert": {"success": True}}
+
+    def _answer_Viewer(self, variables: dict[str, Any]) -> dict[str, Any]:
+        teams: dict[str, Any] = {"edges": []}
+        viewer = {"id": "u", "entity": "me", "username": "me", "email": "", "flags": "{}", "teams": teams}
+        return {"viewer": viewer}
+
+    def _answer_Runs(self, variables: dict[str, Any]) -> dict[str, Any]:
+        names = [name for name, run in self.runs.items() if run.fields["project"] == variables["project"]]
+        if not names:
+            return {"project": None}
+        start = names.index(variables["cursor"]) + 1 if variables.get("cursor") else 0
+        page = names[start : start + variables["perPage"]]
+        heavy = ("config", "summaryMetrics")  # asked for run by run
+        nodes = {name: {k: v for k, v in self._described(name).items() if k not in heavy} for name in page}
+        edges = [{"node": node, "cursor": name} for name, node in nodes.items()]
+        info = {"endCursor": page[-1], "hasNextPage": page[-1] != names[-1]}
+        return {"project": {"runCount": len(names), "runs": {"edges": edges, "pageInfo": info}}}
+
+    def _answer_Run(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"run": self._described(variables["name"])}}
+
+    def _answer_RunHistoryKeys(self, variables: dict[str, Any]) -> dict[str, Any]:
+        steps = [row["_step"] for row in self.runs[variables["name"]].history]
+        return {"project": {"run": {"historyKeys": {"lastStep": max(steps, default=-1)}}}}
+
+    def _answer_RunParquetHistory(self, variables: dict[str, Any]) -> dict[str, Any]:
+        name = variables["runName"]
+        run = self.runs[name]
+        urls = [f"{self.url}/parquet/{name}"] if run.exported else []
+        history = {"parquetUrls": urls, "liveData": run.history[run.exported :]}
+        return {"project": {"run": {"parquetHistory": history}}}
+
+    def _answer_HistoryPage(self, variables: dict[str, Any]) -> dict[str, Any]:
+        rows = self.runs[variables["run"]].history
+        asked = [row for row in rows if variables["minStep"] <= row["_step"] < variables["maxStep"]]
+        return {"project": {"run": {"history": [json.dumps(row) for row in asked]}}}
+
+    def _described(self, name: str) -> dict[str, Any]:
+        run = self.runs[name]
+        ended = "running" if run.exit_code is None else "failed" if run.exit_code else "finished"
+        return {
+            "id": name,
+            "name": name,
+            "projectId": "1",
+            "displayName": run.fields["displayName"],
+            "group": run.fields.get("groupName"),
+            "tags": run.fields["tags"],
+            "state": run.state or ended,
+            "config": run.fields["config"],
+            "summaryMetrics": json.dumps(run.summary),
+            "createdAt": "2026-01-01T00:00:00Z",
+            "heartbeatAt": "2026-01-01T00:00:00Z",
+        }
 
     def _answer_UpsertBucket(self, variables: dict[str, Any]) -> dict[str, Any]:
         name = variables["name"] or variables["id"]
@@ -213,8 +282,12 @@ class _Handler(BaseHTTPRequestHandler):
     wandb_server: WandbServer
 
     def do_GET(self) -> None:
-        self.wandb_server.unknown.append(self.path)
-        self._answer(404, {})
+        _, kind, run_id = self.path.split("/", 2)
+        if kind == "parquet":
+            self._send(200, self.wandb_server.parquet(run_id))
+        else:
+            self.wandb_server.unknown.append(self.path)
+            self._answer(404, {})
 
     def do_PUT(self) -> None:
         body = self._body()
@@ -243,7 +316,9 @@ class _Handler(BaseHTTPRequestHandler):
         return gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
 
     def _answer(self, status: int, document: dict[str, Any]) -> None:
-        body = json.dumps(document).encode()
+        self._send(status, json.dumps(document).encode())
+
+    def _send(self, status: int, body: bytes) -> None:
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
