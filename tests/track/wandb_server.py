@@ -72,6 +72,8 @@ class WandbServer:
         self.status = 200
         self.alerts: list[tuple[str, str, str, str]] = []
         """Run, severity, title and text of each."""
+        self.views: dict[str, dict[str, Any]] = {}
+        """Workspaces and Reports by their id, as last sent, the specification read."""
         self.refused: set[str] = set()
         """GraphQL operations that are answered with an error."""
         self._answering = threading.Event()
@@ -213,6 +215,29 @@ class WandbServer:
         rows = self.runs[variables["run"]].history
         asked = [row for row in rows if variables["minStep"] <= row["_step"] < variables["maxStep"]]
         return {"project": {"run": {"history": [json.dumps(row) for row in asked]}}}
+
+    def _answer_GetProjects(self, variables: dict[str, Any]) -> dict[str, Any]:
+        names = {run.fields["project"] for run in self.runs.values()}
+        fields = {"createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False, "user": None}
+        nodes = [fields | {"id": name, "name": name, "entityName": "me"} for name in sorted(names)]
+        edges = [{"node": node, "cursor": node["id"]} for node in nodes]
+        info = {"endCursor": None, "hasNextPage": False}
+        return {"models": {"edges": edges, "pageInfo": info}}
+
+    def _answer_ProjectInternalId(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return {"project": {"id": "p", "internalId": "1"}}
+
+    def _answer_UpsertView2(self, variables: dict[str, Any]) -> dict[str, Any]:
+        return self._answer_upsertView(variables)
+
+    def _answer_upsertView(self, variables: dict[str, Any]) -> dict[str, Any]:
+        view_id = variables.get("id") or f"view{len(self.views)}"
+        inserted = view_id not in self.views
+        self.views[view_id] = variables | {"spec": json.loads(variables["spec"])}
+        project = {"id": "p", "name": variables["projectName"], "entityName": variables["entityName"]}
+        names = {key: variables[key] for key in ("name", "displayName", "description", "type", "spec")}
+        view = names | {"id": view_id, "project": project, "updatedAt": "2026-01-01T00:00:00Z"}
+        return {"upsertView": {"view": view, "inserted": inserted}}
 
     def _described(self, name: str) -> dict[str, Any]:
         run = self.runs[name]
