@@ -7,7 +7,7 @@ BIN := .venv/bin
 TORCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system check format report sync bench bench-engine bench-simulate profile
+.PHONY: help setup demo test test-system check format report sync dashboard bench bench-engine bench-simulate profile
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -15,15 +15,15 @@ help:  ## Show the targets
 .venv/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard]'
 	@touch $@
 
 .venv/.dev: .venv/.run
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev]'
 	@touch $@
 
 .venv/.system: .venv/.dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dev,ray,slurm]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev,ray,slurm]'
 	@touch $@
 
 setup: .venv/.dev  ## Install everything into .venv (torch first, so that nothing else chooses its build)
@@ -64,6 +64,9 @@ report: .venv/.run  ## Tables, figures and page from STORE (runs) into OUT (repo
 
 sync: .venv/.run  ## Upload the offline W&B runs of STORE
 	$(BIN)/python -m bitnet_sweep.track.sync $(STORE)
+
+dashboard: .venv/.run  ## Save a workspace and a report of STORE in W&B (PROJECT=entity/project, with an API key)
+	$(BIN)/python -m bitnet_sweep.track.dashboard $(or $(PROJECT),$(error say which: make dashboard PROJECT=entity/project)) $(STORE)
 
 bench: .venv/.dev  ## Time a training step beside a plain PyTorch loop (15 minutes, 8 GB)
 	$(BIN)/python -m bench.step --out experiments/bench

@@ -1,7 +1,7 @@
 """The command line: ``python -m bitnet_sweep.report STORE... --out DIR [--sweep NAME] [--check]``.
 
 Exit status: 0 the report is made; 1 with ``--check``, a cell is missing, unfinished or failed;
-2 a store or sweep is not there, or the report cannot be written.
+2 a store or sweep is not there, W&B does not answer, or the report cannot be written.
 """
 
 from __future__ import annotations
@@ -72,7 +72,11 @@ def _parser() -> argparse.ArgumentParser:
         description=f"{QUESTION} Stage-transition tables, figures and one HTML page from stores of runs.",
     )
     parser.add_argument(
-        "store", nargs="+", type=Path, metavar="STORE", help="a store; several merge by run_id"
+        "store",
+        nargs="+",
+        type=Path,
+        metavar="STORE",
+        help="a store, or a W&B project as wandb:ENTITY/PROJECT; several merge by run_id",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
     parser.add_argument("--sweep", metavar="NAME", help="only the runs of this recorded sweep")

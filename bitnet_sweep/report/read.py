@@ -1,4 +1,4 @@
-"""Stores → evidence: the runs and sweeps on disk, read without trusting them.
+"""Stores → evidence: the runs and sweeps on disk (or in a W&B project), read without trusting them.
 
 Nothing is repaired and nothing raises for one bad run: what cannot be read becomes a problem of its
 run, which the report shows. Only a store that is not there, or a sweep nobody recorded, stops it.
@@ -20,6 +20,9 @@ from bitnet_sweep.records import Record
 
 SCHEMA = 1
 """Of ``status.json``; a run of another schema is left out and named."""
+
+WANDB = "wandb:"
+"""A store whose name begins so is a W&B project, ``wandb:ENTITY/PROJECT``."""
 
 STATES = ("finished", "running", "interrupted", "failed", "unreadable", "unknown", "missing")
 """Best copy of a run first. The first four are those of ``status.json``."""
@@ -69,20 +72,28 @@ class Evidence:
 def read_stores(paths: Sequence[Path], sweep: str | None = None) -> Evidence:
     """Read and merge stores.
 
+    Of two copies of a run that got equally far the first store's counts, and a store's before W&B's.
+
     Args:
-        paths: the store folders.
+        paths: the store folders, and W&B projects as ``wandb:ENTITY/PROJECT``.
         sweep: keep only this sweep and its runs.
 
     Raises:
-        ConfigError: a store is not there, or no store records ``sweep``.
+        ConfigError: a store is not there or does not answer, or no store records ``sweep``.
     """
     runs: dict[str, Run] = {}
     sweeps: dict[str, Sweep] = {}
     notes: list[str] = []
+    projects = [_project(str(path), sweep) for path in paths if _is_wandb(path)]
+    paths = [path for path in paths if not _is_wandb(path)]
     for path in paths:
         if not path.is_dir():
             raise ConfigError("STORE", path, "there is no such folder")
         for found in _sweeps(path, notes):
+            sweeps[found.name] = _merged(sweeps.get(found.name), found)
+    for project in projects:
+        notes += project.notes
+        for found in project.sweeps.values():
             sweeps[found.name] = _merged(sweeps.get(found.name), found)
     if sweep is not None:
         if sweep not in sweeps:
@@ -95,10 +106,23 @@ def read_stores(paths: Sequence[Path], sweep: str | None = None) -> Evidence:
             if folder.is_dir() and (wanted is None or folder.name in wanted):
                 run = read_run(folder, str(path))
                 runs[run.run_id] = _better(runs.get(run.run_id), run)
+    for project in projects:
+        for run in project.runs.values():
+            runs[run.run_id] = _better(runs.get(run.run_id), run)
     for recorded in sweeps.values():
         for run_id in recorded.run_ids:
             runs.setdefault(run_id, Run(run_id, "missing", problems=["no store holds it"]))
     return Evidence(runs, sweeps, notes)
+
+
+def _is_wandb(path: Path) -> bool:
+    return str(path).startswith(WANDB)
+
+
+def _project(source: str, sweep: str | None) -> Evidence:
+    from bitnet_sweep.report.from_wandb import read_project  # late: W&B takes a second, and stores need none
+
+    return read_project(source, sweep)
 
 
 def read_run(folder: Path, store: str = "") -> Run:
@@ -106,7 +130,7 @@ def read_run(folder: Path, store: str = "") -> Run:
     problems: list[str] = []
     config = flatten(_document(folder / "config.yaml", problems, required=True))
     status = _document(folder / "status.json", problems, required=True)
-    records = _records(_lines(folder / "records.jsonl", problems), problems)
+    records = records_of(_lines(folder / "records.jsonl", problems), problems)
     samples = _lines(folder / "samples.jsonl", problems)
     state = str(status.get("state", "unknown"))
     schema = status.get("schema", SCHEMA)
@@ -174,7 +198,8 @@ def _lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
         return []
 
 
-def _records(rows: list[dict[str, Any]], problems: list[str]) -> list[Record]:
+def records_of(rows: list[dict[str, Any]], problems: list[str]) -> list[Record]:
+    """Rows as records; what is wrong with them is added to ``problems``."""
     by_step: dict[int, Record] = {}
     for row in rows:
         step = row.get("step")

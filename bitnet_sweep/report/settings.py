@@ -130,4 +130,13 @@ def _stages_without_wd2(stages: Sequence[object], wd2: float | None) -> str:
         decay = number(_part(stage, "weight_decay"))
         here = [_part(stage, "steps"), _part(stage, "lr")]
         told.append([*here, *([] if decay in (first, wd2) else [decay])])
-    return json.dumps(told, default=str)
+    return json.dumps(_uniform(told), sort_keys=True, default=str)
+
+
+def _uniform(value: object) -> object:
+    """Whole numbers as such: W&B gives 0.0 back as 0, and keys in another order."""
+    if isinstance(value, dict):
+        return {key: _uniform(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_uniform(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -46,7 +46,7 @@ def make_report(stores: Sequence[Path], sweep: str | None = None) -> Report:
     """Read stores and make every table.
 
     Args:
-        stores: the store folders, merged by run_id.
+        stores: the store folders (or W&B projects, ``wandb:ENTITY/PROJECT``), merged by run_id.
         sweep: report on this sweep alone.
 
     Raises:

@@ -267,7 +267,8 @@ class Job:
         status.outcome = outcome.kind
         figures = transition_figures(records, steps=config.steps, boundary_step=boundary)
         sizes = {f"parameters/{name}": count for name, count in status.parameters.items()}
-        return figures | sizes | {"outcome": outcome.kind}
+        stage_ids = " ".join(status.stage_ids)  # what the report pairs arms by, also when it reads W&B
+        return figures | sizes | {"outcome": outcome.kind, "stage_ids": stage_ids}
 
     def _report(self, step: Step) -> None:
         self._hooks.on_step(step)

@@ -36,6 +36,8 @@ class Mirror:
     summary: dict[str, Any] = field(default_factory=dict)
     uploaded: bool = False
     """The server has every record, the state and the summary."""
+    alerted: list[str] = field(default_factory=list)
+    """The kinds of alert that were sent; noted before sending, so that none is sent twice."""
 
     @property
     def exit_code(self) -> int:

@@ -17,7 +17,8 @@ from pathlib import Path
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.lease import HeldError, lease
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded
-from bitnet_sweep.track.wandb_run import WandbError, WandbRun, stop_client
+from bitnet_sweep.track.wandb_run import WandbRun
+from bitnet_sweep.wandb_client import WandbError, stop_client
 
 MAX_FAILURES = 2
 """In a row; then it is the server, not the run, and the rest is left for another time."""

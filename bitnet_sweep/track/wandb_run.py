@@ -1,36 +1,23 @@
-"""The real W&B client: one run at a time, every wait bounded, every failure a :class:`WandbError`.
-
-The client is a Python part and a process it starts, wandb-core, which writes the files and talks to the
-server. Its waits have settings of their own; where they do not end, a timer kills wandb-core, and what
-waits for it gives up (measured, wandb 0.31).
-"""
+"""A run written with the real W&B client: one at a time, waits bounded, every failure a ``WandbError``."""
 
 from __future__ import annotations
 
 import json
-import os
-import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import wandb
-from wandb.sdk.lib import wbauth
 
 from bitnet_sweep.records import Record, to_json_line
 from bitnet_sweep.track.mirror import Mirror
 from bitnet_sweep.track.tracker import SampleRow
+from bitnet_sweep.wandb_client import WandbError, bounded, prepare_environment, require_credentials
 
 GRACE_SECONDS = 15.0
 """What a call may take beyond its own time-out, starting wandb-core on a busy machine included (assumed)."""
 
 SAMPLE_COLUMNS = ("step", "prompt", "continuation")
-
-
-class WandbError(Exception):
-    """W&B failed or did not answer in time. ``str()`` is one line."""
 
 
 class WandbRun:
@@ -49,10 +36,10 @@ class WandbRun:
     def __init__(self, mirror: Mirror, directory: Path, *, server: str | None, timeout: float) -> None:
         self.online = server is not None
         self._seconds = timeout + GRACE_SECONDS
-        _prepare_environment()
-        with _bounded(self._seconds):
-            if server is not None and not _has_credentials(server):
-                raise WandbError(f"no API key for {server} (set WANDB_API_KEY or run `wandb login`)")
+        prepare_environment()
+        with bounded(self._seconds):
+            if server is not None:
+                require_credentials(server)
             track = mirror.config["track"]
             self._run = wandb.init(
                 id=mirror.run_id,
@@ -89,7 +76,7 @@ class WandbRun:
         """Log one record. W&B holds its row back until the next one, so samples can still join it."""
         row = json.loads(to_json_line(record))  # as it stands in the store: nothing that is not finite
         if row["step"] >= self._first_step:
-            with _bounded(self._seconds):
+            with bounded(self._seconds):
                 self._run.log(row, step=row["step"])
 
     def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
@@ -99,27 +86,29 @@ class WandbRun:
         data: list[Iterable[Any]] = [
             [row[column] for column in SAMPLE_COLUMNS] for row in rows if row["step"] <= step
         ]
-        with _bounded(self._seconds):
+        with bounded(self._seconds):
             table = wandb.Table(columns=list(SAMPLE_COLUMNS), data=data)
             # Bound to the run, the table is a file of the run; else it would be an artifact as well,
             # staged in the user's home directory, where a store that is moved leaves it behind.
             table.bind_to_run(self._run, "samples", step)  # type: ignore[no-untyped-call]  # wandb's
             self._run.log({"samples": table}, step=step)
 
+    def alert(self, title: str, text: str, level: str) -> None:
+        """Have the server tell the run's owner; whether it does is not waited for.
+
+        Args:
+            level: INFO, WARN or ERROR.
+        """
+        with bounded(self._seconds):
+            self._run.alert(title, text, level)
+
     def finish(self, mirror: Mirror) -> None:
         """Send the summary and what is left, and close the run."""
-        with _bounded(self._seconds):
-            self._run.summary.update(mirror.summary)
+        with bounded(self._seconds):
+            self._run.summary.update(mirror.summary | {"state": mirror.state})
             self._run.finish(exit_code=mirror.exit_code)
             if self.online and _gave_up(Path(self._run.settings.log_internal)):
                 raise WandbError("the server refused the data")
-
-
-def stop_client(timeout: float) -> None:
-    """End wandb-core, so that the next run begins with a new one."""
-    with suppress(WandbError), _bounded(timeout):
-        wandb.teardown()
-    os.environ.pop("WANDB_SERVICE", None)
 
 
 def _settings(server: str | None, timeout: float) -> wandb.Settings:
@@ -151,49 +140,6 @@ def _settings(server: str | None, timeout: float) -> wandb.Settings:
     return settings
 
 
-def _prepare_environment() -> None:
-    """What the client reads from the environment alone."""
-    os.environ.setdefault("WANDB_SILENT", "true")  # a sweep has its own output
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it sends telemetry of its own
-    service = os.environ.get("WANDB_SERVICE", "").split("-")  # version, pid, ...
-    if service[1:2] != [str(os.getpid())]:
-        os.environ.pop("WANDB_SERVICE", None)  # a parent's wandb-core, perhaps gone
-
-
-def _has_credentials(server: str) -> bool:
-    """Whether there is a key for the server in the environment or a netrc file; never asks for one."""
-    # wandb.login() would do as well, but writes the server into the user's settings file
-    return wbauth.authenticate_session(host=server, source="bitnet_sweep", prompt=False) is not None
-
-
 def _gave_up(log: Path) -> bool:
     """Whether wandb-core stopped uploading, say at a 401, in which case finish() is content all the same."""
     return log.is_file() and '"level":"ERROR+4"' in log.read_text(errors="replace")
-
-
-@contextmanager
-def _bounded(seconds: float) -> Iterator[None]:
-    """Make one error of all that can go wrong in here, and end it if it takes too long."""
-    expired = threading.Event()
-
-    def expire() -> None:
-        expired.set()
-        for child in psutil.Process().children():
-            with suppress(psutil.Error):
-                if child.name() == "wandb-core":
-                    child.kill()
-
-    timer = threading.Timer(seconds, expire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    except WandbError:
-        raise
-    except (Exception, SystemExit) as error:  # teardown() exits if wandb-core ended badly
-        if not expired.is_set():
-            raise WandbError(" ".join(str(error).split()) or type(error).__name__) from error
-    finally:
-        timer.cancel()
-    if expired.is_set():
-        raise WandbError(f"no answer within {seconds:g} s")

@@ -10,12 +10,17 @@ from pathlib import Path
 
 from bitnet_sweep.config import RunConfig, TrackMode, plain
 from bitnet_sweep.records import Record, Value
-from bitnet_sweep.track.mirror import Mirror, mark_uploaded, remove_wandb_dirs
+from bitnet_sweep.track.alerts import COLLAPSE, Alert, alerts_of
+from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded, remove_wandb_dirs
 from bitnet_sweep.track.naming import run_name, run_tags
 from bitnet_sweep.track.tracker import SampleRow, Tracker
-from bitnet_sweep.track.wandb_run import WandbError, WandbRun, stop_client
+from bitnet_sweep.track.wandb_run import WandbRun
+from bitnet_sweep.wandb_client import WandbError, stop_client
 
 log = logging.getLogger(__name__)
+
+MAX_TITLE_LENGTH = 63
+"""Of an alert; the client says "less than 64"."""
 
 
 class WandbTracker(Tracker):
@@ -35,6 +40,8 @@ class WandbTracker(Tracker):
         )
         self._store = store.absolute()
         self._folder = self._store / "wandb"
+        self._mirror.alerted = _alerted(self._folder / f"{run_id}{SUFFIX}")
+        self._boundary_step = round(config.boundary * config.steps)
         self._timeout = config.track.timeout_seconds
         self._records = list(past)
         self._samples = list(past_samples)
@@ -43,11 +50,13 @@ class WandbTracker(Tracker):
         """Where to mirror, at first and after a failure; None is offline."""
         self._run: WandbRun | None = None
         self._open_next()
+        self._tell()
 
     def log(self, record: Record) -> None:
         """Mirror one record."""
         self._do(lambda run: run.log(record))
         self._records.append(record)
+        self._tell()
 
     def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
         """Mirror the sample text of the record logged last."""
@@ -64,6 +73,25 @@ class WandbTracker(Tracker):
             self._mirror.save(self._folder)
         self._do(self._close)
         self._run = None
+
+    def _tell(self) -> None:
+        """Send the alerts that the records so far call for and that no attempt at this run has sent yet.
+
+        The trunk of a forked arm is no W&B run: what happened in it is told when the arm is opened.
+        Offline there is nobody to tell, and an upload later tells nothing: it is no news by then.
+        """
+        for alert in alerts_of(self._records, self._boundary_step):
+            if self._run is not None and self._run.online and alert.kind not in self._mirror.alerted:
+                self._do(lambda run, alert=alert: self._send(run, alert))  # type: ignore[misc]  # mypy's
+
+    def _send(self, run: WandbRun, alert: Alert) -> None:
+        if not run.online:
+            return
+        self._mirror.alerted.append(alert.kind)
+        with suppress(OSError):  # an alert that cannot be noted might be sent twice
+            self._mirror.save(self._folder)
+            title = f"{alert.kind}: {self._mirror.name}"[:MAX_TITLE_LENGTH]
+            run.alert(title, alert.text, "WARN" if alert.kind == COLLAPSE else "INFO")
 
     def _close(self, run: WandbRun) -> None:
         run.finish(self._mirror)
@@ -105,6 +133,14 @@ class WandbTracker(Tracker):
         )
         log.warning("W&B: %s; run %s %s", error, self._mirror.run_id, ahead)
         stop_client(self._timeout)
+
+
+def _alerted(path: Path) -> list[str]:
+    """What an earlier attempt at the run has told already."""
+    try:
+        return [str(kind) for kind in Mirror.load(path).alerted]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 def _finite(value: Value | str) -> Value | str:

@@ -15,7 +15,8 @@ from bitnet_sweep.config import RunConfig, TrackMode, plain
 from bitnet_sweep.track import open_tracker
 
 if TYPE_CHECKING:
-    from tests.track.conftest import MirrorStore, WandbServer
+    from tests.track.conftest import MirrorStore
+    from tests.track.wandb_server import WandbServer
 
 RUN = "0123456789abcdef"
 

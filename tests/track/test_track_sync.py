@@ -14,7 +14,8 @@ from bitnet_sweep.store.lease import lease
 from bitnet_sweep.track import sync
 
 if TYPE_CHECKING:
-    from tests.track.conftest import MirrorStore, WandbServer
+    from tests.track.conftest import MirrorStore
+    from tests.track.wandb_server import WandbServer
 
 
 def steps(server: WandbServer, run_id: str) -> list[int]:

@@ -1,0 +1,156 @@
+"""A W&B project → evidence: the runs that ``track=wandb`` mirrored there, read through W&B's public API.
+
+``bitnet_sweep.report.read`` imports this module when it is asked for ``wandb:ENTITY/PROJECT``, and only
+then. The config is the run's own, the records are the rows of its history, the state is W&B's, told apart
+by what the run's summary adds. Sample text stays where it is: W&B keeps it as files. A group is a sweep, of
+which W&B knows the runs that began and nothing of those that did not.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from bitnet_sweep.config import ConfigError
+from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep, flatten, records_of
+from bitnet_sweep.wandb_client import NoAnswerError, WandbError, bounded, open_api, server_url, stop_client
+
+if TYPE_CHECKING:
+    from wandb.apis import public
+
+RUN_SECONDS = 60.0
+"""The longest wait for one run, and for a page of the list of runs."""
+
+REQUIRED = (
+    "scale",
+    "lr",
+    "wd1",
+    "wd2",
+    "seed",
+    "steps",
+    "boundary",
+    "model.hidden",
+    "model.weights",
+    "optimizer.name",
+)
+"""What every run's config has (DESIGN §5); a run without it is another program's."""
+
+_NAMED = 3
+"""So many of the runs left out for one reason are named."""
+
+_FOLDERS = ("WANDB_DIR", "WANDB_CACHE_DIR")
+
+
+def read_project(source: str, sweep: str | None = None) -> Evidence:
+    """Read the runs of a project; what is not a run of ours is left out and named in the notes.
+
+    Args:
+        source: ``wandb:ENTITY/PROJECT``, on the server that WANDB_BASE_URL names, else on api.wandb.ai.
+        sweep: read only the runs of this group.
+
+    Raises:
+        ConfigError: no such project, no API key, or no answer in time.
+    """
+    match = re.fullmatch(r"wandb:([^/\s]+)/([^/\s]+)", source)
+    if match is None:
+        raise ConfigError("STORE", source, "a W&B project is written wandb:ENTITY/PROJECT")
+    server = server_url()
+    with _scratch():
+        try:
+            api = open_api(server, match[1])
+            with bounded(RUN_SECONDS):
+                listed = list(api.runs(f"{match[1]}/{match[2]}"))
+            return _evidence(source, [run for run in listed if sweep is None or run.group == sweep])
+        except WandbError as error:
+            if isinstance(error, NoAnswerError):
+                stop_client(RUN_SECONDS)
+            raise ConfigError("STORE", source, f"{error} ({server})") from error
+
+
+def _evidence(source: str, listed: Sequence[public.Run]) -> Evidence:
+    runs: dict[str, Run] = {}
+    groups: dict[str, list[str]] = defaultdict(list)
+    left_out: dict[str, list[str]] = defaultdict(list)
+    for listed_run in listed:
+        try:
+            with bounded(RUN_SECONDS):
+                config = flatten(listed_run.config)
+                summary: dict[str, Any] = listed_run.summary_metrics
+        except NoAnswerError:
+            raise
+        except WandbError as error:
+            left_out[f"cannot be read ({error})"].append(listed_run.id)
+            continue
+        if missing := [key for key in REQUIRED if key not in config]:
+            left_out[f"not of bitnet_sweep: the config has no {', '.join(missing)}"].append(listed_run.id)
+            continue
+        runs[listed_run.id] = _run(listed_run, config, summary, source)
+        if listed_run.group:
+            groups[listed_run.group].append(listed_run.id)
+    notes = [f"{source}: {_names(run_ids)} left out, {why}" for why, run_ids in left_out.items()]
+    return Evidence(runs, {name: Sweep(name, run_ids) for name, run_ids in groups.items()}, notes)
+
+
+def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], source: str) -> Run:
+    """One run with its history."""
+    problems: list[str] = []
+    state = _state(listed.state, summary.get("state"))
+    try:
+        with bounded(RUN_SECONDS):
+            # by W&B's own step: where the server has exported a part of the history, it gives that part twice
+            rows = {row.get("_step"): row for row in listed.scan_history(use_cache=False)}
+    except NoAnswerError:
+        raise
+    except WandbError as error:
+        rows, state = {}, "unreadable"
+        problems.append(f"cannot be read: history ({error})")
+    records = records_of([_plain(row) for row in rows.values()], problems)
+    status = {"schema": 1, "state": state, "outcome": summary.get("outcome")}
+    if isinstance(stage_ids := summary.get("stage_ids"), str):
+        status["stage_ids"] = stage_ids.split()
+    return Run(listed.id, state, config, status, records, problems=problems, store=source)
+
+
+def _state(on_server: str, noted: object) -> str:
+    """The store's word for a run's state.
+
+    W&B says *failed* of every end that is not a success; the summary tells an interruption from it. A run
+    whose process is gone without a word is *crashed*: interrupted, as far as anyone knows.
+    """
+    if on_server in STATES[:2]:
+        return on_server
+    if on_server == "failed":
+        return "interrupted" if noted == "interrupted" else "failed"
+    return "interrupted" if on_server in ("crashed", "killed", "preempting", "preempted") else "unknown"
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """The record in a row of history: without W&B's own fields, and without tables."""
+    return {key: v for key, v in row.items() if not key.startswith("_") and not isinstance(v, dict)}
+
+
+def _names(run_ids: Sequence[str]) -> str:
+    """ "run a", "runs a, b, c and 4 more"."""
+    more = f" and {len(run_ids) - _NAMED} more" if len(run_ids) > _NAMED else ""
+    return f"run{'s' * (len(run_ids) > 1)} {', '.join(run_ids[:_NAMED])}{more}"
+
+
+@contextmanager
+def _scratch() -> Iterator[None]:
+    """W&B makes a folder for every run it lists, and keeps every history it reads: here they are removed."""
+    before = {name: os.environ.get(name) for name in _FOLDERS}
+    with tempfile.TemporaryDirectory(prefix="bitnet_sweep-", ignore_cleanup_errors=True) as folder:
+        os.environ.update(dict.fromkeys(_FOLDERS, folder))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value

@@ -1,0 +1,124 @@
+"""The workspace and the Report, saved with the real library and client on the loopback server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bitnet_sweep import files
+from bitnet_sweep.config import RunConfig, plain, resolve
+from bitnet_sweep.store import Store
+from bitnet_sweep.track import dashboard
+from tests.track.conftest import API_KEY, REPO, MirrorStore
+
+if TYPE_CHECKING:
+    from tests.track.wandb_server import WandbServer
+
+pytest.importorskip("wandb_workspaces", reason="the extra [dashboard] is not installed")
+# The library's own, of pydantic's older ways.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pydantic", "ignore::DeprecationWarning")
+
+
+def specification(view: Any) -> dict[str, Any]:
+    """What would be sent of a workspace."""
+    document: dict[str, Any] = view._to_model().spec.model_dump(by_alias=True, exclude_none=True)
+    return document
+
+
+def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
+    cells = [(256, 0.0), (256, 0.05), (512, 0.0), (512, 0.05)]
+    section = specification(dashboard.workspace("me", "p", cells, "grid"))["section"]
+    (panels,) = (part["panels"] for part in section["panelBankConfig"]["sections"])
+    assert [panel["config"]["metrics"] for panel in panels] == [[metric] for metric in dashboard.PANELS]
+    assert {panel["config"]["xAxis"] for panel in panels} == {"step"}
+    (runs,) = section["runSets"]
+    assert [key["name"] for key in runs["grouping"]] == ["model.value.hidden", "wd2.value"]
+    (only,) = runs["filters"]["filters"]
+    assert (only["key"]["name"], only["op"], only["value"]) == ("group", "=", "grid")
+    colours = section["customRunColors"]
+    assert len(colours) == 4
+    for text, colour in (("0", dashboard.COLOURS[0]), ("0.05", dashboard.COLOURS[1])):
+        of_wd2 = [c for key, c in colours.items() if f"%22value%22%3A%22{text}%22" in key]
+        assert of_wd2 == [colour, colour]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0.0, "0"), (0.05, "0.05"), (1e-05, "0.00001"), (10.0, "10"), (0.1, "0.1")]
+)
+def test_a_group_is_named_as_a_web_page_writes_its_number(number: float, text: str) -> None:
+    assert dashboard._as_in_json(number) == text
+
+
+@pytest.fixture
+def grid(server: WandbServer, online: RunConfig, tmp_path: Path) -> Path:
+    """A store of two finished runs, in W&B too."""
+    store = MirrorStore(tmp_path / "store")
+    for wd2 in (0.0, 0.05):
+        config = resolve(RunConfig(steps=10, wd2=wd2, track=online.track))
+        run_id = f"run-{wd2}"
+        store.train(config, [1, 5, 10], run_id=run_id)
+        folder = Store(store.root).run(run_id)
+        files.write_json(folder.path / "config.yaml", plain(config))
+        files.write_json(folder.path / "status.json", {"schema": 1, "state": "finished"})
+    return store.root
+
+
+def command(server: WandbServer, *arguments: str) -> tuple[int, str, str]:
+    """The command in a process of its own: exit status, what it printed, what it complained of."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bitnet_sweep.track.dashboard", *arguments],
+        cwd=REPO,
+        env=os.environ | {"WANDB_BASE_URL": server.url, "WANDB_HTTP_TIMEOUT": "10"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_both_are_saved_and_then_brought_up_to_date(server: WandbServer, grid: Path, home: Path) -> None:
+    status, printed, complaint = command(server, "me/bitnet_sweep", str(grid))
+    assert (status, complaint) == (0, "")
+    assert printed.startswith(f"workspace: {server.url}/me/bitnet_sweep?nw=")
+    assert f"\nreport: {server.url}/me/bitnet_sweep/reports/" in printed
+    workspace, report = server.views.values()
+    assert (workspace["type"], workspace["displayName"]) == ("project-view", dashboard.NAME)
+    assert (report["type"], report["displayName"]) == ("runs", dashboard.NAME)
+    assert len(workspace["spec"]["section"]["customRunColors"]) == 2
+    blocks = report["spec"]["blocks"]
+    text = "\n".join(block["content"] for block in blocks if block["type"] == "markdown-block")
+    for title in ("## Complete results", "## Old against new second-stage decay", "| 0.05"):
+        assert title in text
+    assert "figures/" not in text
+    (panels,) = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
+    shown = panels["panelBankSectionConfig"]["panels"]
+    assert [panel["config"]["metrics"] for panel in shown] == [[metric] for metric in dashboard.PANELS]
+
+    assert command(server, "me/bitnet_sweep", str(grid)) == (0, printed, "")
+    assert len(server.views) == 2
+    for path in [*home.rglob("*"), *grid.rglob("*")]:
+        assert not path.is_file() or API_KEY.encode() not in path.read_bytes()
+
+
+@pytest.mark.slow
+def test_it_says_what_is_wrong(server: WandbServer, grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status, _, complaint = command(server, "me/bitnet_sweep", str(grid / "nothing"))
+    assert (status, complaint.splitlines()) == (2, [f"{grid / 'nothing'}: no such store"])
+    status, _, complaint = command(server, "me/bitnet_sweep", str(grid), "--sweep", "none")
+    assert status == 2
+    assert "not recorded here" in complaint
+    server.refused.add("UpsertView2")
+    status, _, complaint = command(server, "me/bitnet_sweep", str(grid))
+    assert status == 1
+    assert len(complaint.splitlines()) == 1
+    monkeypatch.delenv("WANDB_API_KEY")
+    status, _, complaint = command(server, "me/bitnet_sweep", str(grid))
+    assert status == 1
+    assert "WANDB_API_KEY" in complaint
+    assert server.views == {}
