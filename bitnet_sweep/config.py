@@ -410,7 +410,7 @@ class RunConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    precision: Precision = Precision.fp32
+    precision: Precision = Precision.mixed
     device: Device = Device.auto
     threads: int = 1
     store: str = "runs"

@@ -1,6 +1,7 @@
 """Every experiment: its grid composes, and its tables follow from the store beside them."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,18 @@ def test_tables_follow_from_the_store(experiment, tmp_path):
         made = {path.name: path.read_bytes() for path in (tmp_path / kind).iterdir()}
         kept = {path.name: path.read_bytes() for path in (experiment / kind).iterdir()}
         made.pop("records.csv", None)
+        if "precision.csv" in kept:
+            compare = runpy.run_path(str(ROOT / "experiments" / "precision.py"))
+            made["precision.csv"] = compare["table"](experiment / "store").encode()
         assert made == kept
+
+
+def test_precision_changes_no_outcome():
+    """The criterion of experiment 002, on the store that decided the default."""
+    compare = runpy.run_path(str(ROOT / "experiments" / "precision.py"))
+    rows = compare["compare"](ROOT / "experiments" / "002_precision" / "store")
+    assert all(row["within"] and row["n"] == 5 for row in rows)
+    assert [row["same_outcome"] for row in rows if "same_outcome" in row] == [5, 5]
 
 
 @pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)

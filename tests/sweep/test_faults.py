@@ -216,24 +216,25 @@ def cut(path):
 
 @pytest.mark.parametrize("damage", [flip, cut], ids=["flipped", "cut"])
 @pytest.mark.parametrize(
-    "pattern",
+    "patterns",
     [
-        "*/*/latest-*",
-        "stages/*/boundary-*",
-        "tokens/*.train.bin",
-        "tokens/*.tokenizer.json",
-        "*/*/status.json",
+        ["*/*/latest-*", "tokens/*.train.bin"],
+        ["stages/*/boundary-*", "tokens/*.tokenizer.json"],
+        ["*/*/status.json"],
     ],
+    ids=" ".join,
 )
 def test_damage_between_runs_is_found_and_mended(
-    killed_store, calm_long, arguments, tmp_path, pattern, damage
+    killed_store, calm_long, arguments, tmp_path, patterns, damage
 ):
+    """Two kinds of files at a time, of which neither hides the other."""
     store = tmp_path / "runs"
     shutil.copytree(killed_store, store)
-    struck = list(store.glob(pattern))
-    assert struck
-    for path in struck:
-        damage(path)
+    for pattern in patterns:
+        struck = list(store.glob(pattern))
+        assert struck
+        for path in struck:
+            damage(path)
     status, _, err = run(tmp_path, *GRID, *arguments, *LONG)
     assert status == 0, err
     assert science(store) == calm_long

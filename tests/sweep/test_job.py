@@ -69,13 +69,14 @@ FULL = ModelConfig(hidden=16, num_layers=2, num_heads=2, weights=Weights.full)
 ADAMW = OptimizerConfig(name=OptimizerName.adamw)
 MATRICES = OptimizerConfig(decay=Decay.matrices, clip=None)
 THREE = {"schedule": ScheduleConfig(lr_bend_from=0.5, lr_bend_to=0.3), "lr_boundary": 0.5, "boundary": 0.7}
-MIXED = {"precision": Precision.mixed}
+FP32 = {"precision": Precision.fp32}
 FOUR = {
     "stages": [Stage(5, decay, [Knot(0, 1e-3), Knot(5, 5e-4)]) for decay in (0.1, 0.2, 0.0, 0.05)],
     "wd2": 0.05,
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -88,8 +89,8 @@ FOUR = {
         THREE,
         FOUR,
         {"optimizer": ADAMW, "model": FULL, **THREE},
-        MIXED,
-        {"model": FULL, "loss": LossConfig(label_smoothing=0.1, z_loss=1e-4), **MIXED},
+        FP32,
+        {"model": FULL, "loss": LossConfig(label_smoothing=0.1, z_loss=1e-4), **FP32},
     ],
     ids=[
         "default",
@@ -101,8 +102,8 @@ FOUR = {
         "3 stages",
         "4 stages",
         "several",
-        "mixed precision",
-        "mixed precision, full, smoothing",
+        "fp32",
+        "fp32, full, smoothing",
     ],
 )
 def test_forked_equals_straight(tiny, tmp_path, changes):
@@ -175,8 +176,8 @@ def test_records_are_complete(tiny):
 
 def test_mixed_repeats_itself_and_stays_near_fp32(tiny, tmp_path):
     """Two runs are equal to the last bit; the first losses differ from fp32's in rounding alone."""
-    configs = [tiny(store=str(tmp_path / name), **MIXED) for name in ("one", "other")]
-    reference = tiny(store=str(tmp_path / "fp32"))
+    configs = [tiny(store=str(tmp_path / name)) for name in ("one", "other")]
+    reference = tiny(store=str(tmp_path / "fp32"), **FP32)
     for config in (*configs, reference):
         complete(config)
     assert_same_result(*configs)

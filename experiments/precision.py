@@ -1,0 +1,85 @@
+"""Compare the two precisions of a sweep, by the criterion that conf/experiment/002_precision.yaml fixed.
+
+    python experiments/precision.py experiments/002_precision
+
+Reads ``store/`` and writes ``tables/precision.csv``: for each arm and probed step the held-out loss in both
+precisions (medians over the seeds), the median over the seeds of |mixed - fp32|, the range of fp32 over the
+seeds, and how many seeds there are; in the rows of the last step also the outcomes.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections import defaultdict
+from io import StringIO
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from omegaconf import OmegaConf
+
+COLUMNS = ["wd2", "step", "fp32", "mixed", "median_difference", "fp32_range", "within", "n"]
+COLUMNS += ["same_outcome", "outcomes_fp32"]
+
+
+def read(store: Path) -> dict[tuple[float, int, str], dict[str, Any]]:
+    """Of each run by (wd2, seed, precision): held-out loss by step, and outcome."""
+    runs = {}
+    for folder in sorted((store / "runs").iterdir()):
+        config = OmegaConf.load(folder / "config.yaml")
+        records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+        key = (float(config.wd2), int(config.seed), str(config.precision))
+        status = json.loads((folder / "status.json").read_text())
+        runs[key] = {
+            "losses": {record["step"]: record["val/loss"] for record in records},
+            "outcome": status["outcome"],
+        }
+    return runs
+
+
+def compare(store: Path) -> list[dict[str, Any]]:
+    """The rows of the table; every run must have its partner."""
+    runs = read(store)
+    seeds = defaultdict(set)
+    for wd2, seed, _ in runs:
+        seeds[wd2].add(seed)
+    rows = []
+    for wd2 in sorted(seeds):
+        pairs = [(runs[wd2, seed, "fp32"], runs[wd2, seed, "mixed"]) for seed in sorted(seeds[wd2])]
+        steps = list(pairs[0][0]["losses"])
+        for step in steps:
+            fp32 = [a["losses"][step] for a, _ in pairs]
+            mixed = [b["losses"][step] for _, b in pairs]
+            difference = median(abs(b - a) for a, b in zip(fp32, mixed, strict=True))
+            spread = max(fp32) - min(fp32)
+            row = {
+                "wd2": wd2,
+                "step": step,
+                "fp32": f"{median(fp32):.4f}",
+                "mixed": f"{median(mixed):.4f}",
+                "median_difference": f"{difference:.4f}",
+                "fp32_range": f"{spread:.4f}",
+                "within": difference <= spread,
+                "n": len(pairs),
+            }
+            if step == steps[-1]:
+                row["same_outcome"] = sum(a["outcome"] == b["outcome"] for a, b in pairs)
+                row["outcomes_fp32"] = " ".join(sorted({a["outcome"] for a, _ in pairs}))
+            rows.append(row)
+    return rows
+
+
+def table(store: Path) -> str:
+    """As CSV."""
+    text = StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(compare(store))
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    experiment = Path(sys.argv[1])
+    (experiment / "tables" / "precision.csv").write_text(table(experiment / "store"))
