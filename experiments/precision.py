@@ -1,10 +1,11 @@
-"""Compare the two precisions of a sweep, by the criterion that conf/experiment/002_precision.yaml fixed.
+"""Compare the two precisions of a sweep, by the criteria that conf/experiment/00[23]_precision*.yaml fixed.
 
     python experiments/precision.py experiments/002_precision
 
 Reads ``store/`` and writes ``tables/precision.csv``: for each arm and probed step the held-out loss in both
-precisions (medians over the seeds), the median over the seeds of |mixed - fp32|, the range of fp32 over the
-seeds, and how many seeds there are; in the rows of the last step also the outcomes.
+precisions (medians over the seeds), the range of fp32 over the seeds, the median over the seeds of
+|mixed - fp32| (criterion of 002) and the mean of mixed - fp32 (criterion of 003), whether each is within the
+range, and how many seeds there are; in the rows of the last step also the outcomes.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import sys
 from collections import defaultdict
 from io import StringIO
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from omegaconf import OmegaConf
 
-COLUMNS = ["wd2", "step", "fp32", "mixed", "median_difference", "fp32_range", "within", "n"]
-COLUMNS += ["same_outcome", "outcomes_fp32"]
+COLUMNS = ["wd2", "step", "fp32", "mixed", "fp32_range", "median_difference", "median_within"]
+COLUMNS += ["mean_difference", "mean_within", "n", "same_outcome", "outcomes_fp32"]
 
 
 def read(store: Path) -> dict[tuple[float, int, str], dict[str, Any]]:
@@ -52,16 +53,19 @@ def compare(store: Path) -> list[dict[str, Any]]:
         for step in steps:
             fp32 = [a["losses"][step] for a, _ in pairs]
             mixed = [b["losses"][step] for _, b in pairs]
-            difference = median(abs(b - a) for a, b in zip(fp32, mixed, strict=True))
+            differences = [b - a for a, b in zip(fp32, mixed, strict=True)]
+            typical, shift = median(map(abs, differences)), mean(differences)
             spread = max(fp32) - min(fp32)
             row = {
                 "wd2": wd2,
                 "step": step,
                 "fp32": f"{median(fp32):.4f}",
                 "mixed": f"{median(mixed):.4f}",
-                "median_difference": f"{difference:.4f}",
                 "fp32_range": f"{spread:.4f}",
-                "within": difference <= spread,
+                "median_difference": f"{typical:.4f}",
+                "median_within": typical <= spread,
+                "mean_difference": f"{shift:.4f}",
+                "mean_within": abs(shift) < spread,
                 "n": len(pairs),
             }
             if step == steps[-1]:

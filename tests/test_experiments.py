@@ -46,12 +46,15 @@ def test_tables_follow_from_the_store(experiment, tmp_path):
         assert made == kept
 
 
-def test_precision_changes_no_outcome():
-    """The criterion of experiment 002, on the store that decided the default."""
+@pytest.mark.parametrize("name", ["002_precision", "003_precision_again"])
+def test_precision_changes_no_outcome(name):
+    """What makes mixed the default; 002's own criterion missed one probe of the shared trunk."""
     compare = runpy.run_path(str(ROOT / "experiments" / "precision.py"))
-    rows = compare["compare"](ROOT / "experiments" / "002_precision" / "store")
-    assert all(row["within"] and row["n"] == 5 for row in rows)
+    rows = compare["compare"](ROOT / "experiments" / name / "store")
+    assert all(row["mean_within"] and row["n"] == 5 for row in rows)
     assert [row["same_outcome"] for row in rows if "same_outcome" in row] == [5, 5]
+    missed = {row["step"] for row in rows if not row["median_within"]}
+    assert name != "002_precision" or missed == {300}
 
 
 @pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
