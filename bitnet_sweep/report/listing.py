@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bitnet_sweep.records import FIELDS, Record
@@ -46,38 +47,53 @@ def model_sizes(sections: Sequence[Section]) -> Table:
         "Counted from the config. Published: the notes' column, which grows with the square of hidden and "
         "so counts the embeddings wrong; the notes' own model (4 blocks, 50,257 tokens) is counted beside it."
     )
-    return Table("model_sizes", "Model sizes", about, frame, [Part(None, "", frame)] if rows else [])
+    spaced = frame.assign(**{name: frame[name].map(_with_commas) for name in _COUNTS})
+    return Table("model_sizes", "Model sizes", about, frame, [Part(None, "", spaced)] if rows else [])
 
 
 def trajectory(sections: Sequence[Section]) -> Table:
     """Every record of every run; in the report one run a section."""
-    parts, rows = [], []
+    parts: list[Part] = []
+    rows: list[tuple[Any, ...]] = []
     for section in sections:
         arm = next((arm for arm in section.arms if arm.records), None)
         rows += [_trajectory_row(each, record) for each in section.arms for record in each.records]
         if arm is not None:
-            frame = pd.DataFrame([_trajectory_row(arm, record) for record in arm.records])
+            own = [_trajectory_row(arm, record) for record in arm.records]
+            frame = pd.DataFrame(own, columns=_TRAJECTORY)
             frame["Step"] = [step_text(int(step)) for step in frame["Step"]]
             empty = [name for name in frame if (frame[name] == UNKNOWN).all()]
-            parts.append(Part(section, arm.label, frame.drop(columns=[*_PLACE, *empty])))
+            parts.append(
+                Part(section, f"{arm.label}, run {arm.run_id}", frame.drop(columns=[*_PLACE, *empty]))
+            )
     about = "One run of each section, record by record; tables/trajectory.csv has every run."
     return Table("trajectory", "Training trajectory", about, pd.DataFrame(rows, columns=_TRAJECTORY), parts)
 
 
 def records(arms: Sequence[Arm]) -> Table:
     """The tidy frame: a row for each record of each run, numbers unrounded, null where null."""
-    found = {key for arm in arms for row in arm.records for key in row} - set(_RECORD_OF)
+    rows = [record for arm in arms for record in arm.records]
+    found = {key for keys in {tuple(row) for row in rows} for key in keys} - set(_RECORD_OF)
     fields = [*(name for name in FIELDS if name in found), *sorted(found - set(FIELDS))]
-    rows: list[dict[str, Any]] = []
-    for arm in arms:
-        run = (arm.run_id, arm.section, arm.run.state, arm.outcome.kind)
-        place = dict(zip(_RECORD_OF, (*run, arm.hidden, arm.wd2, arm.seed, arm.steps), strict=True))
-        rows += [record | place for record in arm.records]
-    frame = pd.DataFrame(rows, columns=[*_RECORD_OF, *fields])
-    return Table("records", "Records", "The tidy frame.", frame.convert_dtypes())
+    columns: dict[str, Any] = {}
+    for name, of in _RECORD_OF.items():
+        columns[name] = [value for arm in arms for value in [of(arm)] * len(arm.records)]
+    for name in fields:  # by column: rows of 50 named values would take several GB for 10,000 runs
+        columns[name] = np.array([row.get(name) for row in rows], dtype=np.float64)
+    frame = pd.DataFrame(columns)
+    return Table("records", "Records", "The tidy frame.", frame.convert_dtypes(), is_data=True)
 
 
-_RECORD_OF = ("run_id", "section", "state", "outcome", "model.hidden", "wd2", "seed", "steps")
+_RECORD_OF: dict[str, Callable[[Arm], object]] = {
+    "run_id": lambda arm: arm.run_id,
+    "section": lambda arm: arm.section,
+    "state": lambda arm: arm.run.state,
+    "outcome": lambda arm: arm.outcome.kind,
+    "model.hidden": lambda arm: arm.hidden,
+    "wd2": lambda arm: arm.wd2,
+    "seed": lambda arm: arm.seed,
+    "steps": lambda arm: arm.steps,
+}
 
 
 def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
@@ -89,7 +105,7 @@ def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
     counts: tuple[int, int, int] | None = None
     if hidden is not None and layers is not None and vocab is not None and ffn is not None:
         counts = parameter_counts(hidden, layers, ffn, vocab, tied) if isinstance(tied, bool) else None
-    total, matrices, embedding = (f"{c:,}" for c in counts) if counts else (UNKNOWN,) * 3
+    total, matrices, embedding = map(str, counts) if counts else (UNKNOWN,) * 3
     ternary = {"ternary": matrices, "full": "0"}.get(str(config.get("model.weights")), UNKNOWN)
     own = (shown(hidden), shown(layers), shown(vocab), total, ternary, embedding)
     return dict(zip(_SIZES, (*own, *_published_cells(hidden)), strict=True))
@@ -99,6 +115,12 @@ _SIZES = (
     *(HIDDEN, "Layers", "Vocabulary", "Params", "Ternary", "Embedding"),
     *("Published", "Notes' model, true", "Published is"),
 )
+_COUNTS = ("Params", "Ternary", "Embedding", "Notes' model, true")
+
+
+def _with_commas(cell: str) -> str:
+    """A count as people read it; files hold the plain number."""
+    return f"{int(cell):,}" if cell.isdecimal() else cell
 
 
 def _published_cells(hidden: int | None) -> tuple[str, str, str]:
@@ -109,7 +131,7 @@ def _published_cells(hidden: int | None) -> tuple[str, str, str]:
     true, _, _ = parameter_counts(hidden, NOTES_MODEL["layers"], 2 * hidden, NOTES_MODEL["vocab"], tied=False)
     is_right = round(true / 1e6) == millions
     verdict = "right" if is_right else f"wrong: {1e6 * millions / true:.1f}x the true count"
-    return f"{millions}M", f"{true:,}", verdict
+    return f"{millions}M", str(true), verdict
 
 
 _PLACE = ("section", "run_id", "hidden", "wd2", "seed")
@@ -126,7 +148,7 @@ _MEASURES = (
 _TRAJECTORY = (*_PLACE, "Step", "Stage", "WD", "Tokens", *(name for name, _, _ in _MEASURES))
 
 
-def _trajectory_row(arm: Arm, record: Record) -> dict[str, Any]:
+def _trajectory_row(arm: Arm, record: Record) -> tuple[Any, ...]:
     step = whole(record["step"])
 
     def text(field: str, form: str) -> str:
@@ -140,7 +162,7 @@ def _trajectory_row(arm: Arm, record: Record) -> dict[str, Any]:
     place = (arm.section, arm.run_id, shown(arm.hidden), wd2, shown(arm.seed))
     start = (step, text("stage", ".0f"), _decay_text(arm, record), text(TOKENS, "g"))
     measures = (text(field, form) for _, field, form in _MEASURES)
-    return dict(zip(_TRAJECTORY, (*place, *start, *measures), strict=True))
+    return (*place, *start, *measures)
 
 
 def _decay_text(arm: Arm, record: Record) -> str:
