@@ -162,7 +162,7 @@ def _yaml(text: bytes) -> Any:
     quoted text over several lines) is not valid by itself; then the document is parsed as a whole.
     """
     blocks = _BLOCK.split(text)
-    if blocks[0] or _NOT_PLAIN.search(text):
+    if blocks[0] or not blocks[1:] or _NOT_PLAIN.search(text):
         return _whole_yaml(text)
     document: dict[str, Any] = {}
     try:

@@ -271,7 +271,7 @@ class TestCommand:
         assert "The store holds no runs." in (out / "report.html").read_text()
         for path in (out / "tables").glob("*.csv"):
             assert pd.read_csv(path).empty, "every table has its header even so"
-        assert len(list((out / "tables").glob("*.csv"))) == 7
+        assert len(list((out / "tables").glob("*.csv"))) == 8
 
     def test_an_empty_sweep_among_runs(self, store: Any, tmp_path: Path) -> None:
         store.run("a", HEALTHY)

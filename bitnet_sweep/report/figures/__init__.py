@@ -23,9 +23,10 @@ MOST_SECTIONS = 8
 def figures_of(sections: Sequence[Section]) -> list[Figure]:
     """Every figure that the sections have records for."""
     drawn = [figure for figure in (phase_map_of(sections), differences_of(sections)) if figure is not None]
-    for number, section in enumerate(sections[:MOST_SECTIONS], start=1):
-        suffix = f"_{number}" if len(sections) > 1 else ""
+    numbered = [
+        (f"_{n}" if len(sections) > 1 else "", section) for n, section in enumerate(sections, start=1)
+    ]
+    for suffix, section in numbered[:MOST_SECTIONS]:
         drawn += curves_of(section, suffix)
-        mechanism = mechanism_of(section, suffix)
-        drawn += [mechanism] if mechanism is not None else []
-    return drawn
+    mechanisms = (mechanism_of(section, suffix) for suffix, section in numbered[:MOST_SECTIONS])
+    return [*drawn, *(figure for figure in mechanisms if figure is not None)]

@@ -214,7 +214,7 @@ def _panel(
 ) -> Ends:
     if field == ABSMEAN:
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0e}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"1e{math.log10(value):.0f}")
     axes.margins(y=0.1)
     last = section.steps or max((line.steps[-1] for line in lines), default=1)
     ends: dict[float, list[float]] = {}
@@ -261,7 +261,7 @@ def _references(axes: Axes, section: Section, field: str, last: int) -> None:
     side: Literal["top", "bottom"] = "top" if field == ABSMEAN else "bottom"  # where the lines are not
     for name, value in named.items():
         if value is not None:
-            axes.axhline(value, color=INK, linewidth=0.7, alpha=0.6)
+            axes.hlines(value, 0, last, color=INK, linewidth=0.7, alpha=0.6)
             axes.text(last * 0.02, value, name, fontsize=7, va=side, alpha=0.8)
 
 

@@ -17,7 +17,7 @@ _MACHINE = ("cpu", "cores", "threads", "platform", "host")
 _TOLD = ("run_id", "state", "error")
 """Of a status, what has its own place on the page."""
 
-ALWAYS = ("run_id", "name", "state", "commit", "command", "versions", "machine")
+ALWAYS = ("run_id", "name", "state", "commit", "command")
 """What every run's row says, even where all runs agree."""
 
 
@@ -29,7 +29,7 @@ def provenance(study: Study) -> Table:
         row = {"run_id": arm.run_id, "name": arm.label, "state": arm.run.state, **_origin(arm)}
         row |= {"store": arm.run.store}
         rows.append(row | {k: shown(arm.run.config[k]) if k in arm.run.config else UNKNOWN for k in keys})
-    frame = frame_of(rows, ALWAYS).replace("", UNKNOWN)
+    frame = frame_of(rows, [*ALWAYS, "versions", "machine"]).replace("", UNKNOWN)
     return Table("provenance", "Provenance", "Where each run comes from.", frame, is_data=True)
 
 
@@ -68,4 +68,6 @@ def _origin(arm: Arm) -> dict[str, str]:
 def _text(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return "-" if value is None else str(value)
