@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import yaml
 
 from bitnet_sweep.report import make_report, write_report
 
-playwright = pytest.importorskip("playwright.sync_api")
+playwright = pytest.importorskip("playwright.sync_api", reason="needs the extra browser")
 pytestmark = pytest.mark.system
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -51,7 +50,7 @@ def write_run(root: Path, run_id: str, trunk: str, hidden: int, wd2: float, end:
 
 
 @pytest.fixture(scope="module")
-def html(tmp_path_factory) -> Path:
+def html(tmp_path_factory):
     store, out = tmp_path_factory.mktemp("store"), tmp_path_factory.mktemp("report")
     write_store(store)
     write_report(make_report([store]), out)
@@ -59,7 +58,7 @@ def html(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[playwright.Browser]:
+def browser():
     with playwright.sync_playwright() as driver:
         found = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield found
@@ -67,7 +66,7 @@ def browser() -> Iterator[playwright.Browser]:
 
 
 @pytest.fixture
-def page(browser, html) -> Iterator[playwright.Page]:
+def page(browser, html):
     """The open page; whatever its console says, and any request but for the file itself, fails the test."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     said: list[str] = []
