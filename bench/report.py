@@ -22,29 +22,18 @@ from typing import Any
 
 import yaml
 
-FRAME = """
-import resource, sys, time
-from pathlib import Path
-start = time.perf_counter()
-from bitnet_sweep.report import make_report
-frame = make_report([Path(sys.argv[1])]).table("records").csv
-assert frame is not None
-seconds = time.perf_counter() - start
-print(f"frame: {len(frame)} rows, {len(frame.columns)} columns, {seconds:.1f} s,",
-      f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
-"""
-REPORT = """
+TIMED = """
 import resource, sys, time
 from pathlib import Path
 start = time.perf_counter()
 from bitnet_sweep.report import make_report, write_report
-out = Path(sys.argv[2])
-write_report(make_report([Path(sys.argv[1])]), out)
-seconds = time.perf_counter() - start
-sizes = {path.name: path.stat().st_size / 1e6 for path in (out / "report.html", out / "report.md")}
-print(f"report: {seconds:.1f} s, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB;",
-      ", ".join(f"{name} {size:.2f} MB" for name, size in sizes.items()))
+report = make_report([Path(sys.argv[1])])
+{work}
+seconds, megabytes = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(f"{{seconds:.1f}} s ({{time.process_time():.1f}} s of CPU), {{megabytes:.0f}} MB")
 """
+FRAME = "frame = report.table('records').csv; print(f'frame of {len(frame)} rows:')"
+REPORT = "write_report(report, Path(sys.argv[2])); print('report:')"
 LAYERS = [
     f"blocks.{i}.{name}" for i in range(4) for name in ("attention.qkv", "attention.out", "ffn.in", "ffn.out")
 ]
@@ -66,8 +55,10 @@ def main() -> None:
         print(
             f"{options.runs} runs of {options.records} records written in {time.perf_counter() - start:.1f} s"
         )
-        for code in (FRAME, REPORT):
-            subprocess.run([sys.executable, "-c", code, store, Path(folder) / "out"], check=True)
+        out = Path(folder) / "out"
+        for work in (FRAME, REPORT):
+            subprocess.run([sys.executable, "-c", TIMED.format(work=work), store, out], check=True)
+        print(f"report.html: {(out / 'report.html').stat().st_size / 1e6:.2f} MB")
 
 
 def write_store(store: Path, runs: int, records: int, shape: str = "grid") -> None:

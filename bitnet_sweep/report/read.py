@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
 import yaml
 
 from bitnet_sweep import files
@@ -211,7 +213,7 @@ def _lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     if data and not data.endswith(b"\n"):
         problems.append(f"{path.name} ends in a half-written line")
     try:
-        return files.json_lines(data, path, _JSON.decode)
+        return _rows(data, path)
     except (ValueError, RecursionError) as error:
         problems.append(f"cannot be read: {path.name} ({str(error).removeprefix(f'{path}:')})")
         return []
@@ -235,26 +237,43 @@ def _records(rows: list[dict[str, Any]], problems: list[str]) -> list[Record]:
 def _plain(row: dict[str, Any]) -> Record:
     """The row itself, with whatever is no finite number made None; few calls tell that 50 values are."""
     values = row.values()
-    if not set(map(type, values)) <= _PLAIN or _INFINITY in values or -_INFINITY in values:
-        for key, value in row.items():
-            if type(value) not in _PLAIN or value in (_INFINITY, -_INFINITY):
-                row[key] = None
+    if set(map(type, values)) <= _PLAIN:
+        numbers = list(filter(None, values))
+        if min(numbers, default=0) >= -_LARGEST and max(numbers, default=0) <= _LARGEST:
+            return row
+    for key, value in row.items():
+        if type(value) not in _PLAIN or (value is not None and not -_LARGEST <= value <= _LARGEST):
+            row[key] = None
     return row
 
 
 _PLAIN = {int, float, type(None)}
-_INFINITY = float("inf")
+_LARGEST = sys.float_info.max
 
 
-def _whole(digits: str) -> int | None:
-    return int(digits) if len(digits) < _DIGITS else None
+def _rows(data: bytes, path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; NaN and Infinity are None.
+
+    10,000 runs hold 700 MB of records, so whole files of whole lines are parsed at once, by a parser three
+    times as fast as Python's. What it objects to is read line by line, which also tells what is wrong.
+
+    Raises:
+        ValueError: a line before the last one is not a JSON object.
+    """
+    lines = [line for line in data.split(b"\n") if line.strip()]
+    if data.endswith(b"\n") and all(line[:1] == b"{" and line[-1:] == b"}" for line in lines):
+        try:
+            joined = b"[" + b",".join(lines) + b"]"
+            rows = pydantic_core.from_json(joined, allow_inf_nan=False, cache_strings="keys")
+        except ValueError:
+            pass
+        else:
+            if len(rows) == len(lines):
+                return list(rows)
+    return files.json_lines(data, path, _JSON.decode)
 
 
-_DIGITS = 300
-"""A whole number this long is past the largest float."""
-
-_JSON = json.JSONDecoder(parse_constant=lambda _: None, parse_int=_whole)
-"""NaN, Infinity and numbers beyond all measure are None."""
+_JSON = json.JSONDecoder(parse_constant=lambda _: None)
 
 
 def _sweeps(store: Path, notes: list[str]) -> list[Sweep]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -21,14 +21,26 @@ from bitnet_sweep.report.summary import Study, Summary, summary_of
 from bitnet_sweep.report.table import Table
 from bitnet_sweep.report.transitions import loss_transition, results, token_transition
 
+TABLES: dict[str, Callable[[Study], Table]] = {
+    "results": lambda study: results(study.sections),
+    "loss_transition": lambda study: loss_transition(study.sections),
+    "token_transition": lambda study: token_transition(study.sections),
+    "stage2_contrast": lambda study: stage2_contrast(study.sections),
+    "model_sizes": lambda study: model_sizes(study.sections),
+    "trajectory": lambda study: trajectory(study.sections),
+    "records": lambda study: records(study.arms),
+    "provenance": provenance,
+}
+"""Every table by its file name without ``.csv``, in the order of the report."""
+
 
 @dataclass(frozen=True)
 class Report:
-    """A report in memory."""
+    """A report in memory; tables and figures are made when first asked for."""
 
     study: Study
     summary: Summary
-    tables: list[Table]
+    _made: dict[str, Table] = field(default_factory=dict)
 
     def table(self, name: str) -> Table:
         """A table by its file name without ``.csv``.
@@ -36,16 +48,21 @@ class Report:
         Raises:
             KeyError: there is no such table.
         """
-        return {table.name: table for table in self.tables}[name]
+        if name not in self._made:
+            self._made[name] = TABLES[name](self.study)
+        return self._made[name]
+
+    @property
+    def tables(self) -> list[Table]:
+        return [self.table(name) for name in TABLES]
 
     @cached_property
     def figures(self) -> list[Figure]:
-        """Drawn when first asked for: drawing takes longer than all else."""
         return figures_of(self.study.sections)
 
 
 def make_report(stores: Sequence[Path], sweep: str | None = None) -> Report:
-    """Read stores and make every table.
+    """Read stores and sort what they hold.
 
     Args:
         stores: the store folders, merged by run_id.
@@ -55,18 +72,7 @@ def make_report(stores: Sequence[Path], sweep: str | None = None) -> Report:
         ConfigError: a store is not there, or no store records ``sweep``.
     """
     study = Study.of(read_stores(stores, sweep))
-    sections = study.sections
-    tables = [
-        results(sections),
-        loss_transition(sections),
-        token_transition(sections),
-        stage2_contrast(sections),
-        model_sizes(sections),
-        trajectory(sections),
-        records(study.arms),
-        provenance(study),
-    ]
-    return Report(study, summary_of(study), tables)
+    return Report(study, summary_of(study))
 
 
 def write_report(report: Report, out: Path) -> list[Path]:

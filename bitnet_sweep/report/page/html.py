@@ -66,7 +66,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         question=QUESTION,
         summary=summary,
         most_notes=MOST_NOTES,
-        tables=[shortened(table) for table in tables if not table.is_data],
+        tables=[shortened(table) for table in sorted(tables, key=_is_no_claim) if not table.is_data],
         figures=_inlined(figures),
         chart=chart_data(study.sections),
         samples=samples[:_MOST_SAMPLES],
@@ -82,6 +82,11 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         as_json=as_json,
     )
+
+
+def _is_no_claim(table: Table) -> bool:
+    """The claims come first on the page: they are what a reader wants to know."""
+    return table.name != "claims"
 
 
 def as_json(document: Any) -> Markup:
