@@ -57,10 +57,9 @@ def trajectory(sections: Sequence[Section]) -> Table:
     rows: list[tuple[Any, ...]] = []
     for section in sections:
         arm = next((arm for arm in section.arms if arm.records), None)
-        rows += [_trajectory_row(each, record) for each in section.arms for record in each.records]
+        rows += [row for each in section.arms for row in _trajectory_rows(each)]
         if arm is not None:
-            own = [_trajectory_row(arm, record) for record in arm.records]
-            frame = pd.DataFrame(own, columns=_TRAJECTORY)
+            frame = pd.DataFrame(_trajectory_rows(arm), columns=_TRAJECTORY)
             frame["Step"] = [step_text(int(step)) for step in frame["Step"]]
             empty = [name for name in frame if (frame[name] == UNKNOWN).all()]
             parts.append(
@@ -156,33 +155,36 @@ def _published_cells(hidden: int | None) -> tuple[str, str, str]:
 
 _PLACE = ("section", "run_id", "hidden", "wd2", "seed")
 _MEASURES = (
-    ("Loss", LOSS, ".2f"),
-    ("Training loss", "train/loss", ".2f"),
-    ("Batch loss", "train/loss_batch", ".2f"),
-    ("Unigram loss", "ref/unigram_loss", ".2f"),
-    ("Entropy", "probe/entropy", ".2f"),
-    ("Zero fraction", "ternary/zero_frac", ".3f"),
-    ("Flip rate", "ternary/flip_rate", ".4f"),
-    ("Absmean", "ternary/absmean", ".2e"),
+    ("Loss", LOSS, "%.2f"),
+    ("Training loss", "train/loss", "%.2f"),
+    ("Batch loss", "train/loss_batch", "%.2f"),
+    ("Unigram loss", "ref/unigram_loss", "%.2f"),
+    ("Entropy", "probe/entropy", "%.2f"),
+    ("Zero fraction", "ternary/zero_frac", "%.3f"),
+    ("Flip rate", "ternary/flip_rate", "%.4f"),
+    ("Absmean", "ternary/absmean", "%.2e"),
 )
+_FORMS = (("stage", "%.0f"), (TOKENS, "%g"), *((field, form) for _, field, form in _MEASURES))
 _TRAJECTORY = (*_PLACE, "Step", "Stage", "WD", "Tokens", *(name for name, _, _ in _MEASURES))
 
 
-def _trajectory_row(arm: Arm, record: Record) -> tuple[Any, ...]:
-    step = whole(record["step"])
-
-    def text(field: str, form: str) -> str:
-        value = finite(record, field)
-        if value is not None:
-            return format(value, form)
-        stopped = field in record and step == arm.outcome.diverged_step
-        return "diverged" if stopped else UNKNOWN
-
+def _trajectory_rows(arm: Arm) -> list[tuple[Any, ...]]:
+    """Written for 300,000 records: a record holds finite numbers or None (``report.read``)."""
     wd2 = UNKNOWN if arm.wd2 is None else repr(arm.wd2)
     place = (arm.section, arm.run_id, shown(arm.hidden), wd2, shown(arm.seed))
-    start = (step, text("stage", ".0f"), _decay_text(arm, record), text(TOKENS, "g"))
-    measures = (text(field, form) for _, field, form in _MEASURES)
-    return (*place, *start, *measures)
+    stopped = arm.outcome.diverged_step
+    rows = []
+    for step, record in arm.by_step.items():
+        texts = []
+        for field, form in _FORMS:
+            value = record.get(field)
+            if value is not None:
+                texts.append(form % value)
+            else:
+                texts.append("diverged" if step == stopped and field in record else UNKNOWN)
+        stage, tokens, *measures = texts
+        rows.append((*place, step, stage, _decay_text(arm, record), tokens, *measures))
+    return rows
 
 
 def _decay_text(arm: Arm, record: Record) -> str:
