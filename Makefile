@@ -23,7 +23,7 @@ help:  ## Show the targets
 	@touch $@
 
 .venv/.system: .venv/.dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev,ray,slurm]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev,ray,slurm,browser]'
 	@touch $@
 
 setup: .venv/.dev  ## Install everything into .venv (torch first, so that nothing else chooses its build)
@@ -37,9 +37,11 @@ demo: .venv/.run  ## Train a small sweep on the embedded text and read its repor
 test: .venv/.dev  ## Install and run every test that needs neither root nor a browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not system'
 
-test-system: .venv/.system  ## Install Ray and SLURM (as root, from PyPI and Debian) and run the tests on real clusters
+test-system: .venv/.system  ## Install Ray, SLURM and Chromium (as root, from PyPI and Debian) and run the tests on them
 	command -v slurmd > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins; }
+	command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -m system tests/system
 
 check: .venv/.dev  ## Format, lint, types, import direction, quick tests (under 90 s)

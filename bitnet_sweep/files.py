@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -86,15 +86,25 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         ValueError: a line before the last one is not a JSON object.
     """
     try:
-        lines = path.read_bytes().split(b"\n")
+        data = path.read_bytes()
     except FileNotFoundError:
         return []
+    return json_lines(data, path)
+
+
+def json_lines(data: bytes, path: Path, decode: Callable[[str], Any] = json.loads) -> list[dict[str, Any]]:
+    """The objects of ``data``, read from ``path``, by the rules of :func:`read_json_lines`.
+
+    Raises:
+        ValueError: a line before the last one is not a JSON object.
+    """
+    lines = data.split(b"\n")
     rows = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = decode(line.decode())
             if not isinstance(row, dict):
                 raise TypeError
         except (ValueError, TypeError) as error:

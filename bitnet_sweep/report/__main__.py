@@ -15,8 +15,9 @@ from pathlib import Path
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.claims.verdict import WORDS
+from bitnet_sweep.report.markdown import MOST_NOTES, more_notes
 from bitnet_sweep.report.summary import QUESTION
-from bitnet_sweep.report.table import SEED, N
+from bitnet_sweep.report.table import SEED, N, shortened
 
 _ON_SCREEN = ("loss_transition", "token_transition", "stage2_contrast")
 
@@ -53,7 +54,7 @@ def in_short(report: Report) -> str:
     for verdict in summary.verdicts:
         lines += [f"{verdict.section.label or summary.name}", *(f"  {line}" for line in verdict.lines)]
     for name in _ON_SCREEN:
-        table = report.table(name)
+        table = shortened(report.table(name))
         for part in table.parts:
             where = f" [{part.section.label}]" if part.section is not None and part.section.label else ""
             lines += ["", f"{table.title}{where}", *([part.caption] if part.caption else [])]
@@ -61,8 +62,8 @@ def in_short(report: Report) -> str:
             lines.append(str(frame.to_markdown(index=False, disable_numparse=True, tablefmt="simple")))
     claims = Counter(report.table("claims").csv["verdict"])
     lines += ["", f"Claims of the notes: {', '.join(f'{claims[w]} {w}' for w in WORDS if claims[w])}"]
-    lines += ["", *(f"! {name}: {why}" for name, why in summary.gaps)] if summary.gaps else []
-    lines += ["", *(f"! {remark}" for remark in summary.remarks)] if summary.remarks else []
+    for notes in ([f"{name}: {why}" for name, why in summary.gaps], summary.remarks):
+        lines += ["", *(f"! {note}" for note in notes[:MOST_NOTES]), *more_notes(notes)] if notes else []
     return "\n".join(lines)
 
 

@@ -31,6 +31,7 @@ from bitnet_sweep.report.table import (
     loss_text,
     mean_text,
     readable,
+    runs_of,
     share_text,
     together,
 )
@@ -98,7 +99,9 @@ def stage2_contrast(sections: Sequence[Section]) -> Table:
         if not frame[_INTERVAL].any():
             frame = frame.drop(columns=_INTERVAL)
         frames.append(frame)
-        parts.append(Part(section, constants(frame), readable(frame, without=["old run", "new run"])))
+        parts.append(
+            Part(section, constants(frame), readable(frame, without=["old run", "new run"]), runs_of(frame))
+        )
     about = (
         "End of the run under the larger (old) and the smaller (new) second-stage decay. A fork shares "
         "everything up to the boundary; a matched pair was trained apart from equal beginnings."

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bitnet_sweep.records import FIELDS, Record
@@ -46,38 +47,72 @@ def model_sizes(sections: Sequence[Section]) -> Table:
         "Counted from the config. Published: the notes' column, which grows with the square of hidden and "
         "so counts the embeddings wrong; the notes' own model (4 blocks, 50,257 tokens) is counted beside it."
     )
-    return Table("model_sizes", "Model sizes", about, frame, [Part(None, "", frame)] if rows else [])
+    spaced = frame.assign(**{name: frame[name].map(_with_commas) for name in _COUNTS})
+    return Table("model_sizes", "Model sizes", about, frame, [Part(None, "", spaced)] if rows else [])
 
 
 def trajectory(sections: Sequence[Section]) -> Table:
     """Every record of every run; in the report one run a section."""
-    parts, rows = [], []
+    parts: list[Part] = []
+    rows: list[tuple[Any, ...]] = []
     for section in sections:
         arm = next((arm for arm in section.arms if arm.records), None)
-        rows += [_trajectory_row(each, record) for each in section.arms for record in each.records]
+        rows += [row for each in section.arms for row in _trajectory_rows(each)]
         if arm is not None:
-            frame = pd.DataFrame([_trajectory_row(arm, record) for record in arm.records])
+            frame = pd.DataFrame(_trajectory_rows(arm), columns=_TRAJECTORY)
             frame["Step"] = [step_text(int(step)) for step in frame["Step"]]
             empty = [name for name in frame if (frame[name] == UNKNOWN).all()]
-            parts.append(Part(section, arm.label, frame.drop(columns=[*_PLACE, *empty])))
+            parts.append(
+                Part(section, f"{arm.label}, run {arm.run_id}", frame.drop(columns=[*_PLACE, *empty]))
+            )
     about = "One run of each section, record by record; tables/trajectory.csv has every run."
     return Table("trajectory", "Training trajectory", about, pd.DataFrame(rows, columns=_TRAJECTORY), parts)
 
 
 def records(arms: Sequence[Arm]) -> Table:
     """The tidy frame: a row for each record of each run, numbers unrounded, null where null."""
-    found = {key for arm in arms for row in arm.records for key in row} - set(_RECORD_OF)
+    rows = [record for arm in arms for record in arm.records]
+    found = {key for keys in {tuple(row) for row in rows} for key in keys} - set(_RECORD_OF)
     fields = [*(name for name in FIELDS if name in found), *sorted(found - set(FIELDS))]
-    rows: list[dict[str, Any]] = []
-    for arm in arms:
-        run = (arm.run_id, arm.section, arm.run.state, arm.outcome.kind)
-        place = dict(zip(_RECORD_OF, (*run, arm.hidden, arm.wd2, arm.seed, arm.steps), strict=True))
-        rows += [record | place for record in arm.records]
-    frame = pd.DataFrame(rows, columns=[*_RECORD_OF, *fields])
-    return Table("records", "Records", "The tidy frame.", frame.convert_dtypes())
+    columns: dict[str, Any] = {}
+    for name, of in _RECORD_OF.items():
+        columns[name] = [value for arm in arms for value in [of(arm)] * len(arm.records)]
+    columns |= _matrix(rows, fields)
+    frame = pd.DataFrame(columns)
+    return Table("records", "Records", "The tidy frame.", frame.convert_dtypes(), is_data=True)
 
 
-_RECORD_OF = ("run_id", "section", "state", "outcome", "model.hidden", "wd2", "seed", "steps")
+def _matrix(rows: Sequence[Record], fields: Sequence[str]) -> dict[str, np.ndarray]:
+    """The fields of all records as columns, NaN where a record has none.
+
+    Records of the same fields are filled in together: value by value, 300,000 of them take long.
+    """
+    columns = {name: np.full(len(rows), np.nan) for name in fields}
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for place, row in enumerate(rows):
+        alike.setdefault(tuple(row), []).append(place)
+    for names, places in alike.items():
+        for start in range(0, len(places), _ROWS_AT_ONCE):
+            some = places[start : start + _ROWS_AT_ONCE]
+            values = np.array([list(rows[place].values()) for place in some], dtype=np.float64)
+            for index, name in enumerate(names):
+                if name in columns:
+                    columns[name][some] = values[:, index]
+    return columns
+
+
+_ROWS_AT_ONCE = 10_000
+
+_RECORD_OF: dict[str, Callable[[Arm], object]] = {
+    "run_id": lambda arm: arm.run_id,
+    "section": lambda arm: arm.section,
+    "state": lambda arm: arm.run.state,
+    "outcome": lambda arm: arm.outcome.kind,
+    "model.hidden": lambda arm: arm.hidden,
+    "wd2": lambda arm: arm.wd2,
+    "seed": lambda arm: arm.seed,
+    "steps": lambda arm: arm.steps,
+}
 
 
 def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
@@ -89,7 +124,7 @@ def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
     counts: tuple[int, int, int] | None = None
     if hidden is not None and layers is not None and vocab is not None and ffn is not None:
         counts = parameter_counts(hidden, layers, ffn, vocab, tied) if isinstance(tied, bool) else None
-    total, matrices, embedding = (f"{c:,}" for c in counts) if counts else (UNKNOWN,) * 3
+    total, matrices, embedding = map(str, counts) if counts else (UNKNOWN,) * 3
     ternary = {"ternary": matrices, "full": "0"}.get(str(config.get("model.weights")), UNKNOWN)
     own = (shown(hidden), shown(layers), shown(vocab), total, ternary, embedding)
     return dict(zip(_SIZES, (*own, *_published_cells(hidden)), strict=True))
@@ -99,6 +134,12 @@ _SIZES = (
     *(HIDDEN, "Layers", "Vocabulary", "Params", "Ternary", "Embedding"),
     *("Published", "Notes' model, true", "Published is"),
 )
+_COUNTS = ("Params", "Ternary", "Embedding", "Notes' model, true")
+
+
+def _with_commas(cell: str) -> str:
+    """A count as people read it; files hold the plain number."""
+    return f"{int(cell):,}" if cell.isdecimal() else cell
 
 
 def _published_cells(hidden: int | None) -> tuple[str, str, str]:
@@ -109,38 +150,41 @@ def _published_cells(hidden: int | None) -> tuple[str, str, str]:
     true, _, _ = parameter_counts(hidden, NOTES_MODEL["layers"], 2 * hidden, NOTES_MODEL["vocab"], tied=False)
     is_right = round(true / 1e6) == millions
     verdict = "right" if is_right else f"wrong: {1e6 * millions / true:.1f}x the true count"
-    return f"{millions}M", f"{true:,}", verdict
+    return f"{millions}M", str(true), verdict
 
 
 _PLACE = ("section", "run_id", "hidden", "wd2", "seed")
 _MEASURES = (
-    ("Loss", LOSS, ".2f"),
-    ("Training loss", "train/loss", ".2f"),
-    ("Batch loss", "train/loss_batch", ".2f"),
-    ("Unigram loss", "ref/unigram_loss", ".2f"),
-    ("Entropy", "probe/entropy", ".2f"),
-    ("Zero fraction", "ternary/zero_frac", ".3f"),
-    ("Flip rate", "ternary/flip_rate", ".4f"),
-    ("Absmean", "ternary/absmean", ".2e"),
+    ("Loss", LOSS, "%.2f"),
+    ("Training loss", "train/loss", "%.2f"),
+    ("Batch loss", "train/loss_batch", "%.2f"),
+    ("Unigram loss", "ref/unigram_loss", "%.2f"),
+    ("Entropy", "probe/entropy", "%.2f"),
+    ("Zero fraction", "ternary/zero_frac", "%.3f"),
+    ("Flip rate", "ternary/flip_rate", "%.4f"),
+    ("Absmean", "ternary/absmean", "%.2e"),
 )
+_FORMS = (("stage", "%.0f"), (TOKENS, "%g"), *((field, form) for _, field, form in _MEASURES))
 _TRAJECTORY = (*_PLACE, "Step", "Stage", "WD", "Tokens", *(name for name, _, _ in _MEASURES))
 
 
-def _trajectory_row(arm: Arm, record: Record) -> dict[str, Any]:
-    step = whole(record["step"])
-
-    def text(field: str, form: str) -> str:
-        value = finite(record, field)
-        if value is not None:
-            return format(value, form)
-        stopped = field in record and step == arm.outcome.diverged_step
-        return "diverged" if stopped else UNKNOWN
-
+def _trajectory_rows(arm: Arm) -> list[tuple[Any, ...]]:
+    """Written for 300,000 records: a record holds finite numbers or None (``report.read``)."""
     wd2 = UNKNOWN if arm.wd2 is None else repr(arm.wd2)
     place = (arm.section, arm.run_id, shown(arm.hidden), wd2, shown(arm.seed))
-    start = (step, text("stage", ".0f"), _decay_text(arm, record), text(TOKENS, "g"))
-    measures = (text(field, form) for _, field, form in _MEASURES)
-    return dict(zip(_TRAJECTORY, (*place, *start, *measures), strict=True))
+    stopped = arm.outcome.diverged_step
+    rows = []
+    for step, record in arm.by_step.items():
+        texts = []
+        for field, form in _FORMS:
+            value = record.get(field)
+            if value is not None:
+                texts.append(form % value)
+            else:
+                texts.append("diverged" if step == stopped and field in record else UNKNOWN)
+        stage, tokens, *measures = texts
+        rows.append((*place, step, stage, _decay_text(arm, record), tokens, *measures))
+    return rows
 
 
 def _decay_text(arm: Arm, record: Record) -> str:

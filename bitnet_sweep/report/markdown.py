@@ -9,7 +9,7 @@ import pandas as pd
 
 from bitnet_sweep.report.figures import Figure
 from bitnet_sweep.report.summary import QUESTION, Summary
-from bitnet_sweep.report.table import Table
+from bitnet_sweep.report.table import Table, shortened
 
 
 def markdown(summary: Summary, tables: Sequence[Table], figures: Sequence[Figure]) -> str:
@@ -22,12 +22,15 @@ def markdown(summary: Summary, tables: Sequence[Table], figures: Sequence[Figure
         lines += [*(f"- {escaped(line)}" for line in verdict.lines), ""]
     if summary.gaps:
         lines += ["## Missing, unfinished or failed", ""]
-        lines += [*(f"- {escaped(name)}: {escaped(why)}" for name, why in summary.gaps), ""]
+        lines += [*(f"- {escaped(name)}: {escaped(why)}" for name, why in summary.gaps[:MOST_NOTES])]
+        lines += [*more_notes(summary.gaps), ""]
     if summary.remarks:
-        lines += ["## Read with care", "", *(f"- {escaped(remark)}" for remark in summary.remarks), ""]
+        lines += ["## Read with care", "", *(f"- {escaped(text)}" for text in summary.remarks[:MOST_NOTES])]
+        lines += [*more_notes(summary.remarks), ""]
     for table in tables:
-        if table.name == "records":
+        if table.is_data:
             continue
+        table = shortened(table)
         lines += [f"## {table.title}", "", escaped(table.about), ""]
         label = ""
         for part in table.parts:
@@ -41,10 +44,20 @@ def markdown(summary: Summary, tables: Sequence[Table], figures: Sequence[Figure
         lines += [
             f"## {escaped(figure.title)}",
             "",
+            *([escaped(figure.note), ""] if figure.note else []),
             f"![{escaped(figure.title)}](figures/{figure.name}.svg)",
             "",
         ]
     return "\n".join(lines)
+
+
+MOST_NOTES = 100
+"""Lines of a list of what is missing or odd; ``--check`` names every one."""
+
+
+def more_notes(notes: Sequence[object]) -> list[str]:
+    """A line for those that are left out."""
+    return [f"- and {len(notes) - MOST_NOTES} more"] if len(notes) > MOST_NOTES else []
 
 
 def grid(frame: pd.DataFrame) -> str:

@@ -92,10 +92,14 @@ def summary_of(study: Study) -> Summary:
     return Summary(
         name=", ".join(sorted(study.evidence.sweeps)) or "all runs",
         counts=counts,
-        verdicts=[_verdict(section) for section in study.sections],
+        verdicts=[_verdict(section) for section in study.sections[:_MOST_VERDICTS]],
         gaps=[(f"{arm.run_id} ({arm.label})", gap) for arm, gap in study.gaps()],
         remarks=list(_remarks(study)),
     )
+
+
+_MOST_VERDICTS = 24
+"""Sections that the top of the report sums up."""
 
 
 def _plain_result(arm: Arm) -> str:
@@ -114,6 +118,8 @@ def _remarks(study: Study) -> Iterable[str]:
     if len(study.sections) > 1:
         differing = ", ".join(study.sections[0].settings)
         yield f"{len(study.sections)} sections, never averaged with one another; they differ in: {differing}."
+    if len(study.sections) > _MOST_VERDICTS:
+        yield f"The first {_MOST_VERDICTS} sections are summed up here; tables/results.csv has all."
     for arm in study.arms:
         if arm.gap is None:
             yield from (f"{arm.run_id} ({arm.label}): {problem}" for problem in arm.run.problems)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
@@ -33,6 +33,8 @@ class Part:
     section: Section | None
     caption: str
     frame: pd.DataFrame
+    runs: Sequence[str] = ()
+    """The run_ids behind each row, apart by spaces; empty where the rows are of no run."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Table:
     """How to read it, in a sentence or two."""
     csv: pd.DataFrame
     parts: list[Part] = field(default_factory=list)
+    is_data: bool = False
+    """A file to compute with, no part of what is read."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,45 @@ def frame_of(rows: Sequence[Mapping[str, str]], columns: Sequence[str] = ()) -> 
     """
     names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
     return pd.DataFrame([[row.get(name, "") for name in names] for row in rows], columns=names, dtype=str)
+
+
+def runs_of(frame: pd.DataFrame) -> list[str]:
+    """The run_ids behind each row: its own, and of a mean those of the rows above that it sums up."""
+    own = [name for name in (RUN, "old run", "new run") if name in frame]
+    told: list[str] = []
+    cell: list[str] = []
+    pairs: list[str] = []
+    for row in frame.to_dict("records"):
+        ids = [str(row[name]) for name in own if row[name]]
+        if ids:
+            cell = ids if row[N] == "n=1" else [*cell, *ids]
+            pairs += ids
+            told.append(" ".join(ids))
+        else:
+            told.append(" ".join(pairs if row[SEED] == "all" else cell))
+            cell, pairs = [], [] if row[SEED] == "all" else pairs
+    return told
+
+
+def shortened(table: Table) -> Table:
+    """The table as a report can show it: of very many rows the means come first, then as many as fit."""
+    total = sum(len(part.frame) for part in table.parts)
+    if total <= MOST_ROWS:
+        return table
+    parts: list[Part] = []
+    room = MOST_ROWS
+    for part in table.parts:
+        kept = [i for i, row in enumerate(part.frame.to_dict("records")) if row.get(N, "n") != ""][:room]
+        room -= len(kept)
+        if kept:
+            runs = [part.runs[i] for i in kept] if part.runs else []
+            parts.append(replace(part, frame=part.frame.iloc[kept], runs=runs))
+    told = f"Shown: {MOST_ROWS - room} of {total} rows, means in place of their seeds; "
+    return replace(table, about=f"{table.about} {told}tables/{table.name}.csv has all.", parts=parts)
+
+
+MOST_ROWS = 600
+"""Of one table in the report; a page of more is slow to open and nobody reads it."""
 
 
 def together(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:

@@ -30,6 +30,7 @@ from bitnet_sweep.report.table import (
     loss_text,
     percent_text,
     readable,
+    runs_of,
     share_text,
     step_text,
     together,
@@ -63,7 +64,9 @@ def results(sections: Sequence[Section]) -> Table:
             names = [HIDDEN, SEED, N, *shown_columns]
             renamed = {f"{what} {labels[k]}": f"Step {real[k]}" for k in real for what in ("Step", "loss")}
             caption = ", ".join(filter(None, [title, constants(frame[names])]))
-            parts.append(Part(section, caption, readable(frame[names]).rename(columns=renamed)))
+            parts.append(
+                Part(section, caption, readable(frame[names]).rename(columns=renamed), runs_of(frame))
+            )
     return Table(
         "results",
         "Complete results",
@@ -228,7 +231,7 @@ def _transition(
         rows = [row for cell in section.cells() for row in _transition_rows(cell, field, figures)]
         frame = frame_of(rows, KEYS).rename(columns={HIDDEN: "Model"})
         labels = _moment_labels(what, *_moments(section.arms[0]))
-        parts.append(Part(section, constants(frame), readable(frame).rename(columns=labels)))
+        parts.append(Part(section, constants(frame), readable(frame).rename(columns=labels), runs_of(frame)))
         frames.append(frame.rename(columns=labels if len(moments) == 1 else _moment_labels(what, None, None)))
     about = (
         "Before is the boundary record, after the record exactly a tenth of the run later; "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +17,8 @@ import pytest
 
 from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.figures import Line, figures_of, lines_of
+from bitnet_sweep.report.figures.curves import mechanism_of
+from bitnet_sweep.report.figures.phase import phase_map_of
 from bitnet_sweep.report.listing import parameter_counts
 
 TRUNK: dict[int, float | None] = {1: 9.0, 25: 8.0, 50: 8.0}
@@ -79,10 +84,14 @@ def page(out: Path) -> Elements:
 
 def test_everything_that_was_asked_for_is_written(out: Path) -> None:
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    tables = "claims loss_transition model_sizes records results stage2_contrast token_transition trajectory"
+    tables = "claims loss_transition model_sizes provenance records results stage2_contrast token_transition"
+    tables += " trajectory"
     assert names == [
-        "figures/loss_1.svg",
-        "figures/loss_2.svg",
+        *(
+            f"figures/{name}.{form}"
+            for name in ("loss_1", "loss_2", "paired_differences")
+            for form in ("png", "svg")
+        ),
         "report.html",
         "report.md",
         *(f"tables/{name}.csv" for name in tables.split()),
@@ -91,11 +100,14 @@ def test_everything_that_was_asked_for_is_written(out: Path) -> None:
 
 def test_the_page_is_whole_and_fetches_nothing(page: Elements) -> None:
     assert page.open == []
-    assert not {tag for tag, _ in page.found} & {"script", "link", "img", "iframe", "object", "embed", "base"}
+    assert not {tag for tag, _ in page.found} & {"img", "iframe", "object", "embed", "base", "form"}
+    assert [attributes for tag, attributes in page.found if tag == "link"] == [
+        {"rel": "icon", "href": "data:,"}
+    ]
     for tag, attributes in page.found:
         for name in ("src", "href", "xlink:href", "action", "data"):
             target = attributes.get(name)
-            assert target is None or target.startswith("#"), f"<{tag} {name}={target}>"
+            assert target is None or target.startswith(("#", "data:,")), f"<{tag} {name}={target}>"
         assert not [name for name in attributes if name.startswith("on")]
 
 
@@ -108,6 +120,10 @@ def test_links_within_the_page_have_their_targets(page: Elements) -> None:
 
 def test_hostile_text_is_shown_as_text(page: Elements, out: Path) -> None:
     shown = "".join(page.text)
+    assert [attributes for tag, attributes in page.found if tag == "script"] == [
+        {"type": "application/json", "id": "chart-data"},
+        {},
+    ], "the chart's data and the page's own script, and no other"
     assert shown.count(HOSTILE) >= 4, "sample, section, error and command"
     markdown = (out / "report.md").read_text()
     assert "<script" not in markdown
@@ -164,7 +180,7 @@ def test_the_trunk_is_drawn_from_the_arm_that_got_further(store: Any) -> None:
 def test_figures_are_drawn_with_units_and_names_and_repeat_to_the_byte(report: Report) -> None:
     first, again = figures_of(report.study.sections), figures_of(report.study.sections)
     assert first == again
-    svg = first[-1].svg
+    svg = next(figure.svg for figure in first if figure.name == "loss_2")
     ElementTree.fromstring(svg)
     for text in (
         "held-out loss (nats per token)",
@@ -175,6 +191,105 @@ def test_figures_are_drawn_with_units_and_names_and_repeat_to_the_byte(report: R
     ):
         assert f">{text}<" in svg
     assert not re.search(r"20\d\d-\d\d-\d\d", svg), "a date would differ from day to day"
+
+
+def test_pictures_are_told_without_colour(store: Any) -> None:
+    """The phase map carries words, the mechanism the clamp, the differences their mean and interval."""
+    for index, (lr, hidden) in enumerate([(0.001, 64), (0.001, 128), (0.002, 64), (0.002, 128)]):
+        store.run(f"a{index}", RECOVERS, lr=lr, model__hidden=hidden)
+        store.run(f"b{index}", STUCK, lr=lr, model__hidden=hidden, wd2=0.05)
+    records = store.root / "runs" / "a0" / "records.jsonl"
+    lines = [json.loads(line) for line in records.read_text().splitlines()]
+    fields = {
+        "ternary/absmean": 1e-4,
+        "ternary/flip_rate": 0.5,
+        "ternary/zero_frac": 0.3,
+        "probe/entropy": 5.0,
+    }
+    records.write_text("".join(json.dumps(line | fields | {"ref/ln_vocab": 5.7}) + "\n" for line in lines))
+    figures = {figure.name: figure for figure in figures_of(make_report([store.root]).study.sections)}
+    assert sorted(figures) == ["loss_1", "loss_2", "mechanism_1", "paired_differences", "phase_map"]
+    expected = {
+        "phase_map": ("recovered", "stuck", "0.001", "0.002", "peak learning rate (per step)", "WD 0.1→0.05"),
+        "mechanism_1": ("clamp 1e-5", "uniform, ln V", "1e-4", "(share of codes, one step)", "wd2=0.0"),
+        "paired_differences": ("-3.00, n = 1", "hidden 128, wd2 0.05→0.0"),
+    }
+    for name, texts in expected.items():
+        ElementTree.fromstring(figures[name].svg)
+        assert figures[name].png.startswith(b"\x89PNG")
+        for text in texts:
+            assert f">{text}<" in figures[name].svg, name
+
+
+def test_what_cannot_be_drawn_is_no_figure(store: Any) -> None:
+    store.run("a", RECOVERS)
+    sections = make_report([store.root]).study.sections
+    assert phase_map_of(sections) is None, "one cell is no map"
+    assert mechanism_of(sections[0], "") is None, "nothing of it is on record"
+
+
+def test_only_the_reports_own_stale_figures_are_deleted(store: Any, tmp_path: Path) -> None:
+    store.run("a", RECOVERS)
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    for name in ("loss_7.svg", "tokens.png", "phase_map.svg", "loss.txt", "my_loss.svg", "loss_final.png"):
+        (figures / name).write_text("old")
+    write_report(make_report([store.root]), tmp_path)
+    left = sorted(path.name for path in figures.iterdir())
+    assert left == ["loss.png", "loss.svg", "loss.txt", "loss_final.png", "my_loss.svg"]
+
+
+def test_a_row_names_its_runs_and_each_run_its_origin(store: Any, tmp_path: Path) -> None:
+    store.run("aaaa", RECOVERS, status={"provenance": {"commit": "c0ffee", "versions": {"torch": "2.13.0"}}})
+    store.run("bbbb", RECOVERS, seed=1)
+    report = make_report([store.root])
+    assert report.table("results").parts[0].runs == ["aaaa", "bbbb", "aaaa bbbb"]
+    write_report(report, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert '<a href="#run-0">aaaa</a>' in page
+    assert '<tr id="run-0">' in page
+    assert "run aaaa, commit c0ffee" in page
+    rows = (tmp_path / "tables" / "provenance.csv").read_text().splitlines()
+    assert rows[0].startswith("run_id,name,state,commit,command,versions,machine,")
+    assert rows[1].startswith("aaaa,h64 wd2=0.0 s0,finished,c0ffee,unknown,torch 2.13.0,")
+
+
+def test_the_policy_of_the_page_lets_its_own_script_run_and_no_other(out: Path) -> None:
+    text = (out / "report.html").read_text()
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in text
+    assert "default-src 'none'" in text
+
+
+def test_a_sweep_of_100_runs_fits_in_three_megabytes(store: Any, tmp_path: Path) -> None:
+    steps = [1, *range(5, 101, 5)]
+    texts = [
+        {"step": s, "prompt": f"p{i} " * 20, "continuation": "word " * 60}
+        for s in (50, 100)
+        for i in range(4)
+    ]
+    for number in range(100):
+        hidden, seed, wd2 = 64 * (number // 2 % 4 + 1), number // 8, (number % 2) * 0.05
+        losses: dict[int, float | None] = {step: 9.0 - step * 0.0371 * (wd2 == 0) for step in steps}
+        folder = store.run(
+            f"{number:016x}",
+            losses,
+            dict.fromkeys(steps, 7),
+            samples=texts,
+            wd2=wd2,
+            seed=seed,
+            model__hidden=hidden,
+        )
+        lines = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+        fields = {"ternary/absmean": 1e-4, "ternary/flip_rate": 0.512345678, "probe/entropy": 5.123456789}
+        text = "".join(json.dumps(line | fields) + "\n" for line in lines)
+        (folder / "records.jsonl").write_text(text)
+    write_report(make_report([store.root]), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert 300_000 < len(page.encode()) < 3_000_000
+    assert "Shown: 64 of 100 runs (at most 8 sizes and 8 seeds of each arm)" in page
 
 
 def test_writing_twice_gives_the_same_bytes(report: Report, out: Path, tmp_path: Path) -> None:

@@ -1,0 +1,73 @@
+"""Where each run comes from: command, commit, versions, machine, settings; and how a cell is cited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.read import flatten
+from bitnet_sweep.report.settings import UNKNOWN, shown
+from bitnet_sweep.report.summary import Study
+from bitnet_sweep.report.table import Table, frame_of
+
+_PREFIX = "provenance."
+_MACHINE = ("cpu", "cores", "threads", "platform", "host")
+_TOLD = ("run_id", "state", "error")
+"""Of a status, what has its own place on the page."""
+
+ALWAYS = ("run_id", "name", "state", "commit", "command")
+"""What every run's row says, even where all runs agree."""
+
+
+def provenance(study: Study) -> Table:
+    """A row a run: how it came about, its status, and its settings in full."""
+    rows = []
+    keys = dict.fromkeys(key for arm in study.arms for key in arm.run.config if key != "stages")
+    for arm in study.arms:
+        row = {"run_id": arm.run_id, "name": arm.label, "state": arm.run.state, **_origin(arm)}
+        row |= {"store": arm.run.store}
+        rows.append(row | {k: shown(arm.run.config[k]) if k in arm.run.config else UNKNOWN for k in keys})
+    frame = frame_of(rows, [*ALWAYS, "versions", "machine"]).replace("", UNKNOWN)
+    return Table("provenance", "Provenance", "Where each run comes from.", frame, is_data=True)
+
+
+def parted(frame: pd.DataFrame) -> tuple[dict[str, str], pd.DataFrame]:
+    """What all runs share, said once, and the columns in which they differ."""
+    shared = {
+        str(name): str(frame[name].iloc[0])
+        for name in frame
+        if len(frame) and name not in ALWAYS and frame[name].nunique() == 1
+    }
+    return shared, frame.drop(columns=list(shared))
+
+
+def citation(name: str, arms: Sequence[Arm]) -> str:
+    """How a cell of this very report is cited, as an example; empty where there is no run."""
+    arm = next((arm for arm in arms if arm.run.config), None)
+    if arm is None:
+        return ""
+    commit = _origin(arm).get("commit", UNKNOWN)
+    return f"{name}, table results, {arm.label}: run {arm.run_id}, commit {commit}"
+
+
+def _origin(arm: Arm) -> dict[str, str]:
+    """A status in words: versions in one cell, the machine in another one."""
+    status = flatten({key: value for key, value in arm.run.status.items() if key not in _TOLD})
+    told = {key.removeprefix(_PREFIX): _text(value) for key, value in status.items()}
+    libraries = {key: told.pop(key) for key in list(told) if key.startswith("versions.")}
+    if "python" in told:
+        libraries = {"versions.python": told.pop("python"), **libraries}
+    machine = {key: told.pop(key) for key in _MACHINE if key in told}
+    named = {"versions": ", ".join(f"{k.removeprefix('versions.')} {v}" for k, v in libraries.items())}
+    named["machine"] = ", ".join(f"{key} {value}" for key, value in machine.items())
+    return {"commit": told.pop("commit", ""), "command": told.pop("command", ""), **named, **told}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return "-" if value is None else str(value)

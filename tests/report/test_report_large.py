@@ -1,0 +1,148 @@
+"""Very many runs: quick readers that equal the slow ones, tables and charts that say they are cut."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bitnet_sweep import files
+from bitnet_sweep.report import make_report
+from bitnet_sweep.report.page.charts import MOST_ARMS, chart_data
+from bitnet_sweep.report.page.html import as_json
+from bitnet_sweep.report.read import _plain, _yaml
+from bitnet_sweep.report.table import HIDDEN, SEED, N, Part, Table, shortened
+from bitnet_sweep.report.write import _write_csv
+
+DOCUMENTS = [
+    pytest.param("a: 1\nb:\n  c: 2\nd:\n- 1\n- {e: 2}\n", id="blocks and lists"),
+    pytest.param("a: &x {b: 1}\nc: *x\n", id="an anchor used in another block"),
+    pytest.param('a: "one\nb: two"\nc: 3\n', id="quoted text over lines that look like keys"),
+    pytest.param("a: |\n  x\n\n  b: 1\nc: 3\n", id="a literal block with an empty line"),
+    pytest.param("a: {b: 1,\nc: 2}\n", id="a flow mapping over lines"),
+    pytest.param("a: 1\na: 2\n", id="a key twice"),
+    pytest.param("# note\na: 1\n", id="a comment first"),
+    pytest.param("---\na: 1\n", id="a document mark"),
+    pytest.param("a: 1e-3\nb: 1.0e-3\nc: null\nd: ~\ne:\n", id="scalars"),
+    pytest.param("- 1\n- 2\n", id="a list"),
+    pytest.param("", id="empty"),
+    pytest.param("model.hidden: 64\n? x\n: y\n", id="a complex key"),
+]
+
+
+@pytest.mark.parametrize("text", DOCUMENTS)
+def test_a_config_read_by_blocks_equals_the_whole_one(text: str) -> None:
+    for _ in range(2):  # the second time from what is remembered
+        assert _yaml(text.encode()) == yaml.safe_load(text)
+
+
+_scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
+_values = st.recursive(
+    _scalars,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+)
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), _values, max_size=5))
+def test_any_config_that_yaml_writes_is_read_alike(document: dict[str, Any]) -> None:
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    assert _yaml(text.encode()) == yaml.safe_load(text)
+
+
+LINES = [
+    pytest.param(b'{"a": 1}\n{"a": 2}\n', [{"a": 1}, {"a": 2}], id="whole"),
+    pytest.param(b'{"a": 1}\n\n{"a": 2', [{"a": 1}], id="an unfinished last line"),
+    pytest.param(b'{"a": 1},{"b": 2}\n', None, id="two on a line"),
+    pytest.param(b'{"a": 1}\n{oops}\n{"a": 2}\n', None, id="a broken line"),
+    pytest.param(b'{"a": 1}\n[2]\n', None, id="no object"),
+    pytest.param(b"", [], id="nothing"),
+]
+
+
+@pytest.mark.parametrize(("data", "rows"), LINES)
+def test_lines_are_read_at_once_by_the_same_rules(data: bytes, rows: list[dict[str, int]] | None) -> None:
+    if rows is not None:
+        assert files.json_lines(data, Path("x")) == rows
+        return
+    with pytest.raises(ValueError, match="not a JSON object"):
+        files.json_lines(data, Path("x"))
+
+
+def test_only_finite_numbers_stay_numbers() -> None:
+    row = {
+        "step": 1,
+        "a": 1.5,
+        "b": float("inf"),
+        "c": "x",
+        "d": True,
+        "e": None,
+        "f": [1],
+        "g": -float("inf"),
+    }
+    kept = {"step": 1, "a": 1.5, "b": None, "c": None, "d": None, "e": None, "f": None, "g": None}
+    assert _plain(row) == kept
+
+
+def test_numbers_beyond_all_measure_are_null(store: Any) -> None:
+    folder = store.run("a", {1: 9.0, 50: 5.0, 100: 4.0})
+    lines = (folder / "records.jsonl").read_text().replace('"val/loss": 9.0', f'"val/loss": {"9" * 400}')
+    (folder / "records.jsonl").write_text(lines.replace('"val/loss": 4.0', '"val/loss": 1e999'))
+    report = make_report([store.root])
+    assert report.table("records").csv["val/loss"].isna().tolist() == [True, False, True]
+
+
+def test_a_table_file_is_what_pandas_would_write(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "text": ["a,b", 'say "so"', "", "é\nf"],
+            "whole": pd.array([1, None, 3, 4], dtype="Int64"),
+            "real": pd.array([1.0, 2.4817686835376662e-05, None, 1e22], dtype="Float64"),
+            "empty": [None, None, None, None],
+        }
+    )
+    _write_csv(tmp_path / "x.csv", frame)
+    assert (tmp_path / "x.csv").read_bytes().decode() == frame.to_csv(index=False)
+
+
+def test_a_long_table_shows_means_and_says_what_it_leaves_out() -> None:
+    rows = [{HIDDEN: "64", SEED: str(seed), N: ""} for seed in range(900)]
+    frame = pd.DataFrame(
+        [*rows, {HIDDEN: "64", SEED: "mean", N: "n=900"}, {HIDDEN: "128", SEED: "0", N: "n=1"}]
+    )
+    runs = [*map(str, range(900)), "all", "other"]
+    cut = shortened(Table("results", "Results", "About.", frame, [Part(None, "", frame, runs)]))
+    assert cut.parts[0].frame[SEED].tolist() == ["mean", "0"]
+    assert cut.parts[0].runs == ["all", "other"]
+    assert "Shown: 2 of 902 rows" in cut.about
+    assert "tables/results.csv has all" in cut.about
+    short = Table("results", "Results", "About.", frame.head(600), [Part(None, "", frame.head(600))])
+    assert shortened(short) is short
+
+
+def test_the_chart_holds_fewer_seeds_of_every_arm_and_says_so(store: Any) -> None:
+    for number in range(MOST_ARMS + 4):
+        wd2, hidden = (number % 2) * 0.05, 64 * (1 + number // 2 % 2)
+        store.run(
+            f"r{number:03}", {1: 9.0, 50: 8.0, 100: 4.0}, seed=number // 4, wd2=wd2, model__hidden=hidden
+        )
+    data = chart_data(make_report([store.root]).study.sections)
+    assert [panel["name"] for panel in data["panels"]] == ["hidden 64", "hidden 128"]
+    assert [len(panel["arms"]) for panel in data["panels"]] == [MOST_ARMS // 2, MOST_ARMS // 2]
+    assert data["note"].startswith(f"The chart holds {MOST_ARMS} of {MOST_ARMS + 4} runs (50 of each arm)")
+    first = data["panels"][0]["lines"][0]
+    assert (first["arms"], first["steps"], first["values"][0]) == ([0, 50], [1, 50], [9, 8]), (
+        "a trunk of two arms"
+    )
+
+
+def test_no_text_ends_the_data_of_the_page() -> None:
+    document = {"name": "</script><script>alert(1)</script><!-- & >"}
+    text = str(as_json(document))
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == document
