@@ -33,6 +33,8 @@ def main() -> None:
         shutil.move(target / "report" / part, target / part)
     shutil.rmtree(target / "report")
     (target / "tables" / "records.csv").unlink()  # the store's records once more, and the largest file
+    for picture in (target / "figures").glob("*.png"):  # the SVGs once more
+        picture.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -131,6 +131,7 @@ def test_what_only_hydra_understands_is_left_to_it(load, words):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_order_of_points_does_not_matter(load):
     """A value of one point must not linger in the next one."""
     words = ["model.hidden=64,128", "track.tags=[a],[]", "optimizer=adam_l2,adamw", "wd2=0.0,0.05,${wd1}"]

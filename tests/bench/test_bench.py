@@ -34,6 +34,7 @@ def test_the_plain_model_is_this_model():
     torch.testing.assert_close(plain(ids), ours(ids), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_plain_loop_learns():
     loop = PlainLoop(8, 50)
     ids = torch.arange(12).reshape(2, 6)

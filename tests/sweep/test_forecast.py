@@ -166,6 +166,7 @@ def test_lines(store):
     assert forecast_lines(plan, store, None)[1] == "time: about 00:30 of training, longest chain 00:20"
 
 
+@pytest.mark.slow
 def test_trunks_go_with_keep_stages_false(tiny):
     """Only those of runs that say so, and only once no recorded run needs them any more."""
     runs = []

@@ -147,6 +147,7 @@ def test_interrupted_anywhere_equals_undisturbed(tiny, tmp_path, share, precisio
     assert_same_result(calm, broken)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", list(Precision))
 def test_probe_interval_does_not_change_weights(tiny, tmp_path, precision):
     rare = tiny(probe_every_steps=20, precision=precision, store=str(tmp_path / "rare"))
@@ -229,6 +230,7 @@ def test_divergence_is_a_result(tiny):
     assert science(run_folder(other).records()) == science(records)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "json"])
 def test_corrupt_trunk_is_trained_again(tiny, tmp_path, damage):
     calm = tiny(wd2=0.05, store=str(tmp_path / "calm"))
@@ -284,6 +286,7 @@ def test_seed_sets_weights_and_order_only(tiny, tmp_path):
     assert records[0][0]["train/loss_batch"] != records[1][0]["train/loss_batch"]
 
 
+@pytest.mark.slow
 def test_pairs_start_equal(tiny, tmp_path):
     """Ternary and full, coupled and decoupled, begin with the same weights and batches."""
     first_losses = set()
