@@ -97,7 +97,10 @@ def shortened(table: Table) -> Table:
     parts: list[Part] = []
     room = MOST_ROWS
     for part in table.parts:
-        kept = [i for i, row in enumerate(part.frame.to_dict("records")) if row.get(N, "n") != ""][:room]
+        if room == 0:
+            break
+        counts = part.frame[N] if N in part.frame else ["n"] * len(part.frame)
+        kept = [place for place, n in enumerate(counts) if n != ""][:room]
         room -= len(kept)
         if kept:
             runs = [part.runs[i] for i in kept] if part.runs else []
