@@ -77,15 +77,17 @@ def runs_of(frame: pd.DataFrame) -> list[str]:
     told: list[str] = []
     cell: list[str] = []
     pairs: list[str] = []
-    for row in frame.to_dict("records"):
-        ids = [str(row[name]) for name in own if row[name]]
+    if not own:
+        return []
+    for seed, n, *names in zip(frame[SEED], frame[N], *(frame[name] for name in own), strict=True):
+        ids = [str(name) for name in names if name]
         if ids:
-            cell = ids if row[N] == "n=1" else [*cell, *ids]
+            cell = ids if n == "n=1" else [*cell, *ids]
             pairs += ids
             told.append(" ".join(ids))
         else:
-            told.append(" ".join(pairs if row[SEED] == "all" else cell))
-            cell, pairs = [], [] if row[SEED] == "all" else pairs
+            told.append(" ".join(pairs if seed == "all" else cell))
+            cell, pairs = [], [] if seed == "all" else pairs
     return told
 
 
