@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 CONFIDENCE = 0.95
 ENOUGH_FOR_BOOTSTRAP = 6
@@ -50,7 +51,7 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
         return Interval(mean, mean, "all equal")
     if n < ENOUGH_FOR_BOOTSTRAP:
         error = statistics.stdev(values) / n**0.5
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * error
+        half = _t_quantile(n - 1) * error
         return Interval(mean - half, mean + half, f"t, df = {n - 1}")
     bounds = stats.bootstrap(
         (values,),
@@ -63,6 +64,14 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     return Interval(float(bounds.low), float(bounds.high), "BCa bootstrap")
 
 
+@cache
+def _t_quantile(freedom: int) -> float:
+    from scipy import stats
+
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom))
+
+
+@cache  # a few milliseconds each, and thousands of cells have the same few counts
 def share_interval(count: int, n: int) -> Interval:
     """Of ``count`` out of ``n``, by Clopper and Pearson."""
     from scipy import stats

@@ -77,15 +77,17 @@ def runs_of(frame: pd.DataFrame) -> list[str]:
     told: list[str] = []
     cell: list[str] = []
     pairs: list[str] = []
-    for row in frame.to_dict("records"):
-        ids = [str(row[name]) for name in own if row[name]]
+    if not own:
+        return []
+    for seed, n, *names in zip(frame[SEED], frame[N], *(frame[name] for name in own), strict=True):
+        ids = [str(name) for name in names if name]
         if ids:
-            cell = ids if row[N] == "n=1" else [*cell, *ids]
+            cell = ids if n == "n=1" else [*cell, *ids]
             pairs += ids
             told.append(" ".join(ids))
         else:
-            told.append(" ".join(pairs if row[SEED] == "all" else cell))
-            cell, pairs = [], [] if row[SEED] == "all" else pairs
+            told.append(" ".join(pairs if seed == "all" else cell))
+            cell, pairs = [], [] if seed == "all" else pairs
     return told
 
 
@@ -97,7 +99,10 @@ def shortened(table: Table) -> Table:
     parts: list[Part] = []
     room = MOST_ROWS
     for part in table.parts:
-        kept = [i for i, row in enumerate(part.frame.to_dict("records")) if row.get(N, "n") != ""][:room]
+        if room == 0:
+            break
+        counts = part.frame[N] if N in part.frame else ["n"] * len(part.frame)
+        kept = [place for place, n in enumerate(counts) if n != ""][:room]
         room -= len(kept)
         if kept:
             runs = [part.runs[i] for i in kept] if part.runs else []

@@ -56,6 +56,7 @@ def results(sections: Sequence[Section]) -> Table:
         frame = frame_of([row for cell in section.cells() for row in _result_rows(cell, columns)], KEYS)
         frames.append(frame)
         changes = [column.name for column in _change_columns(section)]
+        runs = runs_of(frame)
         for title, shown_columns in (
             (_COUNTED, [column.name for column in tokens]),
             (_MEASURED, [column.name for column in losses]),
@@ -64,9 +65,7 @@ def results(sections: Sequence[Section]) -> Table:
             names = [HIDDEN, SEED, N, *shown_columns]
             renamed = {f"{what} {labels[k]}": f"Step {real[k]}" for k in real for what in ("Step", "loss")}
             caption = ", ".join(filter(None, [title, constants(frame[names])]))
-            parts.append(
-                Part(section, caption, readable(frame[names]).rename(columns=renamed), runs_of(frame))
-            )
+            parts.append(Part(section, caption, readable(frame[names]).rename(columns=renamed), runs))
     return Table(
         "results",
         "Complete results",
