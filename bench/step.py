@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median, quantiles
@@ -23,6 +21,7 @@ import torch
 from tabulate import tabulate
 
 from bench.arms import Arm, Setting
+from bitnet_sweep.sweep.provenance import machine
 
 ARMS = ("floor", "mixed", "fp32", "plain")
 COLUMNS = {
@@ -71,16 +70,11 @@ def _ratio(numerator: list[float], denominator: list[float]) -> float:
     return round(median(a / b for a, b in zip(numerator, denominator, strict=True)), 2)
 
 
-def machine() -> dict[str, str]:
+def where() -> dict[str, Any]:
     """Where and with what the numbers were taken."""
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)  # noqa: S607
-    return {
-        "cpu": models[0].partition(":")[2].strip() if models else platform.processor(),
+    return machine() | {
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "torch": torch.__version__,
-        "commit": commit.stdout.strip() or "unknown",
         "taken": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -102,7 +96,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path, help="folder for step.md and step.json")
     options = parser.parse_args()
-    here, rows = machine(), []
+    here, rows = where(), []
     print(", ".join(f"{key}: {value}" for key, value in here.items()))
     for batch, length in (tuple(map(int, shape.split("x"))) for shape in options.batch):
         for hidden in options.hidden:

@@ -15,6 +15,7 @@ from bitnet_sweep.status import Ledger
 from bitnet_sweep.store import FINISHED, Store
 from bitnet_sweep.store.recorded import asked_runs
 from tests.status.conftest import asked
+from tests.sweep.command import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -39,15 +40,6 @@ def sweep(folder, corpus_file, *arguments):
         text=True,
         start_new_session=True,
     )
-
-
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return
-        time.sleep(0.02)
-    raise AssertionError("waited in vain")
 
 
 def test_a_sweep_watched_from_its_first_step_to_its_last(corpus_file, tmp_path):

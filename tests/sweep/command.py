@@ -72,10 +72,11 @@ def assert_gone(workers):
 
 
 def wait_for(condition, seconds=120):
+    """The first true value of the condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        if condition():
-            return
+        if value := condition():
+            return value
         time.sleep(0.02)
     raise AssertionError("waited in vain")
 

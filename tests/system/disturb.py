@@ -3,21 +3,15 @@
 import json
 import os
 import signal
-import time
+from functools import partial
 
 import psutil
 
+from tests.sweep import command
 from tests.sweep.command import run, science, start
 
-
-def wait_for(condition, seconds=240):
-    """The first true value of the condition."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if value := condition():
-            return value
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
+wait_for = partial(command.wait_for, seconds=240)
+"""A cluster takes longer to start a job than this machine alone."""
 
 
 def training(store, beyond=0):

@@ -5,8 +5,10 @@ All of it comes from ``store.outcome``; what is not on record is :class:`Unjudge
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.claims.claim import Finding, Unjudged, beyond
+from bitnet_sweep.report.claims.claim import Finding, Unjudged, beyond, within
 from bitnet_sweep.report.settings import whole
 from bitnet_sweep.report.transitions import LOSS
 from bitnet_sweep.store.outcome import AT_UNIGRAM_NATS, outcome_of, unigram_loss
@@ -50,6 +52,16 @@ def figure_of(arm: Arm, name: str) -> float | Unjudged:
     """A figure of ``store.outcome.transition_figures``."""
     value = arm.figures[f"transition/{name}"]
     return Unjudged(f"{name.replace('_', ' ')} is not on record") if value is None else value
+
+
+def figure_within(name: str, low: float, high: float, margin: float) -> Callable[[Arm], Finding | Unjudged]:
+    """A judge: as claimed where that figure lies in ``low..high``; undecided up to ``margin`` outside."""
+
+    def judge(arm: Arm) -> Finding | Unjudged:
+        value = figure_of(arm, name)
+        return value if isinstance(value, Unjudged) else Finding(within(value, low, high, margin), value)
+
+    return judge
 
 
 def recovery_after(arm: Arm, step: int) -> int | Unjudged | None:

@@ -1,18 +1,12 @@
 """The first stage: every size collapses under decay 0.1, at any learning rate."""
 
-from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.claims.claim import Claim, Finding, Unjudged, within
+from bitnet_sweep.report.claims.claim import Claim
 from bitnet_sweep.report.claims.look import each_first_stage
-from bitnet_sweep.report.claims.measures import MARGIN, collapsed, figure_of
+from bitnet_sweep.report.claims.measures import MARGIN, collapsed, figure_within
 from bitnet_sweep.report.claims.noted import FINAL, SEEDS, SIZES
 from bitnet_sweep.report.table import count_text
 
 _MARGIN = f"loss at the boundary above U, whether or not it was below before; undecided within {MARGIN}"
-
-
-def _two_tokens(arm: Arm) -> Finding | Unjudged:
-    tokens = figure_of(arm, "tokens_before")
-    return tokens if isinstance(tokens, Unjudged) else Finding(within(tokens, 1, 2, 2), tokens)
 
 
 CLAIMS = [
@@ -32,7 +26,7 @@ CLAIMS = [
         source=f"{FINAL}, Complete Results Table",
         margin="1 or 2 tokens at the boundary; undecided at 3 and 4",
         grid=f"{SIZES} {SEEDS}",
-        look=each_first_stage(_two_tokens),
+        look=each_first_stage(figure_within("tokens_before", 1, 2, 2)),
         measure="unique tokens at the boundary",
         show=count_text,
     ),

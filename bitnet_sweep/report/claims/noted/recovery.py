@@ -1,16 +1,14 @@
 """The second stage at wd2=0.0: recovery within a tenth of the schedule, and its published figures."""
 
-from collections.abc import Callable
-
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.claims.claim import Claim, Finding, Unjudged, beyond, within
+from bitnet_sweep.report.claims.claim import Claim, Finding, Unjudged, beyond
 from bitnet_sweep.report.claims.look import each_run
 from bitnet_sweep.report.claims.measures import (
     MARGIN,
     above_unigram,
     after_boundary,
     collapsed_clearly,
-    figure_of,
+    figure_within,
 )
 from bitnet_sweep.report.claims.noted import FINAL, SEEDS, SIZES
 from bitnet_sweep.report.table import count_text, factor_text, percent_text
@@ -31,14 +29,6 @@ def _recovered(arm: Arm) -> Finding | Unjudged:
     return Finding(beyond(-height, AT_UNIGRAM_NATS) if stays else -1, height)
 
 
-def _figure(name: str, low: float, high: float, margin: float) -> Callable[[Arm], Finding | Unjudged]:
-    def judge(arm: Arm) -> Finding | Unjudged:
-        value = figure_of(arm, name)
-        return value if isinstance(value, Unjudged) else Finding(within(value, low, high, margin), value)
-
-    return judge
-
-
 CLAIMS = [
     Claim(
         name="recovery",
@@ -56,7 +46,7 @@ CLAIMS = [
         source=f"{FINAL}, Loss Drop at Stage 2 Transition",
         margin="a drop of 26 to 32 %; undecided up to 3 points outside",
         grid=f"{SIZES} {SEEDS}",
-        look=each_run(_figure("loss_drop_percent", -32, -26, 3), wd2=0.0),
+        look=each_run(figure_within("loss_drop_percent", -32, -26, 3), wd2=0.0),
         measure="change of the held-out loss",
         show=percent_text,
     ),
@@ -66,7 +56,7 @@ CLAIMS = [
         source=f"{FINAL}, Token Recovery at Stage 2 Transition",
         margin="a factor of 4 to 5.5; undecided up to 0.5 outside",
         grid=f"{SIZES} {SEEDS}",
-        look=each_run(_figure("tokens_factor", 4, 5.5, 0.5), wd2=0.0),
+        look=each_run(figure_within("tokens_factor", 4, 5.5, 0.5), wd2=0.0),
         measure="tokens after over tokens before",
         show=factor_text,
     ),
@@ -76,7 +66,7 @@ CLAIMS = [
         source=f"{FINAL}, Key Finding, 4",
         margin="11 to 13 tokens; undecided at 10 and 14",
         grid=f"{SIZES} {SEEDS}",
-        look=each_run(_figure("tokens_end", 11, 13, 1), wd2=0.0),
+        look=each_run(figure_within("tokens_end", 11, 13, 1), wd2=0.0),
         measure="unique tokens at the end",
         show=count_text,
     ),
