@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep, flatten, records_of
+from bitnet_sweep.report.parse import flatten, records_of
+from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep
 from bitnet_sweep.wandb_client import NoAnswerError, WandbError, bounded, open_api, server_url, stop_client
 
 if TYPE_CHECKING:

@@ -32,7 +32,8 @@ from bitnet_sweep.report.claims.claim import Claim, Finding, Unit, Unjudged, bey
 from bitnet_sweep.report.claims.ledger import Entry
 from bitnet_sweep.report.claims.setting import follows_schedule
 from bitnet_sweep.report.claims.verdict import Verdict, verdict_of
-from bitnet_sweep.report.read import Evidence, Run, flatten, read_stores
+from bitnet_sweep.report.parse import flatten
+from bitnet_sweep.report.read import Evidence, Run, read_stores
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.grid import make_grid, read_axes

@@ -16,7 +16,7 @@ from bitnet_sweep import files
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.page.charts import MOST_ARMS, chart_data
 from bitnet_sweep.report.page.html import as_json
-from bitnet_sweep.report.read import _plain, _yaml
+from bitnet_sweep.report.parse import _plain, _yaml
 from bitnet_sweep.report.table import HIDDEN, SEED, N, Part, Table, shortened
 from bitnet_sweep.report.write import _write_csv
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.read import flatten
+from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.report.settings import UNKNOWN, shown
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import Table, frame_of
