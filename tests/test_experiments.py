@@ -9,8 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from bitnet_sweep.app import config_folder, to_run_config
+from bitnet_sweep.app import config_folder
+from bitnet_sweep.compose import Composer, sweep_settings
 from bitnet_sweep.report import make_report, write_report
+from bitnet_sweep.sweep.grid import make_grid, read_axes
 
 ROOT = Path(__file__).parent.parent
 STORES = sorted(path.parent for path in (ROOT / "experiments").glob("*/store"))
@@ -19,17 +21,25 @@ GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml
 
 @pytest.mark.parametrize("name", GRIDS)
 def test_grid_composes(name):
-    """Each value of each axis, alone, gives a config that can be trained."""
+    """Every point of the grid can be trained, and there are as many as its first lines say."""
     path = config_folder() / "experiment" / f"{name}.yaml"
-    axes = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.params", default={})
     parser = OverridesParser.create()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        to_run_config(compose("config", overrides=[f"experiment={name}"]))
-        for key, values in axes.items():
-            override = parser.parse_override(f"{key}={values}")
-            chosen = list(override.sweep_string_iterator()) if override.is_sweep_override() else [values]
-            for value in chosen:
-                to_run_config(compose("config", overrides=[f"experiment={name}", f"{key}={value}"]))
+
+        def load(overrides):
+            return compose("config", overrides=overrides)
+
+        words = [f"experiment={name}"]
+        params = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper.params", default={})
+        words += [f"{key}={values}" for key, values in params.items()]
+        axes = read_axes(parser.parse_overrides(words), parser)
+        settings = sweep_settings(axes, load)
+        grid = make_grid(axes, settings, Composer(load, {"experiment", "optimizer"}.__contains__))
+    counted = re.search(r"(\d+) (?:runs|cells)", path.read_text())
+    assert counted is not None
+    assert len(grid.points) == int(counted[1])
+    assert {config.scale for _, config in grid.points} <= {"small", "seed"}
+    assert settings.name == name
 
 
 @pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
