@@ -42,6 +42,7 @@ def test_grid_composes(name):
     assert settings.name == name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
 def test_tables_follow_from_the_store(experiment, tmp_path):
     (sweep,) = (path.stem for path in (experiment / "store" / "sweeps").glob("*.json"))

@@ -123,7 +123,7 @@ def test_forked_equals_straight(tiny, tmp_path, changes):
     assert not Store(Path(alone.store)).root.joinpath("stages").exists()
 
 
-@pytest.mark.parametrize("precision", list(Precision))
+@pytest.mark.parametrize("precision", [Precision.mixed, pytest.param(Precision.fp32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("share", [True, False], ids=["trunks", "alone"])
 def test_interrupted_anywhere_equals_undisturbed(tiny, tmp_path, share, precision):
     """Stopped after every third step and gone on with, from checkpoints in the middle of windows."""
