@@ -23,7 +23,11 @@ help:  ## Show the targets
 	@touch $@
 
 .venv/.system: .venv/.dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev,ray,slurm,browser]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev,ray,slurm,browser,bench]'
+	@touch $@
+
+.venv/.bench: .venv/.dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev,bench]'
 	@touch $@
 
 setup: .venv/.dev  ## Install everything into .venv (torch first, so that nothing else chooses its build)
@@ -42,7 +46,7 @@ test-system: .venv/.system  ## Install Ray, SLURM and Chromium (as root, from Py
 		apt-get install -qq --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins; }
 	command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends chromium; }
-	$(BIN)/python -m pytest -m system tests/system
+	$(BIN)/python -m pytest -m system tests/system tests/bench
 
 check: .venv/.dev  ## Format, lint, types, import direction, quick tests (under 90 s)
 	$(BIN)/ruff format --check .
@@ -70,8 +74,9 @@ sync: .venv/.run  ## Upload the offline W&B runs of STORE
 dashboard: .venv/.run  ## Save a workspace and a report of STORE in W&B (PROJECT=entity/project, with an API key)
 	$(BIN)/python -m bitnet_sweep.track.dashboard $(or $(PROJECT),$(error say which: make dashboard PROJECT=entity/project)) $(STORE)
 
-bench: .venv/.dev  ## Time a training step beside a plain PyTorch loop (15 minutes, 8 GB)
+bench: .venv/.bench  ## Time a training step beside a plain loop and two libraries, then jobs side by side
 	$(BIN)/python -m bench.step --out experiments/bench
+	$(BIN)/python -m bench.threads --out experiments/bench
 
 profile: .venv/.dev  ## Where the time of a step goes, by part
 	$(BIN)/python -m bench.budget

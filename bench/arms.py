@@ -10,15 +10,24 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench.plain import PlainLoop
+from bench.peers import PEERS
+from bench.plain import PlainLoop, PlainModel
 from bitnet_sweep.config import Device, ModelConfig, OptimizerConfig, Precision
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.train.optimizer import build_optimizer, clip_gradients, clip_in_step, set_step
 from bitnet_sweep.train.runtime import peak_memory_mb, prepare_process
 
 StepFunction = Callable[[Tensor, Tensor], float]
+
+ARMS = {
+    "floor": "Nothing but the matrix products of a mixed step, each once, and one fused Adam pass.",
+    "mixed": "This project's step, by default: exact integer products forward, bfloat16 ones backward.",
+    "fp32": "This project's step with `precision=fp32`, the reference.",
+    "plain": "What one writes from the published formulas: fake quantisation, float32 products, full logits.",
+} | {name: peer.differs for name, peer in PEERS.items()}
+"""What each arm computes."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,25 @@ class Timing:
     page_faults: int
 
 
-def own_step(setting: Setting, precision: Precision) -> StepFunction:
+@dataclass(frozen=True)
+class Facts:
+    """An arm's process at its end; memory is in MB and whole, Python and torch with it."""
+
+    parameters: int
+    peak_mb: float
+    base_mb: float
+    """The part of the peak that was there before the arm was built: Python, torch, this project."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """An arm ready to run."""
+
+    step: StepFunction
+    model: nn.Module
+
+
+def own_step(setting: Setting, precision: Precision) -> Built:
     """A step as ``train.loop`` makes it."""
     model = Transformer(ModelConfig(hidden=setting.hidden), setting.vocab_size, 0, precision)
     optimizer = build_optimizer(model, OptimizerConfig())
@@ -64,10 +91,10 @@ def own_step(setting: Setting, precision: Precision) -> StepFunction:
         model.clear_gradients()
         return loss
 
-    return step
+    return Built(step, model)
 
 
-def floor_step(setting: Setting) -> StepFunction:
+def floor_step(setting: Setting) -> Built:
     """Nothing but the products of a mixed step, each once, and one pass of fused Adam over its weights."""
     hidden, tokens, vocab = setting.hidden, setting.tokens, setting.vocab_size
     shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, 4 * hidden), (2 * hidden, hidden)]
@@ -100,21 +127,24 @@ def floor_step(setting: Setting) -> StepFunction:
         optimizer.step()
         return 0.0
 
-    return step
+    return Built(step, model)
 
 
-def build(name: str, setting: Setting) -> StepFunction:
-    """The step of an arm; the plain loop alone keeps the process as it comes."""
-    if name == "plain":
+def build(name: str, setting: Setting) -> Built:
+    """An arm; the plain loop, of the plain model and of the peers, keeps the process as it comes."""
+    if name == "plain" or name in PEERS:
         torch.set_num_threads(setting.threads)
-        return PlainLoop(setting.hidden, setting.vocab_size).step
+        torch.manual_seed(0)
+        model = (PEERS[name].build if name in PEERS else PlainModel)(setting.hidden, setting.vocab_size)
+        return Built(PlainLoop(model).step, model)
     prepare_process(setting.threads, Device.cpu)
     return floor_step(setting) if name == "floor" else own_step(setting, Precision[name])
 
 
 def _serve(name: str, setting: Setting, connection: Connection) -> None:
-    """Time as many steps as each message asks for; a message of 0 asks for the peak memory and ends it."""
-    step = build(name, setting)
+    """Time as many steps as each message asks for; a message of 0 asks for the facts and ends it."""
+    base = peak_memory_mb()
+    built = build(name, setting)
     generator = torch.Generator().manual_seed(0)
     while steps := connection.recv():
         timings = []
@@ -123,11 +153,12 @@ def _serve(name: str, setting: Setting, connection: Connection) -> None:
             ids = torch.randint(setting.vocab_size, shape, generator=generator)
             faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
             started = time.perf_counter()
-            step(ids[:, :-1], ids[:, 1:])
+            built.step(ids[:, :-1], ids[:, 1:])
             ms = 1e3 * (time.perf_counter() - started)
             timings.append(Timing(ms, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults))
         connection.send(timings)
-    connection.send(peak_memory_mb())
+    parameters = sum(parameter.numel() for parameter in built.model.parameters())
+    connection.send(Facts(parameters, peak_memory_mb(), base))
 
 
 class Arm:
@@ -142,19 +173,31 @@ class Arm:
         self.name = name
         self.timings: list[Timing] = []
 
+    def start(self, steps: int) -> None:
+        """Let it begin some steps, and do not wait for them."""
+        self._connection.send(steps)
+
+    def wait(self, keep: bool = True) -> None:
+        """Wait for the steps it began.
+
+        Raises:
+            EOFError: the process died.
+        """
+        timings = self._connection.recv()
+        self.timings += timings if keep else []
+
     def run(self, steps: int, keep: bool = True) -> None:
         """Take some steps.
 
         Raises:
             EOFError: the process died.
         """
-        self._connection.send(steps)
-        timings = self._connection.recv()
-        self.timings += timings if keep else []
+        self.start(steps)
+        self.wait(keep)
 
-    def close(self) -> float:
-        """End the process; its peak memory in MB."""
+    def close(self) -> Facts:
+        """End the process; what it was."""
         self._connection.send(0)
-        peak: float = self._connection.recv()
+        facts: Facts = self._connection.recv()
         self._process.join()
-        return peak
+        return facts

@@ -47,7 +47,7 @@ def budget(setting: Setting, steps: int) -> list[tuple[str, float]]:
     """Milliseconds a step of each part, then of the rest."""
     for name in ("ternary_weights", "activation_quant"):
         _named(name)
-    step = build("mixed", setting)
+    step = build("mixed", setting).step
     shape = (setting.batch, setting.length + 1)
     ids = torch.randint(setting.vocab_size, shape, generator=torch.Generator().manual_seed(0))
     for _ in range(2):

@@ -78,14 +78,11 @@ class PlainModel(nn.Module):
 
 
 class PlainLoop:
-    """One model with its optimizer."""
+    """One model, from token ids to logits, with its optimizer."""
 
-    def __init__(self, hidden: int, vocab_size: int) -> None:
-        torch.manual_seed(0)
-        self.model = PlainModel(hidden, vocab_size)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.1
-        )
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.1)
 
     def step(self, x: Tensor, y: Tensor) -> float:
         """One update; the loss before it."""

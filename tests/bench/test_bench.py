@@ -6,9 +6,10 @@ import sys
 import pytest
 import torch
 
-from bench import budget, step
+from bench import budget, step, threads
 from bench.arms import Setting
 from bench.plain import PlainLoop, PlainModel
+from bench.tables import table
 from bitnet_sweep.config import ModelConfig
 from bitnet_sweep.model import mixed
 from bitnet_sweep.model.transformer import Transformer
@@ -36,7 +37,8 @@ def test_the_plain_model_is_this_model():
 
 @pytest.mark.slow
 def test_the_plain_loop_learns():
-    loop = PlainLoop(8, 50)
+    torch.manual_seed(0)
+    loop = PlainLoop(PlainModel(8, 50))
     ids = torch.arange(12).reshape(2, 6)
     losses = [loop.step(ids[:, :-1], ids[:, 1:]) for _ in range(30)]
     assert losses[-1] < losses[0] - 0.1
@@ -44,17 +46,40 @@ def test_the_plain_loop_learns():
 
 @pytest.mark.slow
 def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys):
-    arguments = ["--hidden", "8", "--batch", "2x5", "--vocab-size", "50", "--rounds", "3", "--out"]
-    monkeypatch.setattr(sys, "argv", ["step", *arguments, str(tmp_path)])
+    monkeypatch.setitem(sys.modules, "bitlinear", None)  # as if it were not installed
+    arguments = ["--hidden", "8", "--batch", "2x5", "--vocab-size", "50", "--rounds", "3"]
+    arguments += ["--peers", "bitlinear", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["step", *arguments])
     step.main()
     document = json.loads((tmp_path / "step.json").read_text())
     rows = {row["arm"]: row for row in document["rows"]}
-    assert list(rows) == list(step.ARMS)
-    assert rows["plain"]["speed_up"] == rows["floor"]["floor_share"] == 1.0
-    assert all(row["ms"] > 0 and row["peak_mb"] > 50 for row in rows.values())
+    assert list(rows) == ["floor", "mixed", "fp32", "plain"]
+    assert rows["plain"]["speed_up"] == rows["floor"]["floor_share"] == rows["mixed"]["mixed_faster"] == 1.0
+    assert all(row["ms"] > 0 and row["peak_mb"] > row["base_mb"] > 50 for row in rows.values())
+    assert len({row["parameters"] for row in rows.values()}) == 1
     assert {"cpu", "commit", "torch"} <= set(document["machine"])
-    assert step.table(document["rows"]) in (tmp_path / "step.md").read_text()
-    assert step.table(document["rows"]) in capsys.readouterr().out
+    page, printed = (tmp_path / "step.md").read_text(), capsys.readouterr().out
+    assert table(document["rows"], step.COLUMNS) in page
+    assert table(document["rows"], step.COLUMNS) in printed
+    assert "`bitlinear` is left out: the package is not installed" in page
+    assert "bitlinear is left out: the package is not installed" in printed
+    picture = (tmp_path / "step.svg").read_text()
+    assert all(picture.count(f">{arm} ") == 1 for arm in rows)
+
+
+@pytest.mark.slow
+def test_jobs_side_by_side(tmp_path, monkeypatch, capsys):
+    arguments = ["--jobs", "2", "--hidden", "8", "--batch", "2x5", "--vocab-size", "50", "--steps", "2"]
+    monkeypatch.setattr(sys, "argv", ["threads", *arguments, "--rounds", "3", "--out", str(tmp_path)])
+    threads.main()
+    document = json.loads((tmp_path / "threads.json").read_text())
+    side, one = document["rows"]
+    assert (side["way"], one["way"]) == ("2 jobs of 1 thread", "1 job of 2 threads")
+    assert one["of_one_job"] == 1.0
+    assert side["steps_per_s"] > 0
+    assert side["peak_mb"] > 1.5 * one["peak_mb"]
+    assert table(document["rows"], threads.COLUMNS) in (tmp_path / "threads.md").read_text()
+    assert table(document["rows"], threads.COLUMNS) in capsys.readouterr().out
 
 
 @pytest.mark.slow
