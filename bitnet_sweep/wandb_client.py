@@ -18,6 +18,9 @@ from wandb.sdk.lib import wbauth
 
 from bitnet_sweep.config import TrackConfig
 
+REPORT_GROUP = "bitnet_sweep report"
+"""The group of runs that hold a report's figures and nothing else; no sweep has a name with a blank."""
+
 CONTACT_SECONDS = 2.5
 """The longest wait for a server's first answer to a question; WANDB_HTTP_TIMEOUT overrides it (assumed)."""
 

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.report.parse import flatten, records_of
 from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep
-from bitnet_sweep.wandb_client import NoAnswerError, WandbError, bounded, open_api, server_url, stop_client
+from bitnet_sweep.wandb_client import (
+    REPORT_GROUP,
+    NoAnswerError,
+    WandbError,
+    bounded,
+    open_api,
+    server_url,
+    stop_client,
+)
 
 if TYPE_CHECKING:
     from wandb.apis import public
@@ -66,7 +74,8 @@ def read_project(source: str, sweep: str | None = None) -> Evidence:
             api = open_api(server, match[1])
             with bounded(RUN_SECONDS):
                 listed = list(api.runs(f"{match[1]}/{match[2]}"))
-            return _evidence(source, [run for run in listed if sweep is None or run.group == sweep])
+            ours = [run for run in listed if run.group != REPORT_GROUP]
+            return _evidence(source, [run for run in ours if sweep is None or run.group == sweep])
         except WandbError as error:
             if isinstance(error, NoAnswerError):
                 stop_client(RUN_SECONDS)

@@ -1,8 +1,9 @@
-"""A run written with the real W&B client: one at a time, waits bounded, every failure a ``WandbError``."""
+"""Runs written with the real W&B client: one at a time, waits bounded, every failure a ``WandbError``."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,27 +36,22 @@ class WandbRun:
 
     def __init__(self, mirror: Mirror, directory: Path, *, server: str | None, timeout: float) -> None:
         self.online = server is not None
+        self._timeout = timeout
         self._seconds = timeout + GRACE_SECONDS
-        prepare_environment()
+        track = mirror.config["track"]
+        self._run = open_run(
+            directory,
+            server=server,
+            timeout=timeout,
+            id=mirror.run_id,
+            name=mirror.name,
+            group=mirror.group,
+            tags=mirror.tags,
+            config=mirror.config,
+            project=track["project"],
+            entity=track["entity"] or None,
+        )
         with bounded(self._seconds):
-            if server is not None:
-                require_credentials(server)
-            track = mirror.config["track"]
-            self._run = wandb.init(
-                id=mirror.run_id,
-                name=mirror.name,
-                group=mirror.group,
-                tags=mirror.tags,
-                config=mirror.config,
-                project=track["project"],
-                entity=track["entity"] or None,
-                dir=directory,
-                mode="online" if self.online else "offline",
-                resume="allow" if self.online else None,
-                # the default would go on with a run that an earlier job left open
-                reinit="finish_previous",
-                settings=_settings(server, timeout),
-            )
             self._run.define_metric("step")
             self._run.define_metric("*", step_metric="step")
         self._first_step = self._run.starting_step
@@ -106,9 +102,47 @@ class WandbRun:
         """Send the summary and what is left, and close the run."""
         with bounded(self._seconds):
             self._run.summary.update(mirror.summary | {"state": mirror.state})
-            self._run.finish(exit_code=mirror.exit_code)
-            if self.online and _gave_up(Path(self._run.settings.log_internal)):
-                raise WandbError("the server refused the data")
+        close_run(self._run, exit_code=mirror.exit_code, timeout=self._timeout)
+
+
+def open_run(directory: Path, *, server: str | None, timeout: float, **described: Any) -> wandb.Run:
+    """Begin a run; one that the server has already is gone on with.
+
+    Args:
+        directory: W&B's files go to ``<directory>/wandb``.
+        server: its URL, or None to write offline.
+        timeout: the longest wait for the server, seconds, here and when the run is closed.
+        described: id, name, project and whatever else ``wandb.init`` is to be told.
+
+    Raises:
+        WandbError: no API key, no answer, or anything else.
+    """
+    prepare_environment()
+    with bounded(timeout + GRACE_SECONDS):
+        if server is not None:
+            require_credentials(server)
+        run = wandb.init(
+            **described,
+            dir=directory,
+            mode="offline" if server is None else "online",
+            resume=None if server is None else "allow",
+            # the default would go on with a run that an earlier job left open
+            reinit="finish_previous",
+            settings=_settings(server, timeout),
+        )
+    return run  # noqa: RET504  # inside, mypy would not know that bounded() swallows nothing
+
+
+def close_run(run: wandb.Run, *, exit_code: int, timeout: float) -> None:
+    """Send what is left of a run, and its end.
+
+    Raises:
+        WandbError: the server does not have all of it.
+    """
+    with bounded(timeout + GRACE_SECONDS):
+        run.finish(exit_code=exit_code)
+        if not run.offline and _gave_up(Path(run.settings.log_internal)):
+            raise WandbError("the server refused the data")
 
 
 def _settings(server: str | None, timeout: float) -> wandb.Settings:
@@ -141,5 +175,12 @@ def _settings(server: str | None, timeout: float) -> wandb.Settings:
 
 
 def _gave_up(log: Path) -> bool:
-    """Whether wandb-core stopped uploading, say at a 401, in which case finish() is content all the same."""
-    return log.is_file() and '"level":"ERROR+4"' in log.read_text(errors="replace")
+    """Whether wandb-core lost anything, by its own log: finish() is content all the same.
+
+    It stops uploading at a 401, and leaves out a file that the server or its storage does not take.
+    """
+    text = log.read_text(errors="replace") if log.is_file() else ""
+    return _LOST.search(text) is not None
+
+
+_LOST = re.compile(r'"level":"ERROR\+4"|"level":"ERROR","msg":"(?:runfiles|file transfer: upload): ')

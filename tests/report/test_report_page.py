@@ -221,6 +221,39 @@ def test_pictures_are_told_without_colour(store: Any) -> None:
             assert f">{text}<" in figures[name].svg, name
 
 
+def test_a_phase_map_of_mixed_cells_is_told_in_one_order(store: Any) -> None:
+    healthy, late = {1: 8.0, 50: 5.0, 100: 4.0}, {1: 8.0, 50: 5.0, 100: 7.0}
+    cell = {"stuck": STUCK, "healthy": healthy, "recovered": RECOVERS, "late collapse": late}
+    for index, losses in enumerate([*cell.values(), STUCK]):
+        store.run(f"a{index}", losses, seed=index)
+    store.run("b0", state="failed", model__hidden=128)
+    for index, losses in enumerate([*cell.values(), None]):
+        store.run(f"c{index}", losses, seed=index, lr=0.002, state="finished" if losses else "failed")
+    store.run("c5", seed=5, lr=0.002, state="running")
+    figure = phase_map_of(make_report([store.root]).study.sections)
+    assert figure is not None
+    texts = re.findall(r"<text [^>]*>([^<]+)</text>", figure.svg)
+    told = [text for text in texts if re.match("healthy|recovered|stuck|late|failed|no run|.* others", text)]
+    assert told == [
+        *("healthy 1", "recovered 1", "stuck 2", "late collapse 1"),
+        *("healthy 1", "recovered 1", "stuck 1", "3 others"),
+        "failed",
+        "no run",
+    ]
+
+
+def test_every_column_of_a_phase_map_ends_with_its_learning_rates(store: Any) -> None:
+    for index in range(10):
+        store.run(f"a{index}", RECOVERS, lr=(0.001, 0.002)[index % 2], wd2=index // 2 / 100)
+    figure = phase_map_of(make_report([store.root]).study.sections)
+    assert figure is not None
+    assert figure.svg.count("WD 0.1→") == 5
+    places = re.findall(r'<text [^>]*x="([\d.]+)" y="([\d.]+)"[^>]*>0\.001</text>', figure.svg)
+    columns, heights = zip(*places, strict=True)
+    assert len(set(columns)) == 3, "five panels stand as three and two"
+    assert len(set(heights)) == 2
+
+
 def test_what_cannot_be_drawn_is_no_figure(store: Any) -> None:
     store.run("a", RECOVERS)
     sections = make_report([store.root]).study.sections

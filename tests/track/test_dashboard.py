@@ -1,7 +1,8 @@
-"""The workspace and the Report, saved with the real library and client on the loopback server."""
+"""The workspace, the Report and its figures, saved by the real library and client to the loopback server."""
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
@@ -12,8 +13,12 @@ import pytest
 
 from bitnet_sweep import files
 from bitnet_sweep.config import RunConfig, plain, resolve
+from bitnet_sweep.report import make_report, markdown
+from bitnet_sweep.report.read import read_stores
 from bitnet_sweep.store import Store
 from bitnet_sweep.track import dashboard
+from bitnet_sweep.track.pictures import Picture, picture_of, upload
+from bitnet_sweep.wandb_client import REPORT_GROUP, WandbError
 from tests.track.conftest import API_KEY, REPO, MirrorStore
 
 if TYPE_CHECKING:
@@ -24,10 +29,23 @@ pytest.importorskip("wandb_workspaces", reason="the extra [dashboard] is not ins
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pydantic", "ignore::DeprecationWarning")
 
 
+ONE_PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+
+
 def specification(view: Any) -> dict[str, Any]:
     """What would be sent of a workspace."""
     document: dict[str, Any] = view._to_model().spec.model_dump(by_alias=True, exclude_none=True)
     return document
+
+
+def filter_of(runset: dict[str, Any]) -> tuple[str, str, str]:
+    """The one filter of a runset, of a workspace or of a Report: field, operator, value."""
+    document = runset["filters"]
+    while "filters" in document:
+        (document,) = document["filters"]
+    return document["key"]["name"], document["op"], document["value"]
 
 
 def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
@@ -38,8 +56,9 @@ def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
     assert {panel["config"]["xAxis"] for panel in panels} == {"step"}
     (runs,) = section["runSets"]
     assert [key["name"] for key in runs["grouping"]] == ["model.value.hidden", "wd2.value"]
-    (only,) = runs["filters"]["filters"]
-    assert (only["key"]["name"], only["op"], only["value"]) == ("group", "=", "grid")
+    assert filter_of(runs) == ("group", "=", "grid")
+    (all_runs,) = specification(dashboard.workspace("me", "p", cells, None))["section"]["runSets"]
+    assert filter_of(all_runs) == ("group", "!=", REPORT_GROUP)
     colours = section["customRunColors"]
     assert len(colours) == 4
     for text, colour in (("0", dashboard.COLOURS[0]), ("0.05", dashboard.COLOURS[1])):
@@ -81,8 +100,27 @@ def command(server: WandbServer, *arguments: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def test_a_picture_is_told_by_its_section_of_the_report() -> None:
+    title = r"Loss [1](x) <b> \ & a|b *c*"
+    heading = f"## {markdown.escaped(title)}"
+    image = f"![{markdown.escaped(title)}](figures/loss_2.svg)"
+    picture = picture_of(f"{heading}\n\n4 of 9 \\[shown\\].\n\n{image}\n", Path("out"))
+    assert picture == Picture(Path("out/figures/loss_2.png"), title, "4 of 9 [shown].")
+    assert (picture.key, picture.caption) == ("figures/loss_2", f"{title}. 4 of 9 [shown].")
+    plain_one = picture_of(f"{heading}\n\n{image}", Path("out"))
+    assert plain_one is not None
+    assert plain_one.caption == title
+    assert picture_of(f"{heading}\n\nfigures/loss.svg\n\n| a |", Path("out")) is None
+
+
 @pytest.mark.slow
-def test_both_are_saved_and_then_brought_up_to_date(server: WandbServer, grid: Path, home: Path) -> None:
+def test_all_is_saved_and_then_brought_up_to_date(
+    server: WandbServer, grid: Path, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    trained = set(server.runs)
     status, printed, complaint = command(server, "me/bitnet_sweep", str(grid))
     assert (status, complaint) == (0, "")
     assert printed.startswith(f"workspace: {server.url}/me/bitnet_sweep?nw=")
@@ -93,17 +131,69 @@ def test_both_are_saved_and_then_brought_up_to_date(server: WandbServer, grid: P
     assert len(workspace["spec"]["section"]["customRunColors"]) == 2
     blocks = report["spec"]["blocks"]
     text = "\n".join(block["content"] for block in blocks if block["type"] == "markdown-block")
-    for title in ("## Complete results", "## Old against new second-stage decay", "| 0.05"):
+    for title in ("## Complete results", "## Old against new second-stage decay", "| 0.05", "## Figures"):
         assert title in text
     assert "figures/" not in text
-    (panels,) = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
-    shown = panels["panelBankSectionConfig"]["panels"]
+    live, images = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
+    shown = live["panelBankSectionConfig"]["panels"]
     assert [panel["config"]["metrics"] for panel in shown] == [[metric] for metric in dashboard.PANELS]
+    (runset,) = live["runSets"]
+    assert filter_of(runset) == ("group", "!=", REPORT_GROUP)
+
+    figures = make_report([grid]).figures
+    assert len(figures) > 1
+    (run_id,) = server.runs.keys() - trained
+    run = server.runs[run_id]
+    assert (run.fields["jobType"], run.fields["groupName"]) == ("report", REPORT_GROUP)
+    (row,) = run.history
+    for figure in figures:
+        image = row[f"figures/{figure.name}"]
+        assert run.files[image["path"]] == figure.png
+        assert image["caption"] == figure.title
+    (runset,) = images["runSets"]
+    assert filter_of(runset) == ("name", "=", run_id)
+    panels = [panel["config"] for panel in images["panelBankSectionConfig"]["panels"]]
+    assert [(panel["chartTitle"], panel["mediaKeys"]) for panel in panels] == [
+        (figure.title, [f"figures/{figure.name}"]) for figure in figures
+    ]
 
     assert command(server, "me/bitnet_sweep", str(grid)) == (0, printed, "")
     assert len(server.views) == 2
+    assert server.runs.keys() - trained == {run_id}
+    assert (run.exit_code, [row["_step"] for row in run.history]) == (0, [0, 1])
+    assert list(scratch.iterdir()) == []
     for path in [*home.rglob("*"), *grid.rglob("*")]:
+        assert path.suffix != ".png"
         assert not path.is_file() or API_KEY.encode() not in path.read_bytes()
+
+    monkeypatch.setenv("WANDB_BASE_URL", server.url)
+    monkeypatch.setattr("bitnet_sweep.wandb_client.CONTACT_SECONDS", 10.0)  # the machine may be busy
+    evidence = read_stores([Path("wandb:me/bitnet_sweep")])
+    assert (set(evidence.runs), list(evidence.sweeps), evidence.notes) == (trained, ["my-sweep"], [])
+
+
+@pytest.mark.parametrize("refused", ["CreateRunFiles", "upload"])
+def test_a_picture_that_is_refused_is_no_success(
+    server: WandbServer, api_key: str, tmp_path: Path, refused: str
+) -> None:
+    """The client itself is content."""
+    path = tmp_path / "figures" / "loss.png"
+    path.parent.mkdir()
+    path.write_bytes(ONE_PIXEL)
+    server.refused.add(refused)
+    with pytest.raises(WandbError, match="refused the data"):
+        upload(
+            [Picture(path, "Loss")],
+            tmp_path,
+            server=server.url,
+            entity="me",
+            project="p",
+            run_id="report-1",
+            name="figures",
+            timeout=20.0,
+        )
+    assert len(server.runs["report-1"].history) == 1
+    assert not any(name.startswith("media/") for name in server.runs["report-1"].files)
 
 
 @pytest.mark.slow
@@ -113,10 +203,11 @@ def test_it_says_what_is_wrong(server: WandbServer, grid: Path, monkeypatch: pyt
     status, _, complaint = command(server, "me/bitnet_sweep", str(grid), "--sweep", "none")
     assert status == 2
     assert "not recorded here" in complaint
-    server.refused.add("UpsertView2")
-    status, _, complaint = command(server, "me/bitnet_sweep", str(grid))
-    assert status == 1
-    assert len(complaint.splitlines()) == 1
+    for refused in ("UpsertView2", "upload"):
+        server.refused = {refused}
+        status, _, complaint = command(server, "me/bitnet_sweep", str(grid))
+        assert status == 1
+        assert len(complaint.splitlines()) == 1
     monkeypatch.delenv("WANDB_API_KEY")
     status, _, complaint = command(server, "me/bitnet_sweep", str(grid))
     assert status == 1

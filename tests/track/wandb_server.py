@@ -75,7 +75,7 @@ class WandbServer:
         self.views: dict[str, dict[str, Any]] = {}
         """Workspaces and Reports by their id, as last sent, the specification read."""
         self.refused: set[str] = set()
-        """GraphQL operations that are answered with an error."""
+        """GraphQL operations that are answered with an error; with ``upload``, files are too."""
         self._answering = threading.Event()
         self._answering.set()
         self._stopped = False
@@ -248,7 +248,8 @@ class WandbServer:
             "projectId": "1",
             "displayName": run.fields["displayName"],
             "group": run.fields.get("groupName"),
-            "tags": run.fields["tags"],
+            "jobType": run.fields.get("jobType"),
+            "tags": run.fields.get("tags", []),
             "state": run.state or ended,
             "config": run.fields["config"],
             "summaryMetrics": json.dumps(run.summary),
@@ -288,7 +289,7 @@ class WandbServer:
             "historyTail": json.dumps(run.lines(HISTORY)[-1:]),
             "eventsTail": "[]",
             "config": run.fields["config"],
-            "tags": run.fields["tags"],
+            "tags": run.fields.get("tags", []),
             "notes": None,
             "wandbConfig": json.dumps({"t": 1}),
         }
@@ -316,7 +317,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         body = self._body()
-        if self.wandb_server.await_answering():
+        if not self.wandb_server.await_answering():
+            self.close_connection = True
+        elif "upload" in self.wandb_server.refused:
+            self._answer(403, {})
+        else:
             self.wandb_server.store_file(self.path, body)
             self._answer(self.wandb_server.status, {})
 

@@ -25,6 +25,11 @@ _AREAS = {
 }
 """Fill and hatch of an outcome; any other state is left white."""
 
+NO_RUN = "no run"
+"""A cell that no run is known to be for. One that a sweep asked for says *missing*, if it can be placed."""
+
+_MOST_LINES = 4
+
 _MOST_RATES, _MOST_SIZES, _MOST_PANELS = 12, 12, 12
 _PANELS_A_ROW = 4
 _CELL_INCHES = (1.0, 0.62)
@@ -53,14 +58,16 @@ def phase_map_of(sections: Sequence[Section]) -> Figure | None:
     drawn = list(panels.items())[:_MOST_PANELS]
     columns = min(len(drawn), max(1, min(_PANELS_A_ROW, int(13 / (_CELL_INCHES[0] * len(rates) + 0.8)))))
     rows = -(-len(drawn) // columns)
+    columns = -(-len(drawn) // rows)  # four panels as two by two, not as three and one
     with drawing():
         width = max(_CELL_INCHES[0] * len(rates), 1.6) + 0.5
         height = _CELL_INCHES[1] * len(sizes) + 0.55
         canvas = Canvas(figsize=(width * columns + 0.6, height * rows + 0.4), layout="constrained")
         grid = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for place, (name, panel) in zip(grid.flat, drawn, strict=False):
+        for index, (place, (name, panel)) in enumerate(zip(grid.flat, drawn, strict=False)):
             _draw(place, panel, sizes, rates)
             place.set_title(name, fontsize=8.5, loc="left", weight="bold")
+            place.tick_params(labelbottom=index + columns >= len(drawn))  # no panel below has the rates
         for place in list(grid.flat)[len(drawn) :]:
             place.set_visible(False)
         canvas.supxlabel("peak learning rate (per step)", fontsize=9)
@@ -89,33 +96,9 @@ def _panels(sections: Sequence[Section]) -> dict[str, Panel]:
 
 def _draw(axes: Axes, panel: Panel, sizes: Sequence[int | None], rates: Sequence[str]) -> None:
     """Each cell is divided among its outcomes and says them."""
-    from matplotlib.patches import Rectangle
-
-    for (size, rate), arms in panel.items():
-        if size not in sizes or rate not in rates:
-            continue
-        x, y = rates.index(rate) - 0.46, sizes.index(size) - 0.44
-        words = Counter(_word(arm) for arm in arms)
-        left = x
-        for word, count in words.most_common():
-            fill, hatch = _AREAS.get(word, ("none", ""))
-            width = 0.92 * count / len(arms)
-            area = Rectangle(
-                (left, y), width, 0.88, facecolor=fill, hatch=hatch, edgecolor=f"{INK}55", lw=0.6
-            )
-            axes.add_patch(area)
-            left += width
-        told = [word if len(arms) == 1 else f"{word} {count}" for word, count in words.most_common(3)]
-        axes.text(
-            x + 0.46,
-            y + 0.44,
-            "\n".join(told),
-            ha="center",
-            va="center",
-            fontsize=7,
-            color="#000000",
-            bbox={"boxstyle": "round,pad=0.15", "facecolor": "#ffffff", "alpha": 0.82, "linewidth": 0},
-        )
+    for row, size in enumerate(sizes):
+        for column, rate in enumerate(rates):
+            _draw_cell(axes, column, row, Counter(_word(arm) for arm in panel.get((size, rate), ())))
     axes.set_xlim(-0.5, len(rates) - 0.5)
     axes.set_ylim(-0.5, len(sizes) - 0.5)
     axes.set_xticks(range(len(rates)), list(rates))
@@ -123,6 +106,45 @@ def _draw(axes: Axes, panel: Panel, sizes: Sequence[int | None], rates: Sequence
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
+
+
+def _draw_cell(axes: Axes, column: int, row: int, words: Counter[str]) -> None:
+    """Outcomes stand in one order in every cell; what has no outcome is white with a broken edge."""
+    from matplotlib.patches import Rectangle
+
+    order = list(_AREAS)
+    told = sorted(words.items(), key=lambda word: order.index(word[0]) if word[0] in order else len(order))
+    left = column - 0.46
+    for word, count in told or [(NO_RUN, 1)]:
+        fill, hatch = _AREAS.get(word, ("none", ""))
+        width = 0.92 * count / (words.total() or 1)
+        edge = "-" if word in _AREAS else ":" if word == NO_RUN else "--"
+        area = Rectangle(
+            (left, row - 0.44),
+            width,
+            0.88,
+            facecolor=fill,
+            hatch=hatch,
+            edgecolor=f"{INK}77",
+            lw=0.6,
+            ls=edge,
+        )
+        axes.add_patch(area)
+        left += width
+    lines = [word if words.total() == 1 else f"{word} {count}" for word, count in told] or [NO_RUN]
+    if len(lines) > _MOST_LINES:
+        rest = sum(count for _, count in told[_MOST_LINES - 1 :])
+        lines = [*lines[: _MOST_LINES - 1], f"{rest} others"]
+    axes.text(
+        column,
+        row,
+        "\n".join(lines),
+        ha="center",
+        va="center",
+        fontsize=7,
+        color="#000000" if told else f"{INK}aa",
+        bbox={"boxstyle": "round,pad=0.15", "facecolor": "#ffffff", "alpha": 0.82, "linewidth": 0},
+    )
 
 
 def _word(arm: Arm) -> str:
