@@ -25,8 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitnet_sweep import files
-from bitnet_sweep.config import ModelConfig, RunConfig, resolve
+from bitnet_sweep.config import ModelConfig, RunConfig
 from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, make_plan
 from bitnet_sweep.sweep.provenance import machine

@@ -10,8 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bitnet_sweep.config import RunConfig, resolve
+from bitnet_sweep.config import RunConfig
 from bitnet_sweep.explain import as_config_error
+from bitnet_sweep.stages import resolve
 
 ConfigStore.instance().store(name="run_config", node=RunConfig)
 

@@ -20,7 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from bitnet_sweep.app import to_run_config
-from bitnet_sweep.config import RunConfig, SweepConfig, resolve
+from bitnet_sweep.config import RunConfig, SweepConfig
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.grid import Axes, Point, Setting, typed_value
 
 Load = Callable[[list[str]], DictConfig]

@@ -2,12 +2,11 @@
 
 The one gateway from YAML is ``app.py``; past it only these dataclasses travel. Each ``__post_init__``
 refuses what cannot be trained, with a :class:`ConfigError` that names the key and what is allowed.
-Lengths that scale with the run are fractions of ``steps`` until :func:`resolve` makes them absolute.
+Lengths that scale with the run are fractions of ``steps`` until ``stages.resolve`` makes them absolute.
 """
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from dataclasses import dataclass, field
@@ -110,12 +109,13 @@ BYTE_ALPHABET = 256
 """A byte-level vocabulary holds every byte and the document separator, so it has at least 257 entries."""
 
 
-def _whole(key: str, value: int, minimum: int = 1) -> None:
+def check_whole(key: str, value: int, minimum: int = 1) -> None:
+    """``minimum <= value``, else a ConfigError."""
     if value < minimum:
         raise ConfigError(key, value, f"must be a whole number, {minimum} or more")
 
 
-def _number(
+def check_number(
     key: str,
     value: float,
     *,
@@ -123,7 +123,7 @@ def _number(
     minimum: float = 0.0,
     below: float = math.inf,
 ) -> None:
-    """``minimum <= value < below``; with ``above`` the lower bound is strict."""
+    """``minimum <= value < below``, finite, else a ConfigError; with ``above`` the lower bound is strict."""
     fits = math.isfinite(value) and value < below
     fits = fits and (value > above if above is not None else value >= minimum)
     if not fits:
@@ -153,9 +153,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         for name in ("hidden", "num_layers", "num_heads"):
-            _whole(f"model.{name}", getattr(self, name))
+            check_whole(f"model.{name}", getattr(self, name))
         if self.ffn is not None:
-            _whole("model.ffn", self.ffn)
+            check_whole("model.ffn", self.ffn)
         if self.hidden % self.num_heads:
             raise ConfigError(
                 "model.hidden",
@@ -184,11 +184,11 @@ class OptimizerConfig:
     """Largest global gradient norm; null switches clipping off."""
 
     def __post_init__(self) -> None:
-        _number("optimizer.beta1", self.beta1, below=1.0)
-        _number("optimizer.beta2", self.beta2, below=1.0)
-        _number("optimizer.eps", self.eps, above=0.0)
+        check_number("optimizer.beta1", self.beta1, below=1.0)
+        check_number("optimizer.beta2", self.beta2, below=1.0)
+        check_number("optimizer.eps", self.eps, above=0.0)
         if self.clip is not None:
-            _number("optimizer.clip", self.clip, above=0.0)
+            check_number("optimizer.clip", self.clip, above=0.0)
 
 
 @dataclass
@@ -200,8 +200,8 @@ class LossConfig:
     """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
 
     def __post_init__(self) -> None:
-        _number("loss.label_smoothing", self.label_smoothing, below=1.0)
-        _number("loss.z_loss", self.z_loss)
+        check_number("loss.label_smoothing", self.label_smoothing, below=1.0)
+        check_number("loss.z_loss", self.z_loss)
 
 
 @dataclass
@@ -274,7 +274,7 @@ class ScheduleConfig:
         for name in ("warmup", "probe_every", "checkpoint_every"):
             _fraction(f"schedule.{name}", getattr(self, name))
         for name in ("lr_bend_from", "lr_bend_to", "lr_final"):
-            _number(f"schedule.{name}", getattr(self, name))
+            check_number(f"schedule.{name}", getattr(self, name))
 
 
 @dataclass
@@ -291,7 +291,7 @@ class TrackConfig:
     """The longest wait for the server, at start and at the end; then the run goes on offline."""
 
     def __post_init__(self) -> None:
-        _number("track.timeout_seconds", self.timeout_seconds, above=0.0)
+        check_number("track.timeout_seconds", self.timeout_seconds, above=0.0)
         if not 1 <= len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ConfigError("track.project", self.project, "1 to 128 characters, none of / \\ # ? % :")
         if not self.base_url.startswith(("http://", "https://")):
@@ -329,7 +329,7 @@ class SweepConfig:
     """How narrow a bisection's last interval is; null means a sixteenth of the first."""
 
     def __post_init__(self) -> None:
-        _whole("sweep.max_retries", self.max_retries, 0)
+        check_whole("sweep.max_retries", self.max_retries, 0)
         for conditions in self.exclude:
             if not (
                 isinstance(conditions, dict) and conditions and all(isinstance(k, str) for k in conditions)
@@ -338,9 +338,9 @@ class SweepConfig:
                     "sweep.exclude", conditions, "must be a list like [{model.hidden:64,wd2:0.05}]"
                 )
         if self.tolerance is not None:
-            _number("sweep.tolerance", self.tolerance, above=0.0)
+            check_number("sweep.tolerance", self.tolerance, above=0.0)
         if self.until_stage is not None:
-            _whole("sweep.until_stage", self.until_stage)
+            check_whole("sweep.until_stage", self.until_stage)
         if self.name is not None and (
             not self.name or not set(self.name) <= _NAME_CHARACTERS or self.name.startswith(".")
         ):
@@ -372,10 +372,10 @@ class Stage:
 
     def lr_at(self, step_in_stage: int) -> float:
         """The learning rate of the update that completes ``step_in_stage`` (1 .. ``steps``)."""
-        return _interpolate([(knot.step, knot.lr) for knot in self.lr], step_in_stage)
+        return interpolate([(knot.step, knot.lr) for knot in self.lr], step_in_stage)
 
 
-def _interpolate(path: list[tuple[int, float]], step: int) -> float:
+def interpolate(path: list[tuple[int, float]], step: int) -> float:
     """The value at ``step`` of a piecewise-linear path; exact at its corners."""
     for (x0, y0), (x1, y1) in pairwise(path):
         if x0 <= step <= x1:
@@ -418,134 +418,25 @@ class RunConfig:
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
-        _number("lr", self.lr, above=0.0)
-        _number("wd1", self.wd1)
-        _number("wd2", self.wd2)
-        _whole("seed", self.seed, 0)
+        check_number("lr", self.lr, above=0.0)
+        check_number("wd1", self.wd1)
+        check_number("wd2", self.wd2)
+        check_whole("seed", self.seed, 0)
         if self.seed >= 2**63:
             raise ConfigError("seed", self.seed, "must be less than 2**63")
         for name in ("steps", "batch_size", "sequence_length", "threads"):
-            _whole(name, getattr(self, name))
-        _whole("steps", self.steps, 2)
+            check_whole(name, getattr(self, name))
+        check_whole("steps", self.steps, 2)
         _fraction("boundary", self.boundary)
         _fraction("lr_boundary", self.lr_boundary)
         for name in ("warmup_steps", "probe_every_steps", "checkpoint_every_steps"):
             value = getattr(self, name)
             if value is not None:
-                _whole(name, value)
+                check_whole(name, value)
                 if value > self.steps:
                     raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
-
-
-def resolve(config: RunConfig) -> RunConfig:
-    """The config with every length absolute and the stages written out; idempotent.
-
-    A copy that shares what it does not change: a deep one costs most of the planning of 10,000 runs.
-
-    Raises:
-        ConfigError: where the lengths do not fit the run.
-    """
-    config = copy.copy(config)
-    config.model = copy.copy(config.model)
-    shape, steps = config.schedule, config.steps
-    if config.model.ffn is None:
-        config.model.ffn = 2 * config.model.hidden
-    config.warmup_steps = config.warmup_steps or _length(shape.warmup, steps)
-    config.probe_every_steps = config.probe_every_steps or _length(shape.probe_every, steps)
-    config.checkpoint_every_steps = config.checkpoint_every_steps or _length(shape.checkpoint_every, steps)
-    if config.stages:
-        _check_stages(config)
-    else:
-        config.stages = _stages_of_schedule(config, config.warmup_steps)
-    return config
-
-
-def _length(fraction: float, steps: int) -> int:
-    return max(1, round(fraction * steps))
-
-
-def boundary_step(key: str, fraction: float, steps: int) -> int:
-    """The step at ``fraction`` of the run; a boundary has at least one step on each side."""
-    step = round(fraction * steps)
-    if not 0 < step < steps:
-        raise ConfigError(
-            key,
-            fraction,
-            f"falls on step {step}; it must leave a step on each side of steps={steps}",
-        )
-    return step
-
-
-def _stages_of_schedule(config: RunConfig, warmup_steps: int) -> list[Stage]:
-    """The learning-rate path cut at the union of the decay boundary and the LR boundary."""
-    steps, peak, shape = config.steps, config.lr, config.schedule
-    decay_step = boundary_step("boundary", config.boundary, steps)
-    bend_step = boundary_step("lr_boundary", config.lr_boundary, steps)
-    if warmup_steps > bend_step:
-        raise ConfigError(
-            "lr_boundary",
-            config.lr_boundary,
-            f"must come after the warm-up of {warmup_steps} steps",
-        )
-    before = [(0, 0.0), (warmup_steps, peak)]
-    if bend_step > warmup_steps:
-        before.append((bend_step, peak * shape.lr_bend_from))
-    after = [(bend_step, peak * shape.lr_bend_to), (steps, peak * shape.lr_final)]
-    stages = []
-    cuts = sorted({0, decay_step, bend_step, steps})
-    for start, end in pairwise(cuts):
-        path = before if end <= bend_step else after
-        corners = [start, *(x for x, _ in path if start < x < end), end]
-        stages.append(
-            Stage(
-                steps=end - start,
-                weight_decay=config.wd1 if end <= decay_step else config.wd2,
-                lr=[Knot(step=x - start, lr=_interpolate(path, x)) for x in corners],
-            )
-        )
-    return stages
-
-
-def _check_stages(config: RunConfig) -> None:
-    for i, stage in enumerate(config.stages):
-        key = f"stages[{i}]"
-        _whole(f"{key}.steps", stage.steps)
-        _number(f"{key}.weight_decay", stage.weight_decay)
-        positions = [knot.step for knot in stage.lr]
-        rising = all(a < b for a, b in pairwise(positions))
-        if not rising or positions[:1] != [0] or positions[-1] != stage.steps:
-            raise ConfigError(
-                f"{key}.lr", positions, f"its knots must rise from step 0 to step {stage.steps}"
-            )
-        for knot in stage.lr:
-            _number(f"{key}.lr", knot.lr)
-    total = sum(stage.steps for stage in config.stages)
-    if total != config.steps:
-        raise ConfigError("stages", f"{total} steps", f"their lengths must add up to steps={config.steps}")
-    first, last = config.stages[0].weight_decay, config.stages[-1].weight_decay
-    for name, shorthand, decay in (("wd1", config.wd1, first), ("wd2", config.wd2, last)):
-        if shorthand != decay:
-            raise ConfigError(
-                name,
-                shorthand,
-                f"must equal its stage's weight_decay={decay:g} (write ${{{name}}})",
-            )
-    for end, (stage, after) in zip(stage_ends(config.stages), pairwise(config.stages), strict=False):
-        if stage.weight_decay != after.weight_decay:
-            if round(config.boundary * total) != end:
-                config.boundary = end / total
-            break
-
-
-def stage_ends(stages: list[Stage]) -> list[int]:
-    """The completed step at which each stage ends."""
-    ends, step = [], 0
-    for stage in stages:
-        step += stage.steps
-        ends.append(step)
-    return ends
 
 
 def plain(config: object) -> Any:

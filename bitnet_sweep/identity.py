@@ -29,7 +29,7 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
     """The id of each stage of a resolved config, in order; the last one is the run_id.
 
     Args:
-        config: from :func:`bitnet_sweep.config.resolve`.
+        config: from :func:`bitnet_sweep.stages.resolve`.
         corpus_fingerprint: of the token file and its tokeniser (``data.fingerprint``).
     """
     shared = {

@@ -15,8 +15,8 @@ from bitnet_sweep.config import (
     TokenizerConfig,
     TrackConfig,
     TrackName,
-    resolve,
 )
+from bitnet_sweep.stages import resolve
 
 
 @pytest.fixture(autouse=True)

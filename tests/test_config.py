@@ -20,9 +20,8 @@ from bitnet_sweep.config import (
     TokenizerName,
     TrackConfig,
     plain,
-    resolve,
-    stage_ends,
 )
+from bitnet_sweep.stages import resolve, stage_ends
 
 
 def test_notes_schedule():

@@ -6,8 +6,9 @@ from enum import Enum
 
 import pytest
 
-from bitnet_sweep.config import Precision, RunConfig, resolve
+from bitnet_sweep.config import Precision, RunConfig
 from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.stages import resolve
 
 # What each field's change must do to the ids of a two-stage run: (first stage, second stage).
 BOTH, SECOND, NEITHER = (True, True), (False, True), (False, False)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bitnet_sweep.config import ConfigError, RunConfig, stage_ends
+from bitnet_sweep.config import ConfigError, RunConfig
+from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import BOUNDARY, FINISHED, Folder, Store
 
 

@@ -7,8 +7,8 @@ import sys
 import time
 from collections.abc import Sequence
 
-from bitnet_sweep.config import stage_ends
 from bitnet_sweep.identity import digest
+from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.recorded import AskedRun
 from bitnet_sweep.sweep.plan import PlannedRun

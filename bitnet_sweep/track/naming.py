@@ -6,7 +6,8 @@ import dataclasses
 import functools
 from typing import Any
 
-from bitnet_sweep.config import RunConfig, plain, resolve
+from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.stages import resolve
 
 MAX_NAME_LENGTH = 128
 MAX_TAG_LENGTH = 64

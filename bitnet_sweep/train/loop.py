@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from bitnet_sweep.config import Precision, RunConfig, stage_ends
+from bitnet_sweep.config import Precision, RunConfig
 from bitnet_sweep.data import Batches
 from bitnet_sweep.records import Record, Value, clean
+from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.train.optimizer import clip_gradients, clip_in_step, set_step
 from bitnet_sweep.train.runtime import peak_memory_mb
 from bitnet_sweep.train.state import TrainState

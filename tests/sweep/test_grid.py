@@ -4,7 +4,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from bitnet_sweep.config import ConfigError, ModelConfig, RunConfig, SweepConfig, resolve
+from bitnet_sweep.config import ConfigError, ModelConfig, RunConfig, SweepConfig
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.grid import combine, make_grid, overrides_of, read_axes, read_exclusions
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 
-from bitnet_sweep.config import Knot, ModelConfig, RunConfig, Stage, SweepConfig, resolve
+from bitnet_sweep.config import Knot, ModelConfig, RunConfig, Stage, SweepConfig
 from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
 

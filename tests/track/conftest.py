@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from bitnet_sweep.config import RunConfig, TrackConfig, TrackMode, resolve
+from bitnet_sweep.config import RunConfig, TrackConfig, TrackMode
 from bitnet_sweep.records import Record
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
 from bitnet_sweep.track import Tracker, open_tracker
 from tests.track.wandb_server import WandbServer
@@ -85,7 +86,8 @@ def online(config: RunConfig, api_key: str) -> RunConfig:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from bitnet_sweep.config import RunConfig, TrackConfig, TrackMode, resolve
+from bitnet_sweep.config import RunConfig, TrackConfig, TrackMode
+from bitnet_sweep.stages import resolve
 from tests.track.conftest import MirrorStore
 
 root, url, mode = sys.argv[1:]

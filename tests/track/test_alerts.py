@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bitnet_sweep.config import RunConfig, TrackMode, resolve
+from bitnet_sweep.config import RunConfig, TrackMode
 from bitnet_sweep.records import Record
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.track import open_tracker, sync
 from bitnet_sweep.track.alerts import COLLAPSE, RECOVERY, alerts_of
 from tests.track.conftest import MirrorStore

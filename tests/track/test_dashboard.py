@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bitnet_sweep import files
-from bitnet_sweep.config import RunConfig, plain, resolve
+from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.report import make_report, markdown
 from bitnet_sweep.report.read import read_stores
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
 from bitnet_sweep.track import dashboard
 from bitnet_sweep.track.pictures import Picture, picture_of, upload

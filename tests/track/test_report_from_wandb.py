@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bitnet_sweep import files
-from bitnet_sweep.config import ConfigError, RunConfig, plain, resolve
+from bitnet_sweep.config import ConfigError, RunConfig, plain
 from bitnet_sweep.records import Record
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.__main__ import main
 from bitnet_sweep.report.read import read_stores
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
 from tests.track.conftest import API_KEY, REPO, MirrorStore
 

@@ -23,8 +23,8 @@ from bitnet_sweep.config import (
     TrackConfig,
     TrackName,
     Weights,
-    resolve,
 )
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.track import run_name, run_tags
 
 CONF = Path(__file__).parents[2] / "conf" / "track"

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bitnet_sweep.config import ConfigError, RunConfig, plain, resolve
+from bitnet_sweep.config import ConfigError, RunConfig, plain
 from bitnet_sweep.report.arms import Arm, Section, telling_keys
 from bitnet_sweep.report.settings import UNKNOWN, number, shown, whole
 from bitnet_sweep.report.transitions import LOSS
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store.outcome import finite, unigram_loss
 
 NOTED: dict[str, str | float] = {

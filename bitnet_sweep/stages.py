@@ -1,0 +1,117 @@
+"""From a config's shorthands to its stages: every length absolute, every learning rate written out."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+
+from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, check_number, check_whole, interpolate
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """The config with every length absolute and the stages written out; idempotent.
+
+    A copy that shares what it does not change: a deep one costs most of the planning of 10,000 runs.
+
+    Raises:
+        ConfigError: where the lengths do not fit the run.
+    """
+    config = copy.copy(config)
+    config.model = copy.copy(config.model)
+    shape, steps = config.schedule, config.steps
+    if config.model.ffn is None:
+        config.model.ffn = 2 * config.model.hidden
+    config.warmup_steps = config.warmup_steps or _length(shape.warmup, steps)
+    config.probe_every_steps = config.probe_every_steps or _length(shape.probe_every, steps)
+    config.checkpoint_every_steps = config.checkpoint_every_steps or _length(shape.checkpoint_every, steps)
+    if config.stages:
+        _check_stages(config)
+    else:
+        config.stages = _stages_of_schedule(config, config.warmup_steps)
+    return config
+
+
+def _length(fraction: float, steps: int) -> int:
+    return max(1, round(fraction * steps))
+
+
+def boundary_step(key: str, fraction: float, steps: int) -> int:
+    """The step at ``fraction`` of the run; a boundary has at least one step on each side."""
+    step = round(fraction * steps)
+    if not 0 < step < steps:
+        raise ConfigError(
+            key,
+            fraction,
+            f"falls on step {step}; it must leave a step on each side of steps={steps}",
+        )
+    return step
+
+
+def _stages_of_schedule(config: RunConfig, warmup_steps: int) -> list[Stage]:
+    """The learning-rate path cut at the union of the decay boundary and the LR boundary."""
+    steps, peak, shape = config.steps, config.lr, config.schedule
+    decay_step = boundary_step("boundary", config.boundary, steps)
+    bend_step = boundary_step("lr_boundary", config.lr_boundary, steps)
+    if warmup_steps > bend_step:
+        raise ConfigError(
+            "lr_boundary",
+            config.lr_boundary,
+            f"must come after the warm-up of {warmup_steps} steps",
+        )
+    before = [(0, 0.0), (warmup_steps, peak)]
+    if bend_step > warmup_steps:
+        before.append((bend_step, peak * shape.lr_bend_from))
+    after = [(bend_step, peak * shape.lr_bend_to), (steps, peak * shape.lr_final)]
+    stages = []
+    cuts = sorted({0, decay_step, bend_step, steps})
+    for start, end in pairwise(cuts):
+        path = before if end <= bend_step else after
+        corners = [start, *(x for x, _ in path if start < x < end), end]
+        stages.append(
+            Stage(
+                steps=end - start,
+                weight_decay=config.wd1 if end <= decay_step else config.wd2,
+                lr=[Knot(step=x - start, lr=interpolate(path, x)) for x in corners],
+            )
+        )
+    return stages
+
+
+def _check_stages(config: RunConfig) -> None:
+    for i, stage in enumerate(config.stages):
+        key = f"stages[{i}]"
+        check_whole(f"{key}.steps", stage.steps)
+        check_number(f"{key}.weight_decay", stage.weight_decay)
+        positions = [knot.step for knot in stage.lr]
+        rising = all(a < b for a, b in pairwise(positions))
+        if not rising or positions[:1] != [0] or positions[-1] != stage.steps:
+            raise ConfigError(
+                f"{key}.lr", positions, f"its knots must rise from step 0 to step {stage.steps}"
+            )
+        for knot in stage.lr:
+            check_number(f"{key}.lr", knot.lr)
+    total = sum(stage.steps for stage in config.stages)
+    if total != config.steps:
+        raise ConfigError("stages", f"{total} steps", f"their lengths must add up to steps={config.steps}")
+    first, last = config.stages[0].weight_decay, config.stages[-1].weight_decay
+    for name, shorthand, decay in (("wd1", config.wd1, first), ("wd2", config.wd2, last)):
+        if shorthand != decay:
+            raise ConfigError(
+                name,
+                shorthand,
+                f"must equal its stage's weight_decay={decay:g} (write ${{{name}}})",
+            )
+    for end, (stage, after) in zip(stage_ends(config.stages), pairwise(config.stages), strict=False):
+        if stage.weight_decay != after.weight_decay:
+            if round(config.boundary * total) != end:
+                config.boundary = end / total
+            break
+
+
+def stage_ends(stages: list[Stage]) -> list[int]:
+    """The completed step at which each stage ends."""
+    ends, step = [], 0
+    for stage in stages:
+        step += stage.steps
+        ends.append(step)
+    return ends
