@@ -2,7 +2,8 @@
 
     python experiments/publish.py STORE SWEEP experiments/NNN_name
 
-Writes ``store/`` (the sweep; config, status, records and samples of its runs), ``tables/`` and ``figures/``.
+Writes ``store/`` (the sweep, and what it bisected; config, status, records and samples of its runs),
+``tables/`` and ``figures/``.
 ``tests/test_experiments.py`` makes the tables again from that store and compares them byte for byte.
 """
 
@@ -22,8 +23,9 @@ def main() -> None:
     """Copy the text files of a sweep and write its report."""
     store, sweep, target = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     shutil.rmtree(target / "store", ignore_errors=True)
-    for name in ("store.json", f"sweeps/{sweep}.json"):
-        _copy(store / name, target / "store" / name)
+    for name in ("store.json", f"sweeps/{sweep}.json", f"bisections/{sweep}.json"):
+        if (store / name).exists() or not name.startswith("bisections/"):
+            _copy(store / name, target / "store" / name)
     for run_id in json.loads((store / "sweeps" / f"{sweep}.json").read_text())["run_ids"]:
         for name in KEPT:
             _copy(store / "runs" / run_id / name, target / "store" / "runs" / run_id / name)

@@ -51,9 +51,10 @@ def test_tables_follow_from_the_store(experiment, tmp_path):
         made = {path.name: path.read_bytes() for path in (tmp_path / kind).iterdir() if path.suffix != ".png"}
         kept = {path.name: path.read_bytes() for path in (experiment / kind).iterdir()}
         made.pop("records.csv", None)
-        if "precision.csv" in kept:
-            compare = runpy.run_path(str(ROOT / "experiments" / "precision.py"))
-            made["precision.csv"] = compare["table"](experiment / "store").encode()
+        for extra in ("precision", "generation", "threshold"):
+            if f"{extra}.csv" in kept:
+                program = runpy.run_path(str(ROOT / "experiments" / f"{extra}.py"))
+                made[f"{extra}.csv"] = program["table"](experiment / "store").encode()
         assert made == kept
 
 

@@ -1,0 +1,85 @@
+"""Do recovered models write as well as never-collapsed ones at equal steps?
+
+    python experiments/generation.py experiments/005_root_cause
+
+Reads ``store/`` and writes ``tables/generation.csv``. Of each model and seed it takes the recovered run
+(coupled decay, ``wd2=0.0``) and the healthy one (decoupled decay, ``wd2=0.0``), which start from equal weights
+and read equal batches, and compares their last records. Fixed before the runs of 005: recovered models write
+as well if over at least three seeds the 95 % interval of the mean difference reaches zero or the better side
+of it, for the held-out loss, for seq-rep-4 (lower is better) and for distinct-2 (higher is better), each by
+itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import defaultdict
+from io import StringIO
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from bitnet_sweep.report import make_report
+from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.intervals import mean_interval
+
+BETTER = {"val/loss": -1, "sample/seq_rep_4": -1, "sample/distinct_2": 1}
+"""Each measure, and the sign of what is better."""
+
+ENOUGH_SEEDS = 3
+
+
+def compare(store: Path) -> list[dict[str, Any]]:
+    """A row for each model and measure; pairs of which one run has another outcome are not compared."""
+    pairs: dict[tuple[str, ...], dict[int, dict[str, Arm]]] = defaultdict(lambda: defaultdict(dict))
+    for arm in make_report([store]).study.arms:
+        own = arm.settings | {"hidden": str(arm.hidden)}
+        if arm.wd2 == 0.0 and arm.seed is not None:
+            model = tuple(
+                own[key] for key in ("hidden", "model.weights", "model.activations", "optimizer.decay")
+            )
+            pairs[model][arm.seed][own["optimizer.name"]] = arm
+    return [_row(model, measure, seeds) for model, seeds in sorted(pairs.items()) for measure in BETTER]
+
+
+def _row(model: tuple[str, ...], measure: str, seeds: dict[int, dict[str, Arm]]) -> dict[str, Any]:
+    ends = [
+        (
+            arms["adam_l2"].value(arms["adam_l2"].steps, measure),
+            arms["adamw"].value(arms["adamw"].steps, measure),
+        )
+        for _, arms in sorted(seeds.items())
+        if {name: arm.outcome.kind for name, arm in arms.items()}
+        == {"adam_l2": "recovered", "adamw": "healthy"}
+    ]
+    known = [(a, b) for a, b in ends if isinstance(a, float) and isinstance(b, float)]
+    differences = [a - b for a, b in known]
+    interval = mean_interval(differences)
+    row = dict(zip(("hidden", "weights", "activations", "decay"), model, strict=True)) | {
+        "measure": measure,
+        "n": f"{len(known)} of {len(seeds)}",
+        "recovered": f"{mean(a for a, _ in known):.3f}" if known else "",
+        "healthy": f"{mean(b for _, b in known):.3f}" if known else "",
+        "mean_difference": f"{mean(differences):+.3f}" if known else "",
+        "interval": f"{interval.low:+.3f} to {interval.high:+.3f}" if interval else "",
+        "as_well": "too few pairs",
+    }
+    if interval and len(known) >= ENOUGH_SEEDS:
+        row["as_well"] = (interval.low <= 0) if BETTER[measure] < 0 else (interval.high >= 0)
+    return row
+
+
+def table(store: Path) -> str:
+    """As CSV."""
+    rows = compare(store)
+    text = StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+if __name__ == "__main__":
+    experiment = Path(sys.argv[1])
+    (experiment / "tables" / "generation.csv").write_text(table(experiment / "store"))
