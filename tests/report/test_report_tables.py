@@ -141,7 +141,7 @@ def test_records_are_the_tidy_frame(out: Path, read_table: ReadTable) -> None:
     rows = read_table(out, "records")
     assert len(rows) == 6 * 9
     row = next(row for row in rows if row["run_id"] == "d" and row["step"] == "60")
-    assert row["val/loss"] == "10.0"
+    assert row["val/loss"] == "10"
     assert (row["model.hidden"], row["wd2"], row["seed"], row["state"]) == ("64", "0.05", "1", "finished")
     assert (row["probe/unique_tokens"], row["outcome"]) == ("2", "stuck")
 
