@@ -79,4 +79,21 @@ def test_no_tensors_and_a_readme(experiment):
     readme = (experiment / "README.md").read_text()
     for needed in ("python -m bitnet_sweep", "commit", "Verdict", "Limits"):
         assert needed in readme, f"README.md lacks {needed!r}"
-    assert re.search(r"\b[0-9a-f]{40}\b", readme), "README.md names no commit"
+    commits = set(re.findall(r"\b[0-9a-f]{40}\b", readme))
+    made_by = set(re.findall(r"\b[0-9a-f]{40}\b", (experiment / "tables" / "provenance.csv").read_text()))
+    assert commits, "README.md names no commit"
+    assert made_by <= commits, "README.md must name the commits that trained its runs"
+
+
+@pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
+def test_figures_of_a_verdict_stand_in_its_tables(experiment):
+    """Every number with a point, as rounded as it is printed; what is no result stands in other sections."""
+    told = re.search(
+        r"^## Verdict$(.*?)^## ", (experiment / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert told is not None
+    cells = " ".join(path.read_text() for path in sorted((experiment / "tables").glob("*.csv")))
+    found = {float(number) for number in re.findall(r"\d+\.\d+(?:e[-+]\d+)?", cells)}
+    for text in re.findall(r"\d+\.\d+", told[1]):
+        digits = len(text.partition(".")[2])
+        assert any(abs(number - float(text)) <= 0.5001 * 10**-digits for number in found), text
