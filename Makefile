@@ -39,7 +39,7 @@ demo: .venv/.run  ## Train a small sweep on the embedded text and read its repor
 	$(BIN)/python experiments/check_demo.py demo/report
 
 test: .venv/.dev  ## Install and run every test that needs neither root nor a browser
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not system'
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not system'
 
 test-system: .venv/.system  ## Install Ray, SLURM and Chromium (as root, from PyPI and Debian) and run the tests on them
 	command -v slurmd > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \

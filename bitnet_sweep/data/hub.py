@@ -97,7 +97,8 @@ def _silence(url: str) -> str | None:
     def ask() -> None:
         try:
             request = urllib.request.Request(url, method="HEAD")  # noqa: S310 - the hub's own address
-            urllib.request.build_opener(_StayHere).open(request, timeout=ANSWER_SECONDS).close()
+            # longer than anyone waits for it: it only ends the thread
+            urllib.request.build_opener(_StayHere).open(request, timeout=2 * ANSWER_SECONDS).close()
             verdict.append(None)
         except urllib.error.HTTPError as error:
             error.close()
