@@ -6,17 +6,15 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from bitnet_sweep.config import ConfigError, RunConfig
-from bitnet_sweep.data import fingerprint, prepare
-from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.closing import next_lines, state_table, tidy
 from bitnet_sweep.sweep.display import new_bar
+from bitnet_sweep.sweep.drive import plan_runs
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.job import Hooks, Job
-from bitnet_sweep.sweep.plan import PlannedRun
+from bitnet_sweep.sweep.plan import make_plan
 from bitnet_sweep.sweep.register import register, sweep_name
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.train.loop import Step
@@ -55,10 +53,11 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
         if value := getattr(config.sweep, key):
             raise ConfigError(f"sweep.{key}", value, "needs -m (it describes a sweep)")
     stop = stop_request()
-    store = Store(Path(config.store))
-    store.open_for_writing()
-    planned = PlannedRun(tuple(overrides), config, tuple(stage_ids(config, fingerprint(config))))
-    prepare(config, store.tokens)
+    store, [planned] = plan_runs([(tuple(overrides), config)])
+    if config.sweep.dry_run:
+        plan = make_plan([planned], store)
+        print("\n".join([plan.summary(), *forecast_lines(plan, store, jobs_at_once=1), plan.tree()]))
+        return
     name = sweep_name([planned], config.sweep.name)
     register(store, [planned], name, overrides, excluded=[])
     try:

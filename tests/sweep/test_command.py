@@ -74,12 +74,19 @@ def test_one_run_without_m(calm, arguments, tmp_path):
     assert "40/40" in err, "the progress bar"
 
 
-def test_dry_run_trains_nothing(arguments, tmp_path):
-    status, out, err = run(tmp_path, *GRID, *arguments, "sweep.dry_run=true")
+@pytest.mark.parametrize(
+    ("command", "told", "trunks"),
+    [(GRID, "120 to train in 6 jobs", 2), (["model.hidden=16"], "40 to train in 1 job", 0)],
+    ids=["sweep", "one run"],
+)
+def test_dry_run_trains_nothing(arguments, tmp_path, command, told, trunks):
+    status, out, err = run(tmp_path, *command, *arguments, "sweep.dry_run=true")
     assert status == 0, err
-    assert "120 to train in 6 jobs" in out
-    assert out.count("trunk ") == 2
+    assert told in out
+    assert "disk: " in out
+    assert out.count("trunk ") == trunks
     assert not (tmp_path / "runs" / "runs").exists()
+    assert not (tmp_path / "runs" / "sweeps").exists()
 
 
 @pytest.mark.parametrize(
