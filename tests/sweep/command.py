@@ -22,7 +22,7 @@ TINY = [
     "track=none",
 ]
 GRID = ["-m", "model.hidden=16,32", "wd2=0.0,0.05"]
-LONG = ["steps=400", "checkpoint_every_steps=10"]
+LONG = ["steps=240", "checkpoint_every_steps=10"]
 
 
 def start(folder, *arguments, **options):

@@ -113,8 +113,8 @@ def trial(config, corpus, calm, deaths):
     }
 
 
-def main(document, folder, seed):
-    """Every single point of death, then many deaths in a row at random."""
+def main(document, folder, seed, stride):
+    """Every ``stride``-th single point of death, then many deaths in a row at random."""
     config = to_run_config(json.loads(document))
     prepare(config, folder / "tokens")
     machine()  # asks git; once for all lives
@@ -129,11 +129,11 @@ def main(document, folder, seed):
         if not said["deaths"]:
             break
         print(json.dumps(said), flush=True)
-        deadly += 1
+        deadly += stride
     rng = random.Random(seed)
     for _ in range(4):
         print(json.dumps(trial(config, folder / "tokens", calm, [rng.randrange(60) for _ in range(8)])))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

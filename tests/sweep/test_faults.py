@@ -53,7 +53,7 @@ def half_written(store):
 
 @pytest.mark.timeout(900)
 def test_killed_at_25_random_moments(calm_long, arguments, tmp_path, publications):
-    """SIGKILL to the whole process group, at start-up or up to eight records later; then once more."""
+    """SIGKILL to the whole process group, at start-up or up to four records later; then once more."""
     rng = random.Random(25)
     environment, published = publications
     store = tmp_path / "runs"
@@ -62,7 +62,7 @@ def test_killed_at_25_random_moments(calm_long, arguments, tmp_path, publication
         if rng.random() < 0.2:
             time.sleep(3 * rng.random())
         else:
-            target = record_lines(store) + rng.randint(1, 8)
+            target = record_lines(store) + rng.randint(1, 4)
             wait_for(lambda process=process, target=target: process.poll() or record_lines(store) >= target)
             time.sleep(0.03 * rng.random())
         assert process.poll() is None, "the sweep ended before it could be killed"
