@@ -39,14 +39,14 @@ demo: .venv/.run  ## Train a small sweep on the embedded text and read its repor
 	$(BIN)/python experiments/check_demo.py demo/report
 
 test: .venv/.dev  ## Install and run every test that needs neither root nor a browser
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m 'not system'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not system'
 
-test-system: .venv/.system  ## Install Ray, SLURM and Chromium (as root, from PyPI and Debian) and run the tests on them
+test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run the tests on them, and those that take minutes
 	command -v slurmd > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins; }
 	command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends chromium; }
-	$(BIN)/python -m pytest -m system tests/system tests/bench
+	$(BIN)/python -m pytest -m system
 
 check: .venv/.dev  ## Format, lint, types, import direction, quick tests (under 90 s)
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ PROGRAM = Path(__file__).with_name("crash_points.py")
 DIVERGING = {"lr": 1e38, "optimizer": OptimizerConfig(name=OptimizerName.adamw, clip=None)}
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("changes", "publications", "stride"),
     [

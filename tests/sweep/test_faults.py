@@ -51,6 +51,7 @@ def half_written(store):
     return [str(p) for p in store.glob("*/*/*") if p.name.endswith(".tmp") or p.name.startswith("latest")]
 
 
+@pytest.mark.system
 @pytest.mark.timeout(900)
 def test_killed_at_25_random_moments(calm_long, arguments, tmp_path, publications):
     """SIGKILL to the whole process group, at start-up or up to four records later; then once more."""
@@ -172,6 +173,7 @@ def fill(disk):
             file.write(bytes(4096))
 
 
+@pytest.mark.system
 def test_full_disk(calm_long, arguments, small_disk):
     """Full while it trains: a clear error, no half-written file; with room again it goes on."""
     store = small_disk / "runs"
