@@ -12,13 +12,13 @@ the worse side; else it is undecided.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections import defaultdict
-from io import StringIO
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+import pandas as pd
 
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
@@ -77,12 +77,7 @@ def _row(model: tuple[str, ...], measure: str, seeds: dict[int, dict[str, Arm]])
 
 def table(store: Path) -> str:
     """As CSV."""
-    rows = compare(store)
-    text = StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return pd.DataFrame(compare(store), dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -10,15 +10,14 @@ range, and how many seeds there are; in the rows of the last step also the outco
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections import defaultdict
-from io import StringIO
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import pandas as pd
 from omegaconf import OmegaConf
 
 COLUMNS = ["wd2", "step", "fp32", "mixed", "fp32_range", "median_difference", "median_within"]
@@ -77,11 +76,8 @@ def compare(store: Path) -> list[dict[str, Any]]:
 
 def table(store: Path) -> str:
     """As CSV."""
-    text = StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(compare(store))
-    return text.getvalue()
+    frame = pd.DataFrame(compare(store), columns=COLUMNS, dtype=object)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -10,17 +10,16 @@ have grown. Not fixed before the runs of 006: they suggested it.
 
 from __future__ import annotations
 
-import csv
 import sys
-from io import StringIO
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from bitnet_sweep.config import Knot, Stage
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
-
-COLUMNS = ["boundary", "lr_boundary", "lr_bend_from", "seed", "outcome", "boundary_step", "recovery_step"]
-COLUMNS += ["sum_to_recovery", "sum_to_end"]
 
 
 def spent(arm: Arm, first: int, last: int) -> float:
@@ -34,18 +33,14 @@ def spent(arm: Arm, first: int, last: int) -> float:
     return total
 
 
-def table(store: Path) -> str:
-    """As CSV."""
-    text = StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for arm in sorted(
-        make_report([store]).study.arms, key=lambda arm: (sorted(arm.settings.items()), arm.order)
-    ):
+def rows_of(arms: Iterable[Arm]) -> list[dict[str, Any]]:
+    """A row for each arm whose decay ends at 0.0, by its settings and seed."""
+    rows = []
+    for arm in sorted(arms, key=lambda arm: (sorted(arm.settings.items()), arm.order)):
         if arm.wd2 != 0.0 or arm.boundary_step is None or arm.steps is None:
             continue
         config, recovery = arm.run.config, arm.outcome.recovery_step
-        writer.writerow(
+        rows.append(
             {
                 "boundary": f"{config['boundary']:.3g}",
                 "lr_boundary": f"{config['lr_boundary']:.3g}",
@@ -58,7 +53,13 @@ def table(store: Path) -> str:
                 "sum_to_end": f"{spent(arm, arm.boundary_step, arm.steps):.3f}",
             }
         )
-    return text.getvalue()
+    return rows
+
+
+def table(store: Path) -> str:
+    """As CSV."""
+    frame = pd.DataFrame(rows_of(make_report([store]).study.arms), dtype=object)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ middle, both predictions and by what factor the middle exceeds them.
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
-from io import StringIO
 from math import sqrt
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from bitnet_sweep.report.listing import parameter_counts
 
@@ -54,12 +54,8 @@ def rows_of(document: dict[str, Any]) -> list[dict[str, Any]]:
 def table(store: Path) -> str:
     """As CSV."""
     (path,) = (store / "bisections").glob("*.json")
-    rows = rows_of(json.loads(path.read_text()))
-    text = StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    frame = pd.DataFrame(rows_of(json.loads(path.read_text())), dtype=object)
+    return frame.to_csv(index=False, lineterminator="\n")
 
 
 if __name__ == "__main__":

@@ -171,12 +171,8 @@ def save(entity: str, project: str, store: Path, sweep: str | None) -> list[str]
         WandbError: no key, no answer in time, or W&B refuses.
         OSError: the store cannot be written.
     """
-    from bitnet_sweep.wandb_client import (
-        WandbError,
-        open_api,
-        server_url,
-        stop_client,
-    )  # late: takes a second
+    # late: takes a second
+    from bitnet_sweep.wandb_client import WandbError, open_api, server_url, stop_client
 
     # wandb-core may still be writing there when it is stopped
     with tempfile.TemporaryDirectory(prefix="bitnet_sweep-", ignore_cleanup_errors=True) as scratch:
