@@ -16,7 +16,7 @@ from bench.peers import PEERS
 from bench.plain import PlainLoop, PlainModel
 from bitnet_sweep.config import Device, ModelConfig, OptimizerConfig, Precision
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.train.optimizer import build_optimizer, clip_gradients, clip_in_step, set_step
+from bitnet_sweep.train.optimizer import Adam, clip_gradients, clip_in_step
 from bitnet_sweep.train.runtime import peak_memory_mb, prepare_process
 
 StepFunction = Callable[[Tensor, Tensor], float]
@@ -75,7 +75,7 @@ class Built:
 def own_step(setting: Setting, precision: Precision) -> Built:
     """A step as ``train.loop`` makes it."""
     model = Transformer(ModelConfig(hidden=setting.hidden), setting.vocab_size, 0, precision)
-    optimizer = build_optimizer(model, OptimizerConfig())
+    optimizer = Adam(model, OptimizerConfig())
     clip = 1.0
 
     def step(x_BT: Tensor, y_BT: Tensor) -> float:
@@ -83,11 +83,10 @@ def own_step(setting: Setting, precision: Precision) -> Built:
         loss = objective.item()
         torch.autograd.backward(objective)
         if precision is Precision.mixed:
-            clip_in_step(optimizer, model.gradients(), clip)
+            _, divisor = clip_in_step(model.gradients(), clip)
         else:
-            clip_gradients(model, clip)
-        set_step(optimizer, 1.5e-3, 0.1)
-        optimizer.step()
+            _, divisor = clip_gradients(model, clip), None
+        optimizer.step(1.5e-3, 0.1, divisor)
         model.clear_gradients()
         return loss
 
@@ -99,7 +98,7 @@ def floor_step(setting: Setting) -> Built:
     hidden, tokens, vocab = setting.hidden, setting.tokens, setting.vocab_size
     shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, 4 * hidden), (2 * hidden, hidden)]
     model = Transformer(ModelConfig(hidden=hidden), vocab, 0)
-    optimizer = build_optimizer(model, OptimizerConfig())
+    optimizer = Adam(model, OptimizerConfig())
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 1e-3)
     layers = [
@@ -123,8 +122,7 @@ def floor_step(setting: Setting) -> Built:
         hidden_states @ head.T
         probabilities @ head
         probabilities.T @ hidden_states
-        set_step(optimizer, 1.5e-3, 0.1)
-        optimizer.step()
+        optimizer.step(1.5e-3, 0.1)
         return 0.0
 
     return Built(step, model)

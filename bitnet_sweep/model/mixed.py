@@ -86,7 +86,7 @@ class MixedBitLinear(BitLinear):
     def ternary(self) -> TernaryWeights:
         """The codes of the latent weights as they are now."""
         w_OI = self.weight
-        # in-place changes raise _version: copies from a checkpoint, and steps of train.build_optimizer's
+        # in-place changes raise _version: copies from a checkpoint, and train's Adam
         key = (w_OI._version, w_OI.data_ptr(), w_OI.dtype, w_OI.device)
         if self._cached is None or self._cached[0] != key:
             # a cached inference tensor would break later backward passes

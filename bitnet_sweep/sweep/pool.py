@@ -21,9 +21,8 @@ from bitnet_sweep.sweep.ready import ReadyJobs
 from bitnet_sweep.sweep.signals import StopRequest
 
 POLL_SECONDS = 0.2
-PRELOAD = ["bitnet_sweep.sweep.job", "torch._dynamo"]
-"""Imported once by the server that workers are forked from, so that a job does not pay for torch.
-The first optimizer of a process imports torch._dynamo, late (measured: 1.4 s of a job's CPU time)."""
+PRELOAD = ["bitnet_sweep.sweep.job"]
+"""Imported once by the server that workers are forked from, so that a job does not pay for torch."""
 
 
 def run_pool(

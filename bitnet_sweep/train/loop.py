@@ -15,7 +15,7 @@ from bitnet_sweep.config import Precision, RunConfig
 from bitnet_sweep.data import Batches
 from bitnet_sweep.records import Record, Value, clean
 from bitnet_sweep.stages import stage_ends
-from bitnet_sweep.train.optimizer import clip_gradients, clip_in_step, set_step
+from bitnet_sweep.train.optimizer import clip_gradients, clip_in_step
 from bitnet_sweep.train.runtime import peak_memory_mb
 from bitnet_sweep.train.state import TrainState
 
@@ -146,10 +146,9 @@ def _update(
         return loss, math.nan
     torch.autograd.backward(objective)
     if config.precision is Precision.mixed:
-        grad_norm = clip_in_step(state.optimizer, state.model.gradients(), config.optimizer.clip)
+        grad_norm, divisor = clip_in_step(state.model.gradients(), config.optimizer.clip)
     else:
-        grad_norm = clip_gradients(state.model, config.optimizer.clip)
-    set_step(state.optimizer, learning_rate, weight_decay)
-    state.optimizer.step()
+        grad_norm, divisor = clip_gradients(state.model, config.optimizer.clip), None
+    state.optimizer.step(learning_rate, weight_decay, divisor)
     state.model.clear_gradients()
     return loss, grad_norm

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import increment_version
+from torch.optim.adam import adam
 
 from bitnet_sweep.config import Decay, OptimizerConfig, OptimizerName
 
@@ -12,33 +15,79 @@ _CLIP_EPS = 1e-6
 """Added to the norm that is divided by, as ``torch.nn.utils.clip_grads_with_norm_`` does."""
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Adam:
-    """A fused Adam (coupled L2, the notes' trainer) or AdamW (decoupled).
+@dataclass(frozen=True)
+class Moments:
+    """What Adam remembers of one parameter: running means of its gradient and of its square."""
 
-    The learning rate and the decay of each step are set by :func:`set_step`. With ``decay=matrices``
-    only parameters of two or more dimensions decay: embeddings, head and BitLinears, not norm gains.
+    step: Tensor
+    """Updates so far, a float32 scalar on the parameter's device."""
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+    @classmethod
+    def zeros(cls, parameter: Tensor, step: int = 0) -> Moments:
+        """No memory yet, in memory of its own."""
+        steps = torch.tensor(float(step), device=parameter.device)
+        return cls(steps, torch.zeros_like(parameter), torch.zeros_like(parameter))
+
+
+class Adam:
+    """The fused kernel of ``torch.optim.Adam`` (coupled L2, the notes' trainer) or ``AdamW`` (decoupled).
+
+    Called in its functional form: the first step of a ``torch.optim.Optimizer`` imports torch._dynamo, which
+    takes longer than the import of torch itself. Learning rate and decay are given with each step; moments
+    are made at the first. With ``decay=matrices`` only parameters of two or more dimensions decay:
+    embeddings, head and BitLinears, not norm gains.
     """
-    parameters = list(model.parameters())
-    matrices = [p for p in parameters if config.decay is Decay.all or p.ndim >= 2]
-    rest = [p for p in parameters if not (config.decay is Decay.all or p.ndim >= 2)]
-    groups = [{"params": matrices, "decays": True}, *([{"params": rest, "decays": False}] if rest else [])]
-    kind = torch.optim.AdamW if config.name is OptimizerName.adamw else torch.optim.Adam
-    betas = (config.beta1, config.beta2)
-    optimizer = kind(groups, lr=0.0, betas=betas, eps=config.eps, fused=True)
 
-    def note_the_change(*_: object) -> None:
-        for parameter in parameters:  # the fused kernel does not; a model may cache what it makes of weights
+    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
+        self._config = config
+        self._parameters: list[Tensor] = list(model.parameters())
+        self.moments: dict[Tensor, Moments] = {}
+        """By parameter."""
+
+    def step(self, learning_rate: float, weight_decay: float, divisor: Tensor | None = None) -> None:
+        """One update from the parameters' gradients; those without one stay as they are.
+
+        Args:
+            divisor: the kernel divides the gradients by this scalar as it reads them, before a coupled decay
+                is added (and writes them back); without it, it does not write gradients.
+        """
+        for decays, decay in ((True, weight_decay), (False, 0.0)):
+            group = [p for p in self._parameters if p.grad is not None and self._decays(p) is decays]
+            if group:
+                self._update(group, learning_rate, decay, divisor)
+
+    def _decays(self, parameter: Tensor) -> bool:
+        return self._config.decay is Decay.all or parameter.ndim >= 2
+
+    @torch.no_grad()
+    def _update(self, group: list[Tensor], lr: float, decay: float, divisor: Tensor | None) -> None:
+        config = self._config
+        for parameter in group:
+            if parameter not in self.moments:
+                self.moments[parameter] = Moments.zeros(parameter)
+        moments = [self.moments[parameter] for parameter in group]
+        adam(
+            group,
+            [parameter.grad for parameter in group if parameter.grad is not None],
+            [m.exp_avg for m in moments],
+            [m.exp_avg_sq for m in moments],
+            [],
+            [m.step for m in moments],
+            fused=True,
+            grad_scale=divisor,
+            decoupled_weight_decay=config.name is OptimizerName.adamw,
+            amsgrad=False,
+            beta1=config.beta1,
+            beta2=config.beta2,
+            lr=lr,
+            weight_decay=decay,
+            eps=config.eps,
+            maximize=False,
+        )
+        for parameter in group:  # the fused kernel does not; a model may cache what it makes of weights
             increment_version(parameter)
-
-    optimizer.register_step_post_hook(note_the_change)
-    return optimizer
-
-
-def set_step(optimizer: torch.optim.Adam, learning_rate: float, weight_decay: float) -> None:
-    """Set what the next update uses."""
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-        group["weight_decay"] = weight_decay if group["decays"] else 0.0
 
 
 def clip_gradients(model: nn.Module, clip: float | None) -> float:
@@ -49,18 +98,18 @@ def clip_gradients(model: nn.Module, clip: float | None) -> float:
     return norm.item()
 
 
-def clip_in_step(optimizer: torch.optim.Adam, gradients: list[Tensor], clip: float | None) -> float:
-    """As :func:`clip_gradients`, but the next step divides the gradients as it reads them.
+def clip_in_step(gradients: list[Tensor], clip: float | None) -> tuple[float, Tensor | None]:
+    """As :func:`clip_gradients`, but leaves the division to :meth:`Adam.step`, which reads them anyway.
 
     That saves a pass over them and changes the last bits of what is clipped.
 
     Args:
-        optimizer: of all parameters.
-        gradients: all that is not zero in theirs.
+        gradients: all that is not zero in the parameters'.
         clip: the largest global L2 norm; None does not clip.
+
+    Returns:
+        The norm, and what the step is to divide by; None where nothing is.
     """
     norm = nn.utils.get_total_norm(gradients)
-    # the fused step divides before it adds a coupled decay; without a divisor it does not write gradients
-    scale = None if clip is None else (norm + _CLIP_EPS) / clip
-    optimizer.grad_scale = scale if scale is not None and scale > 1 else None  # type: ignore[attr-defined]
-    return norm.item()
+    divisor = None if clip is None else (norm + _CLIP_EPS) / clip
+    return norm.item(), divisor if divisor is not None and divisor > 1 else None

@@ -12,7 +12,7 @@ from torch import Tensor
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.measure.codes import CodeWatch
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.train.optimizer import build_optimizer
+from bitnet_sweep.train.optimizer import Adam, Moments
 
 _MODEL, _WATCH = "model/", "watch/"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -23,7 +23,7 @@ class TrainState:
     """Weights, optimizer state and the sums behind the next record, after ``step`` updates."""
 
     model: Transformer
-    optimizer: torch.optim.Adam
+    optimizer: Adam
     watch: CodeWatch
     step: int = 0
     loss_sum: float = 0.0
@@ -39,15 +39,14 @@ class TrainState:
         """Step 0: initial weights, which depend on the seed and the shapes alone."""
         vocab_size = config.tokenizer.vocab_size
         model = Transformer(config.model, vocab_size, config.seed, config.precision).to(device)
-        optimizer = build_optimizer(model, config.optimizer)
-        return cls(model, optimizer, CodeWatch(model.bitlinears()), device=device)
+        return cls(model, Adam(model, config.optimizer), CodeWatch(model.bitlinears()), device=device)
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON facts from which :meth:`restore` makes an equal state."""
         tensors = {_MODEL + name: p.detach() for name, p in self.model.named_parameters()}
         for name, parameter in self.model.named_parameters():
-            moments = self.optimizer.state.get(parameter, {})
-            tensors |= {f"{key}/{name}": moments[key] for key in _MOMENTS if key in moments}
+            if moments := self.optimizer.moments.get(parameter):
+                tensors |= {f"{key}/{name}": getattr(moments, key) for key in _MOMENTS}
         watch_tensors, watch_facts = self.watch.state()
         tensors |= {_WATCH + name: tensor for name, tensor in watch_tensors.items()}
         facts = {
@@ -69,11 +68,10 @@ class TrainState:
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(tensors[_MODEL + name])
                 if facts["step"] > 0:
-                    moments = {key: torch.zeros_like(parameter) for key in _MOMENTS}
-                    for key, moment in moments.items():
-                        moment.copy_(tensors[f"{key}/{name}"])
-                    steps = torch.tensor(float(facts["step"]), device=self.device)
-                    self.optimizer.state[parameter] = {"step": steps, **moments}
+                    moments = Moments.zeros(parameter, facts["step"])
+                    for key in _MOMENTS:
+                        getattr(moments, key).copy_(tensors[f"{key}/{name}"])
+                    self.optimizer.moments[parameter] = moments
         watch = {k.removeprefix(_WATCH): t for k, t in tensors.items() if k.startswith(_WATCH)}
         self.watch.load_state(watch, facts["watch"])
         self.step = facts["step"]

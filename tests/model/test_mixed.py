@@ -15,7 +15,7 @@ from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.mixed import MixedBitLinear, _padded_int_matmul, int_matmul, ternary_weights
 from bitnet_sweep.model.quantisers import weight_quant
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.train.optimizer import build_optimizer, set_step
+from bitnet_sweep.train.optimizer import Adam
 
 SHAPES = [(1, 1, 1), (1, 256, 768), (3, 5, 7), (17, 13, 9), (128, 48, 16), (0, 8, 8)]
 """Tokens, inputs, outputs: one token, none, sizes that 8 and 16 do not divide."""
@@ -179,10 +179,9 @@ def test_codes_are_computed_once_for_each_value() -> None:
 
 
 def _optimizer_step(layer: MixedBitLinear) -> None:
-    optimizer = build_optimizer(layer, OptimizerConfig())
+    optimizer = Adam(layer, OptimizerConfig())
     layer.weight.grad = torch.ones_like(layer.weight)
-    set_step(optimizer, 0.5, 0.0)
-    optimizer.step()
+    optimizer.step(0.5, 0.0)
 
 
 def _copy(layer: MixedBitLinear) -> None:

@@ -15,8 +15,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch._dynamo  # noqa: F401  (the first optimizer imports it; here once for all lives)
-
 from bitnet_sweep.app import to_run_config
 from bitnet_sweep.data import prepare
 from bitnet_sweep.sweep.job import Hooks, Job

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bitnet_sweep.config import Decay, OptimizerConfig, OptimizerName
-from bitnet_sweep.train.optimizer import build_optimizer, clip_gradients, clip_in_step, set_step
+from bitnet_sweep.train.optimizer import Adam, clip_gradients, clip_in_step
 
 
 class Two(nn.Module):
@@ -21,11 +21,10 @@ class Two(nn.Module):
 
 def _one_step(config, gradient, *, lr=0.1, decay=0.5):
     model = Two()
-    optimizer = build_optimizer(model, config)
+    optimizer = Adam(model, config)
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, gradient)
-    set_step(optimizer, lr, decay)
-    optimizer.step()
+    optimizer.step(lr, decay)
     return model.matrix.item(), model.gain.item()
 
 
@@ -78,14 +77,13 @@ def test_clipping(clip, after):
 def test_two_coupled_steps_equal_the_formula():
     """Bias correction, both moments and the decay in the gradient, with plain arithmetic beside it."""
     model = Two()
-    optimizer = build_optimizer(model, OptimizerConfig(beta1=0.9, beta2=0.95, eps=1e-8))
+    optimizer = Adam(model, OptimizerConfig(beta1=0.9, beta2=0.95, eps=1e-8))
     w = m = v = 0.0
     w = 2.0
     for t, gradient in enumerate((0.3, -0.7), start=1):
         for parameter in model.parameters():
             parameter.grad = torch.full_like(parameter, gradient)
-        set_step(optimizer, 0.01, 0.1)
-        optimizer.step()
+        optimizer.step(0.01, 0.1)
         g = gradient + 0.1 * w
         m, v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
         w -= 0.01 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.95**t)) + 1e-8)
@@ -95,15 +93,16 @@ def test_two_coupled_steps_equal_the_formula():
 def _three_steps(config, in_step):
     """Clipped, not clipped, clipped again: matrix and gain after each step."""
     model, after = Two(), []
-    optimizer = build_optimizer(model, config)
+    optimizer = Adam(model, config)
     for gradients in ((30.0, -40.0), (0.03, 0.04), (-3.0, 4.0)):
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
             parameter.grad = torch.full_like(parameter, gradient)
         left = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-        norm = clip_in_step(optimizer, left, config.clip) if in_step else clip_gradients(model, config.clip)
+        norm, divisor = (
+            clip_in_step(left, config.clip) if in_step else (clip_gradients(model, config.clip), None)
+        )
         assert norm == pytest.approx(math.hypot(*gradients))
-        set_step(optimizer, 0.1, 0.5)
-        optimizer.step()
+        optimizer.step(0.1, 0.5, divisor)
         after += [model.matrix.item(), model.gain.item()]
     return after
 
@@ -125,9 +124,9 @@ def test_clipping_in_the_step_equals_clipping_before_it(name, decay, clip):
 def test_a_step_raises_the_version_of_every_weight(name):
     """Caches of what a model makes of its weights hang on it."""
     model = Two()
-    optimizer = build_optimizer(model, OptimizerConfig(name=name))
+    optimizer = Adam(model, OptimizerConfig(name=name))
     before = [parameter._version for parameter in model.parameters()]
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
+    optimizer.step(0.1, 0.5)
     assert all(p._version > version for p, version in zip(model.parameters(), before, strict=True))

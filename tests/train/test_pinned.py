@@ -6,7 +6,7 @@ import torch
 from bitnet_sweep.config import LossConfig, ModelConfig, OptimizerConfig, OptimizerName, Weights
 from bitnet_sweep.identity import SCIENCE_VERSION
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.train.optimizer import build_optimizer, clip_gradients, set_step
+from bitnet_sweep.train.optimizer import Adam, clip_gradients
 
 ADAMW = OptimizerConfig(name=OptimizerName.adamw)
 SMOOTHED = LossConfig(label_smoothing=0.1, z_loss=1e-2)
@@ -24,7 +24,7 @@ def first_losses(
 ) -> list[float]:
     """Six steps on made-up ids; few, because a rounding that flips a code grows with every step."""
     model = Transformer(model_config, 50, seed=0)
-    optimizer = build_optimizer(model, optimizer_config)
+    optimizer = Adam(model, optimizer_config)
     generator = torch.Generator().manual_seed(1)
     losses = []
     for _ in range(6):
@@ -33,9 +33,8 @@ def first_losses(
         losses.append(objective.item())
         torch.autograd.backward(objective)
         clip_gradients(model, optimizer_config.clip)
-        set_step(optimizer, 1e-3, 0.1)
-        optimizer.step()
-        optimizer.zero_grad()
+        optimizer.step(1e-3, 0.1)
+        model.zero_grad()
     return losses
 
 
