@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
+from itertools import permutations
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -23,6 +24,8 @@ import pandas as pd
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.intervals import mean_interval
+from bitnet_sweep.report.pairs import Pair, pair_of
+from bitnet_sweep.report.settings import shown
 
 BETTER = {"val/loss": -1, "sample/seq_rep_4": -1, "sample/distinct_2": 1}
 """Each measure, and the sign of what is better."""
@@ -33,35 +36,40 @@ MARGIN = 0.1
 ENOUGH_SEEDS = 3
 
 
+MODEL = ("model.weights", "model.activations", "optimizer.decay")
+"""What tells one row's model from another's, besides the hidden size."""
+
+OUTCOMES = {"adam_l2": "recovered", "adamw": "healthy"}
+"""What each side of a pair must have become for the pair to count."""
+
+Couples = dict[int | None, tuple[Arm, Arm]]
+"""The run trained with coupled decay and the one with decoupled, by seed."""
+
+
 def compare(store: Path) -> list[dict[str, Any]]:
     """A row for each model and measure; pairs of which one run has another outcome are not compared."""
-    pairs: dict[tuple[str, ...], dict[int, dict[str, Arm]]] = defaultdict(lambda: defaultdict(dict))
-    for arm in make_report([store]).study.arms:
-        own = arm.settings | {"hidden": str(arm.hidden)}
-        if arm.wd2 == 0.0 and arm.seed is not None:
-            model = tuple(
-                own[key] for key in ("hidden", "model.weights", "model.activations", "optimizer.decay")
-            )
-            pairs[model][arm.seed][own["optimizer.name"]] = arm
-    return [_row(model, measure, seeds) for model, seeds in sorted(pairs.items()) for measure in BETTER]
+    models: dict[tuple[str, ...], Couples] = defaultdict(dict)
+    ends = [arm for arm in make_report([store]).study.arms if arm.wd2 == 0.0]
+    for a, b in permutations(ends, 2):
+        if (a.settings["optimizer.name"], b.settings["optimizer.name"]) == tuple(OUTCOMES):
+            pair = pair_of(a, b)
+            if isinstance(pair, Pair) and pair.factor == "optimizer.name":
+                models[shown(a.hidden), *(a.settings[key] for key in MODEL)][a.seed] = (a, b)
+    return [_row(model, measure, couples) for model, couples in sorted(models.items()) for measure in BETTER]
 
 
-def _row(model: tuple[str, ...], measure: str, seeds: dict[int, dict[str, Arm]]) -> dict[str, Any]:
+def _row(model: tuple[str, ...], measure: str, couples: Couples) -> dict[str, Any]:
     ends = [
-        (
-            arms["adam_l2"].value(arms["adam_l2"].steps, measure),
-            arms["adamw"].value(arms["adamw"].steps, measure),
-        )
-        for _, arms in sorted(seeds.items())
-        if {name: arm.outcome.kind for name, arm in arms.items()}
-        == {"adam_l2": "recovered", "adamw": "healthy"}
+        (a.value(a.steps, measure), b.value(b.steps, measure))
+        for _, (a, b) in sorted(couples.items(), key=str)
+        if [a.outcome.kind, b.outcome.kind] == list(OUTCOMES.values())
     ]
     known = [(a, b) for a, b in ends if isinstance(a, float) and isinstance(b, float)]
     differences = [a - b for a, b in known]
     interval = mean_interval(differences)
     row = dict(zip(("hidden", "weights", "activations", "decay"), model, strict=True)) | {
         "measure": measure,
-        "n": f"{len(known)} of {len(seeds)}",
+        "n": f"{len(known)} of {len(couples)}",
         "recovered": f"{mean(a for a, _ in known):.3f}" if known else "",
         "healthy": f"{mean(b for _, b in known):.3f}" if known else "",
         "mean_difference": f"{mean(differences):+.3f}" if known else "",

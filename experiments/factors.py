@@ -1,0 +1,136 @@
+"""Which factor makes the collapse and which the recovery, judged one at a time?
+
+    python experiments/factors.py experiments/005_root_cause
+
+Reads ``store/`` and writes ``tables/factors.csv``: a row for each change of one setting in each surrounding
+of the other settings, with the held-out loss of both sides at the boundary and at the end. The criterion was
+fixed before the runs (conf/experiment/005_root_cause.yaml): a factor makes the collapse if switching it,
+alone, moves the loss at the boundary across the unigram loss in every seed, and the recovery if it moves the
+loss at the end so. The second stage's decay comes after the boundary, so it is judged at the end alone, and
+the other factors' boundaries do not depend on it. Fewer than three seeds carry no verdict.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pandas as pd
+
+from bitnet_sweep.report import make_report
+from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.pairs import Refusal, pair_of
+from bitnet_sweep.report.settings import shown
+from bitnet_sweep.store.outcome import unigram_loss
+
+FACTORS = {
+    "optimizer.name": ("adam_l2", "adamw"),
+    "optimizer.decay": ("all", "matrices"),
+    "model.weights": ("ternary", "full"),
+    "model.activations": ("int8", "full"),
+    "wd2": ("0.0", "0.05", "0.1"),
+}
+"""Each factor's values, from the notes' own on."""
+
+AT = {"boundary": "collapse", "end": "recovery"}
+"""Where the loss is read, and what moving it across the unigram loss there makes."""
+
+ENOUGH_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The held-out losses of one pair at one place, and the unigram loss of their text, in nats."""
+
+    before: float
+    after: float
+    unigram: float
+
+    @property
+    def crossed(self) -> bool:
+        """One side predicts better than token frequencies alone, the other does not."""
+        return (self.before < self.unigram) != (self.after < self.unigram)
+
+
+def level(arm: Arm, factor: str) -> str:
+    """The arm's value of a factor."""
+    return repr(arm.wd2) if factor == "wd2" else arm.settings[factor]
+
+
+def pairs_of(arms: Sequence[Arm], factor: str) -> Iterator[tuple[Arm, Arm]]:
+    """All pairs that differ in the factor alone, the side nearer to the notes first."""
+    alike: dict[tuple[object, ...], list[Arm]] = defaultdict(list)
+    for arm in arms:
+        rest = (level(arm, other) for other in FACTORS if other != factor)
+        alike[arm.hidden, arm.seed, *rest].append(arm)
+    for group in alike.values():
+        ordered = sorted(group, key=lambda arm: FACTORS[factor].index(level(arm, factor)))
+        for a, b in combinations(ordered, 2):
+            if not isinstance(pair_of(a, b), Refusal):
+                yield a, b
+
+
+def rows_of(arms: Sequence[Arm]) -> list[dict[str, Any]]:
+    """A row for each factor, change and surrounding, at each place where it can matter."""
+    sides: dict[tuple[str, ...], dict[int | None, Sides | None]] = defaultdict(dict)
+    for factor in FACTORS:
+        for a, b in pairs_of(arms, factor):
+            change = f"{level(a, factor)} to {level(b, factor)}"
+            for place in AT:
+                if place == "boundary" and factor == "wd2":
+                    continue
+                later = {"wd2"} if place == "boundary" else set()
+                held = " ".join(f"{key}={level(a, key)}" for key in FACTORS if key not in {factor, *later})
+                sides[place, factor, change, shown(a.hidden), held][a.seed] = _sides(a, b, place)
+    return [_row(key, found) for key, found in sides.items()]
+
+
+def _sides(a: Arm, b: Arm, place: str) -> Sides | None:
+    """None where a loss is not known, as after a divergence."""
+    before, after = (
+        arm.value(arm.boundary_step if place == "boundary" else arm.steps, "val/loss") for arm in (a, b)
+    )
+    unigram = unigram_loss(a.records)
+    if isinstance(before, str) or isinstance(after, str) or unigram is None:
+        return None
+    return Sides(before, after, unigram)
+
+
+def _row(key: tuple[str, ...], found: dict[int | None, Sides | None]) -> dict[str, Any]:
+    place, factor, change, hidden, held = key
+    known = [sides for sides in found.values() if sides is not None]
+    crossed = sum(sides.crossed for sides in known)
+    verdict = "too few seeds"
+    if len(known) >= ENOUGH_SEEDS:
+        every = crossed == len(found)
+        verdict = f"makes the {AT[place]}" if every else "does not" if crossed == 0 else "in some seeds"
+    return {
+        "at": place,
+        "factor": factor,
+        "change": change,
+        "hidden": hidden,
+        "held": held,
+        "n": f"{len(known)} of {len(found)}",
+        "mean_loss_before": f"{mean(s.before for s in known):.3f}" if known else "",
+        "mean_loss_after": f"{mean(s.after for s in known):.3f}" if known else "",
+        "unigram_loss": f"{mean(s.unigram for s in known):.3f}" if known else "",
+        "crossed": crossed,
+        "verdict": verdict,
+    }
+
+
+def table(store: Path) -> str:
+    """As CSV."""
+    arms = make_report([store]).study.arms
+    return pd.DataFrame(rows_of(arms), dtype=object).to_csv(index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    experiment = Path(sys.argv[1])
+    (experiment / "tables" / "factors.csv").write_text(table(experiment / "store"))

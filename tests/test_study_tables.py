@@ -1,0 +1,161 @@
+"""The studies' own tables, from stores of made-up runs whose verdicts are plain."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from tests.report.conftest import StoreWriter
+
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+FACTORS = runpy.run_path(str(EXPERIMENTS / "factors.py"))
+GENERATION = runpy.run_path(str(EXPERIMENTS / "generation.py"))
+THRESHOLD = runpy.run_path(str(EXPERIMENTS / "threshold.py"))
+MODEL = {"optimizer__decay": "all", "model__activations": "int8"}
+COUPLED, DECOUPLED = {"optimizer__name": "adam_l2"}, {"optimizer__name": "adamw"}
+
+
+@pytest.fixture
+def store(tmp_path):
+    (tmp_path / "store").mkdir()
+    return StoreWriter(tmp_path / "store")
+
+
+def run(store, name, at_boundary, at_end, more=None, **config):
+    """A run of 100 steps, boundary at 50, unigram loss 6.0; ``more`` fields stand in its last record."""
+    losses = {10: 9.0, 50: at_boundary, 60: at_end, 80: at_end, 100: at_end}
+    path = store.run(name, losses, **MODEL, **config) / "records.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], json.dumps(json.loads(lines[-1]) | (more or {}))]) + "\n")
+
+
+def collapsing(store, seeds):
+    """Coupled decay collapses, and its end lets the run recover; decoupled decay does nothing."""
+    for seed in seeds:
+        run(store, f"c0{seed}", 8.0, 5.0, **COUPLED, wd2=0.0, seed=seed)
+        run(store, f"c5{seed}", 8.0, 8.5, **COUPLED, wd2=0.05, seed=seed)
+        run(store, f"d0{seed}", 4.0, 3.0, **DECOUPLED, wd2=0.0, seed=seed)
+        run(store, f"d5{seed}", 4.0, 3.5, **DECOUPLED, wd2=0.05, seed=seed)
+
+
+def factors(store):
+    arms = FACTORS["make_report"]([store.root]).study.arms
+    told = ("optimizer.name=", "wd2=")
+    return {
+        (
+            row["at"],
+            row["factor"],
+            *(word.split("=")[1] for word in row["held"].split() if word.startswith(told)),
+        ): row
+        for row in FACTORS["rows_of"](arms)
+    }
+
+
+def test_factors_are_judged_one_at_a_time(store):
+    collapsing(store, (1, 2, 3))
+    rows = factors(store)
+    assert {key: row["verdict"] for key, row in rows.items()} == {
+        ("boundary", "optimizer.name"): "makes the collapse",
+        ("end", "optimizer.name", "0.0"): "does not",
+        ("end", "optimizer.name", "0.05"): "makes the recovery",
+        ("end", "wd2", "adam_l2"): "makes the recovery",
+        ("end", "wd2", "adamw"): "does not",
+    }
+    row = rows["end", "wd2", "adam_l2"]
+    assert (row["change"], row["n"], row["crossed"]) == ("0.0 to 0.05", "3 of 3", 3)
+    assert (row["mean_loss_before"], row["mean_loss_after"], row["unigram_loss"]) == (
+        "5.000",
+        "8.500",
+        "6.000",
+    )
+
+
+def test_two_seeds_judge_no_factor(store):
+    collapsing(store, (1, 2))
+    assert {row["verdict"] for row in factors(store).values()} == {"too few seeds"}
+
+
+def test_a_factor_that_works_in_some_seeds_says_so(store):
+    collapsing(store, (1, 2, 3))
+    run(store, "c04", 8.0, 6.5, **COUPLED, wd2=0.0, seed=4)
+    run(store, "c54", 8.0, 8.5, **COUPLED, wd2=0.05, seed=4)
+    row = factors(store)["end", "wd2", "adam_l2"]
+    assert (row["verdict"], row["crossed"], row["n"]) == ("in some seeds", 3, "4 of 4")
+
+
+def test_a_pair_without_a_loss_keeps_a_factor_from_every_seed(store):
+    """A fourth run diverged: it is counted, and nothing is said of every seed."""
+    collapsing(store, (1, 2, 3))
+    run(store, "c04", 8.0, 5.0, **COUPLED, wd2=0.0, seed=4)
+    run(store, "c54", 8.0, None, **COUPLED, wd2=0.05, seed=4)
+    row = factors(store)["end", "wd2", "adam_l2"]
+    assert (row["verdict"], row["crossed"], row["n"]) == ("in some seeds", 3, "3 of 4")
+
+
+def writing(store, differences, measure="sample/seq_rep_4"):
+    """Recovered and healthy runs by seed, which differ so in one measure."""
+    for seed, difference in enumerate(differences, start=1):
+        run(store, f"c{seed}", 8.0, 5.0, {measure: 0.5 + difference}, **COUPLED, wd2=0.0, seed=seed)
+        run(store, f"d{seed}", 4.0, 3.0, {measure: 0.5}, **DECOUPLED, wd2=0.0, seed=seed)
+    return {row["measure"]: row for row in GENERATION["compare"](store.root)}
+
+
+@pytest.mark.parametrize(
+    ("measure", "differences", "verdict"),
+    [
+        ("sample/seq_rep_4", [0.01, 0.02, 0.03], "as well"),
+        ("sample/seq_rep_4", [0.29, 0.30, 0.31], "worse"),
+        ("sample/seq_rep_4", [-0.29, -0.30, -0.31], "as well"),
+        ("sample/seq_rep_4", [-0.20, 0.30, 0.05], "undecided"),
+        ("sample/seq_rep_4", [0.30, 0.31], "too few pairs"),
+        ("sample/distinct_2", [-0.29, -0.30, -0.31], "worse"),
+        ("sample/distinct_2", [0.29, 0.30, 0.31], "as well"),
+    ],
+)
+def test_writing_is_judged_on_the_worse_side(store, measure, differences, verdict):
+    rows = writing(store, differences, measure)
+    assert rows[measure]["verdict"] == verdict
+    assert rows["val/loss"]["mean_difference"] == "+2.000"
+
+
+def test_the_interval_of_a_difference(store):
+    """Mean 0.02, standard error 0.01 / sqrt(3), and 4.303 of them with two degrees of freedom."""
+    row = writing(store, [0.01, 0.02, 0.03])["sample/seq_rep_4"]
+    assert (row["mean_difference"], row["interval"]) == ("+0.020", "-0.005 to +0.045")
+
+
+def test_a_run_that_did_not_recover_is_counted_and_not_compared(store):
+    writing(store, [0.01, 0.02, 0.03])
+    run(store, "c4", 8.0, 8.5, **COUPLED, wd2=0.0, seed=4)
+    run(store, "d4", 4.0, 3.0, **DECOUPLED, wd2=0.0, seed=4)
+    rows = {row["measure"]: row for row in GENERATION["compare"](store.root)}
+    assert rows["val/loss"]["n"] == "3 of 4"
+
+
+def test_thresholds_beside_the_law(tmp_path):
+    """At hidden 256: 2 * 4096 * 256 embeddings and head, 4 * 655,360 in layers, 25 gains or so."""
+    cells = [
+        {
+            "overrides": ["model.hidden=256", "lr=0.0015", "seed=1"],
+            "verdict": "found",
+            "interval": [0.006, 0.008],
+            "probes": [{}, {}, {}],
+        },
+        {
+            "overrides": ["model.hidden=256", "lr=0.0005", "seed=2"],
+            "verdict": "recovers everywhere",
+            "interval": None,
+            "probes": [{}],
+        },
+    ]
+    (tmp_path / "bisections").mkdir()
+    (tmp_path / "bisections" / "s.json").write_text(json.dumps({"cells": cells}))
+    found, without = THRESHOLD["rows_of"]({"cells": cells})
+    law = (256 / (2 * 4096 * 256 + 4 * 655_360)) ** 0.5
+    assert float(found["predicted_clipped"]) == pytest.approx(law, rel=2e-3)
+    assert float(found["predicted_collapsed"]) == pytest.approx(0.05 * law, rel=2e-2)
+    assert (found["middle"], found["probes"]) == ("0.00700", 3)
+    assert float(found["over_clipped"]) == pytest.approx(0.007 / law, abs=0.006)
+    assert (without["verdict"], without["middle"], without["over_clipped"]) == ("recovers everywhere", "", "")
+    assert THRESHOLD["table"](tmp_path).count("\n") == 3
