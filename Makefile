@@ -72,7 +72,7 @@ sync: .venv/.run  ## Upload the offline W&B runs of STORE
 	$(BIN)/python -m bitnet_sweep.track.sync $(STORE)
 
 dashboard: .venv/.run  ## Save a workspace and a report of STORE in W&B (PROJECT=entity/project, with an API key)
-	$(BIN)/python -m bitnet_sweep.track.dashboard $(or $(PROJECT),$(error say which: make dashboard PROJECT=entity/project)) $(STORE)
+	$(BIN)/python -m bitnet_sweep.dashboard $(or $(PROJECT),$(error say which: make dashboard PROJECT=entity/project)) $(STORE)
 
 bench: .venv/.bench  ## Time a training step beside a plain loop and two libraries, then jobs side by side
 	$(BIN)/python -m bench.step --out experiments/bench

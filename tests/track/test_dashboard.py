@@ -13,12 +13,13 @@ import pytest
 
 from bitnet_sweep import files
 from bitnet_sweep.config import RunConfig, plain
-from bitnet_sweep.report import make_report, markdown
+from bitnet_sweep.dashboard import views
+from bitnet_sweep.dashboard.pictures import upload
+from bitnet_sweep.report import make_report
+from bitnet_sweep.report.figures import Figure
 from bitnet_sweep.report.read import read_stores
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
-from bitnet_sweep.track import dashboard
-from bitnet_sweep.track.pictures import Picture, picture_of, upload
 from bitnet_sweep.wandb_client import REPORT_GROUP, WandbError
 from tests.track.conftest import API_KEY, REPO, MirrorStore
 
@@ -51,18 +52,18 @@ def filter_of(runset: dict[str, Any]) -> tuple[str, str, str]:
 
 def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
     cells = [(256, 0.0), (256, 0.05), (512, 0.0), (512, 0.05)]
-    section = specification(dashboard.workspace("me", "p", cells, "grid"))["section"]
+    section = specification(views.workspace("me", "p", cells, "grid"))["section"]
     (panels,) = (part["panels"] for part in section["panelBankConfig"]["sections"])
-    assert [panel["config"]["metrics"] for panel in panels] == [[metric] for metric in dashboard.PANELS]
+    assert [panel["config"]["metrics"] for panel in panels] == [[metric] for metric in views.PANELS]
     assert {panel["config"]["xAxis"] for panel in panels} == {"step"}
     (runs,) = section["runSets"]
     assert [key["name"] for key in runs["grouping"]] == ["model.value.hidden", "wd2.value"]
     assert filter_of(runs) == ("group", "=", "grid")
-    (all_runs,) = specification(dashboard.workspace("me", "p", cells, None))["section"]["runSets"]
+    (all_runs,) = specification(views.workspace("me", "p", cells, None))["section"]["runSets"]
     assert filter_of(all_runs) == ("group", "!=", REPORT_GROUP)
     colours = section["customRunColors"]
     assert len(colours) == 4
-    for text, colour in (("0", dashboard.COLOURS[0]), ("0.05", dashboard.COLOURS[1])):
+    for text, colour in (("0", views.COLOURS[0]), ("0.05", views.COLOURS[1])):
         of_wd2 = [c for key, c in colours.items() if f"%22value%22%3A%22{text}%22" in key]
         assert of_wd2 == [colour, colour]
 
@@ -71,7 +72,7 @@ def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
     ("number", "text"), [(0.0, "0"), (0.05, "0.05"), (1e-05, "0.00001"), (10.0, "10"), (0.1, "0.1")]
 )
 def test_a_group_is_named_as_a_web_page_writes_its_number(number: float, text: str) -> None:
-    assert dashboard._as_in_json(number) == text
+    assert views._as_in_json(number) == text
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def grid(server: WandbServer, online: RunConfig, tmp_path: Path) -> Path:
 def command(server: WandbServer, *arguments: str) -> tuple[int, str, str]:
     """The command in a process of its own: exit status, what it printed, what it complained of."""
     done = subprocess.run(
-        [sys.executable, "-m", "bitnet_sweep.track.dashboard", *arguments],
+        [sys.executable, "-m", "bitnet_sweep.dashboard", *arguments],
         cwd=REPO,
         env=os.environ | {"WANDB_BASE_URL": server.url, "WANDB_HTTP_TIMEOUT": "10"},
         capture_output=True,
@@ -99,19 +100,6 @@ def command(server: WandbServer, *arguments: str) -> tuple[int, str, str]:
         timeout=100,
     )
     return done.returncode, done.stdout, done.stderr
-
-
-def test_a_picture_is_told_by_its_section_of_the_report() -> None:
-    title = r"Loss [1](x) <b> \ & a|b *c*"
-    heading = f"## {markdown.escaped(title)}"
-    image = f"![{markdown.escaped(title)}](figures/loss_2.svg)"
-    picture = picture_of(f"{heading}\n\n4 of 9 \\[shown\\].\n\n{image}\n", Path("out"))
-    assert picture == Picture(Path("out/figures/loss_2.png"), title, "4 of 9 [shown].")
-    assert (picture.key, picture.caption) == ("figures/loss_2", f"{title}. 4 of 9 [shown].")
-    plain_one = picture_of(f"{heading}\n\n{image}", Path("out"))
-    assert plain_one is not None
-    assert plain_one.caption == title
-    assert picture_of(f"{heading}\n\nfigures/loss.svg\n\n| a |", Path("out")) is None
 
 
 @pytest.mark.slow
@@ -127,8 +115,8 @@ def test_all_is_saved_and_then_brought_up_to_date(
     assert printed.startswith(f"workspace: {server.url}/me/bitnet_sweep?nw=")
     assert f"\nreport: {server.url}/me/bitnet_sweep/reports/" in printed
     workspace, report = server.views.values()
-    assert (workspace["type"], workspace["displayName"]) == ("project-view", dashboard.NAME)
-    assert (report["type"], report["displayName"]) == ("runs", dashboard.NAME)
+    assert (workspace["type"], workspace["displayName"]) == ("project-view", views.NAME)
+    assert (report["type"], report["displayName"]) == ("runs", views.NAME)
     assert len(workspace["spec"]["section"]["customRunColors"]) == 2
     blocks = report["spec"]["blocks"]
     text = "\n".join(block["content"] for block in blocks if block["type"] == "markdown-block")
@@ -137,7 +125,7 @@ def test_all_is_saved_and_then_brought_up_to_date(
     assert "figures/" not in text
     live, images = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
     shown = live["panelBankSectionConfig"]["panels"]
-    assert [panel["config"]["metrics"] for panel in shown] == [[metric] for metric in dashboard.PANELS]
+    assert [panel["config"]["metrics"] for panel in shown] == [[metric] for metric in views.PANELS]
     (runset,) = live["runSets"]
     assert filter_of(runset) == ("group", "!=", REPORT_GROUP)
 
@@ -178,13 +166,10 @@ def test_a_picture_that_is_refused_is_no_success(
     server: WandbServer, api_key: str, tmp_path: Path, refused: str
 ) -> None:
     """The client itself is content."""
-    path = tmp_path / "figures" / "loss.png"
-    path.parent.mkdir()
-    path.write_bytes(ONE_PIXEL)
     server.refused.add(refused)
     with pytest.raises(WandbError, match="refused the data"):
         upload(
-            [Picture(path, "Loss")],
+            [Figure("loss", "Loss", svg="", png=ONE_PIXEL)],
             tmp_path,
             server=server.url,
             entity="me",

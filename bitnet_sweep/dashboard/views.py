@@ -1,0 +1,158 @@
+"""The workspace and the W&B Report as wandb-workspaces describes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from bitnet_sweep.dashboard.pictures import key_of
+from bitnet_sweep.report import Report
+from bitnet_sweep.report.figures import Figure
+from bitnet_sweep.report.markdown import markdown
+from bitnet_sweep.track.naming import MAX_NAME_LENGTH
+
+if TYPE_CHECKING:
+    import wandb_workspaces.reports.v2 as wr
+    import wandb_workspaces.workspaces as ws
+
+NAME = "bitnet_sweep: collapse and recovery"
+
+PANELS = {
+    "val/loss": "Held-out loss, nats per token",
+    "probe/unique_tokens": "Unique predicted tokens, of 20",
+    "ternary/flip_rate": "Share of codes changed by the last step",
+    "ternary/absmean": "Mean |latent weight|",
+    "ternary/zero_frac": "Share of codes that are 0",
+    "probe/entropy": "Mean predictive entropy, nats",
+    "optim/weight_decay": "Weight decay",
+}
+"""The panels, fields against the step, in the order they are read."""
+
+LOGARITHMIC = ("ternary/absmean",)
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+"""Told apart by the colour-blind (Okabe and Ito 2008); one a value of ``wd2``, then from the start again."""
+
+
+def workspace(
+    entity: str, project: str, cells: Sequence[tuple[int, float]], sweep: str | None
+) -> ws.Workspace:
+    """The saved view of the project.
+
+    Args:
+        cells: hidden size and ``wd2`` of every run, each once, in rising order.
+
+    W&B colours groups, not values: every (hidden, wd2) group gets the colour of its wd2.
+    """
+    import wandb_workspaces.workspaces as ws
+
+    colours = dict(zip(sorted({wd2 for _, wd2 in cells}), cycle(COLOURS), strict=False))
+    return ws.Workspace(
+        entity=entity,
+        project=project,
+        name=name_of(sweep),
+        sections=[
+            ws.Section(
+                name="Stage transition",
+                panels=_panels(),
+                is_open=True,
+                layout_settings=ws.SectionLayoutSettings(columns=2, rows=4),
+            )
+        ],
+        settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
+        runset_settings=ws.RunsetSettings(
+            filters=[_wanted(sweep)],
+            groupby=[ws.Config("model.hidden"), ws.Config("wd2")],
+            group_colors={ws.GroupPath(str(h), _as_in_json(wd2)): colours[wd2] for h, wd2 in cells},
+        ),
+    )
+
+
+def report(entity: str, project: str, made: Report, sweep: str | None, figures_run: str | None) -> wr.Report:
+    """The W&B Report: what became of the runs, the live panels, the tables, the figures.
+
+    Args:
+        figures_run: id of the run that has the figures, if there are any.
+    """
+    import wandb_workspaces.reports.v2 as wr
+    from wandb_workspaces import expr
+
+    runs = wr.Runset(
+        entity=entity,
+        project=project,
+        name=sweep or "all runs",
+        filters=[_wanted(sweep)],
+        groupby=["config.model.hidden", "config.wd2"],
+    )
+    panels = wr.PanelGrid(runsets=[runs], panels=_panels())
+    text = markdown(made.summary, made.tables, figures=())
+    sections = re.split(r"\n(?=## )", text.removeprefix("# "))
+    tables = [wr.MarkdownBlock(text=section.strip()) for section in sections]
+    figures: list[Any] = []
+    if figures_run is not None:
+        only = [expr.Metric("ID") == figures_run]
+        run = wr.Runset(entity=entity, project=project, name="figures", filters=only)
+        figures = [
+            wr.MarkdownBlock(text="## Figures"),
+            wr.PanelGrid(runsets=[run], panels=_images(made.figures)),
+        ]
+    return wr.Report(
+        entity=entity,
+        project=project,
+        title=name_of(sweep),
+        description="Made by python -m bitnet_sweep.dashboard; changes by hand are written over.",
+        blocks=[*tables[:1], panels, *tables[1:], *figures],
+        width="fluid",
+    )
+
+
+def _wanted(sweep: str | None) -> Any:
+    """The filter for the runs of the sweep, or for all but those that hold figures: each run has a group."""
+    from wandb_workspaces import expr
+
+    from bitnet_sweep.wandb_client import REPORT_GROUP
+
+    return expr.Metric("Group") == sweep if sweep else expr.Metric("Group") != REPORT_GROUP
+
+
+def _images(figures: Sequence[Figure]) -> list[Any]:
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        wr.MediaBrowser(
+            title=figure.title,
+            media_keys=[key_of(figure)],
+            num_columns=1,
+            layout=wr.Layout(x=0, y=16 * place, w=24, h=16),
+        )
+        for place, figure in enumerate(figures)
+    ]
+
+
+def _panels() -> list[Any]:
+    import wandb_workspaces.reports.v2 as wr
+
+    return [
+        wr.LinePlot(
+            title=title,
+            x="step",
+            y=[metric],
+            log_y=True if metric in LOGARITHMIC else None,
+            layout=wr.Layout(x=12 * (place % 2), y=8 * (place // 2), w=12, h=8),
+        )
+        for place, (metric, title) in enumerate(PANELS.items())
+    ]
+
+
+def name_of(sweep: str | None) -> str:
+    """What both views are called."""
+    return f"{NAME} ({sweep})"[:MAX_NAME_LENGTH] if sweep else NAME
+
+
+def _as_in_json(number: float) -> str:
+    """0.05, 0, 0.00001: a number as a web page writes it, which is how W&B names a group (assumed)."""
+    text = format(Decimal(repr(number)), "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
