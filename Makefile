@@ -7,7 +7,7 @@ BIN := .venv/bin
 TORCH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system check format report sync dashboard bench bench-engine bench-simulate profile
+.PHONY: help setup demo test test-system check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -59,12 +59,6 @@ format: .venv/.dev  ## Rewrite the code as `make check` wants it
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-engine: .venv/.run  ## Time an 8-run sweep against 8 plain processes (about 25 minutes)
-	$(BIN)/python bench/engine.py
-
-bench-simulate: .venv/.run  ## Simulate 100,000 runs on 1,000 workers with the real planner (minutes, 2 GB)
-	$(BIN)/python bench/simulate.py
-
 report: .venv/.run  ## Tables, figures and page from STORE (runs) into OUT (report)
 	$(BIN)/python -m bitnet_sweep.report $(STORE) --out $(OUT)
 
@@ -74,9 +68,20 @@ sync: .venv/.run  ## Upload the offline W&B runs of STORE
 dashboard: .venv/.run  ## Save a workspace and a report of STORE in W&B (PROJECT=entity/project, with an API key)
 	$(BIN)/python -m bitnet_sweep.dashboard $(or $(PROJECT),$(error say which: make dashboard PROJECT=entity/project)) $(STORE)
 
-bench: .venv/.bench  ## Time a training step beside a plain loop and two libraries, then jobs side by side
+bench: bench-step bench-engine bench-large bench-simulate  ## Every benchmark, one after the other; results go to experiments/bench (hours)
+
+bench-step: .venv/.bench  ## Time a training step beside a plain loop and two libraries, then jobs side by side
 	$(BIN)/python -m bench.step --out experiments/bench
 	$(BIN)/python -m bench.threads --out experiments/bench
+
+bench-engine: .venv/.run  ## Time an 8-run sweep against 8 plain processes (about 25 minutes)
+	$(BIN)/python bench/engine.py
+
+bench-large: .venv/.run  ## Time plan, skip, frame and report on 10,000 finished runs (about 3 minutes)
+	$(BIN)/python -m bench.large --out experiments/bench
+
+bench-simulate: .venv/.run  ## Simulate 100,000 runs on 1,000 workers with the real planner (minutes, 2 GB)
+	$(BIN)/python bench/simulate.py
 
 profile: .venv/.dev  ## Where the time of a step goes, by part
 	$(BIN)/python -m bench.budget

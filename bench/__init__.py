@@ -1,1 +1,1 @@
-"""How fast a step is, beside other ways to compute it; run by `make bench` and `make profile`."""
+"""How fast a step, a sweep and a report are, beside other ways to get them (`make bench`, `make profile`)."""

@@ -82,7 +82,8 @@ def main() -> None:
         store, out = Path(folder) / "store", Path(folder) / "out"
         write_store(store, runs, options.records, options.shape)
         for what, work in (("frame", FRAME), ("report", WHOLE)):
-            rows.append({"what": what, "runs": runs, **timed(REPORT + work, ["report", str(store), str(out)])})
+            facts = timed(REPORT + work, ["report", str(store), str(out)])
+            rows.append({"what": what, "runs": runs, **facts})
         print(f"report.html: {(out / 'report.html').stat().st_size / 1e6:.2f} MB")
     with tempfile.TemporaryDirectory() as folder:
         seeds = math.ceil(runs / len(SETTINGS))
