@@ -5,6 +5,8 @@ OUT ?= report
 BIN := .venv/bin
 # Arguments for installing torch alone, for example: make setup TORCH='--index-url https://download.pytorch.org/whl/cpu'
 TORCH ?=
+# pip compiles on one core, this on all; what packages carry for other Pythons does not compile
+COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-system check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
@@ -14,20 +16,24 @@ help:  ## Show the targets
 
 .venv/.run: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt $(TORCH) torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt $(TORCH) torch==2.13.0
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[gpt2,dashboard]'
+	@$(COMPILE)
 	@touch $@
 
 .venv/.dev: .venv/.run
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[gpt2,dashboard,dev]'
+	@$(COMPILE)
 	@touch $@
 
 .venv/.system: .venv/.dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev,ray,slurm,browser,bench]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[gpt2,dashboard,dev,ray,slurm,browser,bench]'
+	@$(COMPILE)
 	@touch $@
 
 .venv/.bench: .venv/.dev
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[gpt2,dashboard,dev,bench]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[gpt2,dashboard,dev,bench]'
+	@$(COMPILE)
 	@touch $@
 
 setup: .venv/.dev  ## Install everything into .venv (torch first, so that nothing else chooses its build)

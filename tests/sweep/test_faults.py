@@ -79,6 +79,7 @@ def test_killed_at_25_random_moments(calm_long, arguments, tmp_path, publication
     assert sorted(published().values()) == [1] * 6, "two trunks and four runs, each trained once to its end"
 
 
+@pytest.mark.system
 def test_ctrl_c_twice_ends_at_once(calm_long, arguments, tmp_path):
     store = tmp_path / "runs"
     process = start(tmp_path, *GRID, *arguments, *LONG)
@@ -134,6 +135,7 @@ def test_out_of_memory_stops_one_run(arguments, tmp_path, launcher):
     assert "memory" in failed, "the table says why"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("launcher", ["local", "basic"])
 def test_files_that_cannot_be_written_stop_one_size(calm, arguments, tmp_path, launcher):
     """A limit on the size of files, as a full disk would: 16 wide has its checkpoints, 32 wide has not."""
@@ -216,6 +218,7 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("damage", [flip, cut], ids=["flipped", "cut"])
 @pytest.mark.parametrize(
     "patterns",
@@ -243,6 +246,7 @@ def test_damage_between_runs_is_found_and_mended(
     assert half_written(store) == []
 
 
+@pytest.mark.system
 def test_lost_records_are_trained_again(killed_store, calm_long, arguments, tmp_path):
     """A machine that loses power may have the checkpoint and not the records before it."""
     store = tmp_path / "runs"
