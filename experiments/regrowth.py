@@ -2,10 +2,11 @@
 
     python experiments/regrowth.py experiments/006_trigger
 
-Reads ``store/`` and writes ``tables/regrowth.csv``: for each run whose decay ends at 0.0 the outcome, the
-boundary, the recovery step, and the sum of the learning rates of the steps from the boundary to the recovery
-and to the end. Under Adam a weight moves by about its learning rate a step, so the sum says how far it can
-have grown. Not fixed before the runs of 006: they suggested it.
+Reads ``store/`` and writes ``tables/regrowth.csv``: for each run whose decay ends at 0.0 the settings in
+which these runs differ, the outcome, the boundary, the mean latent weight there, the recovery step, and the
+sum of the learning rates of the steps from the boundary to the recovery and to the end. Under Adam a weight
+moves by about its learning rate a step, so the sum says how far it can have grown. Not fixed before the runs
+of 006: they suggested it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,20 @@ import pandas as pd
 from bitnet_sweep.config import Knot, Stage
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.settings import setting_text
+
+SETTINGS = (
+    "lr",
+    "boundary",
+    "lr_boundary",
+    "schedule.lr_bend_from",
+    "schedule.lr_bend_to",
+    "schedule.lr_final",
+    "loss.label_smoothing",
+    "optimizer.clip",
+    "optimizer.name",
+)
+"""What may differ between the runs of a study, in the order of the columns."""
 
 
 def spent(arm: Arm, first: int, last: int) -> float:
@@ -35,25 +50,32 @@ def spent(arm: Arm, first: int, last: int) -> float:
 
 def rows_of(arms: Iterable[Arm]) -> list[dict[str, Any]]:
     """A row for each arm whose decay ends at 0.0, by its settings and seed."""
+    ended = [arm for arm in arms if arm.wd2 == 0.0 and arm.boundary_step is not None]
+    ended.sort(key=lambda arm: (sorted(arm.settings.items()), arm.order))
+    told = [key for key in SETTINGS if len({_cell(arm, key) for arm in ended}) > 1]
     rows = []
-    for arm in sorted(arms, key=lambda arm: (sorted(arm.settings.items()), arm.order)):
-        if arm.wd2 != 0.0 or arm.boundary_step is None or arm.steps is None:
-            continue
-        config, recovery = arm.run.config, arm.outcome.recovery_step
+    for arm in ended:
+        assert arm.boundary_step is not None
+        assert arm.steps is not None
+        recovery, absmean = arm.outcome.recovery_step, arm.value(arm.boundary_step, "ternary/absmean")
         rows.append(
-            {
-                "boundary": f"{config['boundary']:.3g}",
-                "lr_boundary": f"{config['lr_boundary']:.3g}",
-                "lr_bend_from": f"{config['schedule.lr_bend_from']:.3g}",
+            {key: _cell(arm, key) for key in told}
+            | {
                 "seed": arm.seed,
                 "outcome": arm.result,
                 "boundary_step": arm.boundary_step,
+                "absmean_at_boundary": absmean if isinstance(absmean, str) else f"{absmean:.6f}",
                 "recovery_step": recovery or "",
                 "sum_to_recovery": f"{spent(arm, arm.boundary_step, recovery):.3f}" if recovery else "",
                 "sum_to_end": f"{spent(arm, arm.boundary_step, arm.steps):.3f}",
             }
         )
     return rows
+
+
+def _cell(arm: Arm, key: str) -> str:
+    value = arm.run.config[key]
+    return f"{value:.3g}" if isinstance(value, float) else setting_text(arm.run.config, key)
 
 
 def table(store: Path) -> str:

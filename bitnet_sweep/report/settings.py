@@ -44,10 +44,10 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     the axes from row to row.
     """
     kept: dict[str, str] = {}
-    for key, value in config.items():
+    for key in config:
         if key in AXES or key in _NO_INFLUENCE_KEYS or key.split(".")[0] in _NO_INFLUENCE:
             continue
-        kept[key] = shown(value)
+        kept[key] = setting_text(config, key)
     hidden, ffn = whole(config.get("model.hidden")), whole(config.get("model.ffn"))
     if "model.ffn" in config and hidden is not None:
         ffn = 2 * hidden if ffn is None else ffn
@@ -58,6 +58,11 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     change = changes_of(config)
     kept["boundary_step"] = shown(change[0].step if change else None)
     return kept
+
+
+def setting_text(config: Mapping[str, Any], key: str) -> str:
+    """A setting as its config tells it: *null* is a value (no clipping), *unknown* is not."""
+    return "null" if key in config and config[key] is None else shown(config.get(key))
 
 
 def changes_of(config: Mapping[str, Any]) -> list[Change]:

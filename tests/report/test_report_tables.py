@@ -179,7 +179,12 @@ SECTIONS = [
     pytest.param({"boundary": 0.3}, ["boundary=0.3", "boundary=0.5"], id="boundaries"),
     pytest.param({"steps": 200}, ["steps=100", "steps=200"], id="schedule lengths"),
     pytest.param({"model__ffn": 100}, ["model.ffn=1.5625 x hidden", "model.ffn=2 x hidden"], id="widths"),
-    pytest.param({"model__tied": None}, ["model.tied=False", "model.tied=unknown"], id="absent in one"),
+    pytest.param({"model__tied": None}, ["model.tied=False", "model.tied=null"], id="null in one"),
+    pytest.param(
+        {"model__activations": "int8"},
+        ["model.activations=int8", "model.activations=unknown"],
+        id="absent in one",
+    ),
 ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from bitnet_sweep.config import ConfigError, RunConfig, plain
 from bitnet_sweep.report.arms import Arm, Section, telling_keys
-from bitnet_sweep.report.settings import UNKNOWN, number, shown, whole
+from bitnet_sweep.report.settings import UNKNOWN, number, setting_text, shown, whole
 from bitnet_sweep.report.transitions import LOSS
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store.outcome import finite, unigram_loss
@@ -101,9 +101,8 @@ def is_noted(arm: Arm, but: Collection[str] = ()) -> bool:
 
 
 def told(arm: Arm, key: str) -> str:
-    """A setting as its config tells it: *null* is a value, *unknown* is not."""
-    config = arm.run.config
-    return "null" if key in config and config[key] is None else shown(config.get(key))
+    """A setting of the arm, as its config tells it."""
+    return setting_text(arm.run.config, key)
 
 
 def settings_in(sections: Sequence[Section]) -> list[Setting]:
