@@ -58,7 +58,7 @@ def report(new_store: Any) -> Report:
     store = new_store()
     samples = [
         {"step": 50, "prompt": "Geography", "continuation": HOSTILE},
-        {"step": 100, "prompt": "Geography", "continuation": "the capital of the north"},
+        {"step": 100, "prompt": "Geography", "continuation": "the capital of the north\nthe end\nthe end"},
     ]
     store.run("aaaa", RECOVERS, samples=samples, status={"provenance": {"commit": "c0ffee"}})
     store.run("bbbb", STUCK, wd2=0.05)
@@ -141,7 +141,7 @@ def test_the_top_says_what_became_of_the_runs_and_what_is_missing(page: Elements
 
 def test_samples_stand_side_by_side_and_provenance_is_told(page: Elements) -> None:
     shown = "".join(page.text)
-    assert "the capital of the north" in shown
+    assert "the capital of the north ↵ the end ↵ the end" in shown, "line breaks take no lines"
     assert "c0ffee" in shown
     assert "trunk-h64-s0" in shown
 

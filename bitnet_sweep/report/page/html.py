@@ -117,7 +117,7 @@ def _texts_at(arm: Arm, step: int) -> dict[str, str]:
 
 
 def _text(row: dict[str, Any], key: str) -> str:
-    text = str(row.get(key, UNKNOWN))
+    text = str(row.get(key, UNKNOWN)).replace("\n", " ↵ ")  # a collapsed model may write little else
     return text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]} […]"
 
 
