@@ -1,4 +1,4 @@
-"""One table and one picture: a training step of this project beside other ways to make it, and the floor.
+"""A table and a picture a batch: a training step of this project beside other ways to make it, and the floor.
 
     python -m bench.step [--hidden 256 1024] [--batch 4x32 8x256] [--rounds 15] [--out experiments/bench]
 
@@ -12,7 +12,7 @@ is not installed is left out, and said to be.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -69,7 +69,7 @@ def measure(setting: Setting, names: Sequence[str], rounds: int, warmup: int = 3
 
 
 def main() -> None:
-    """Print the table; with ``--out`` also write it as Markdown and JSON, and draw it."""
+    """Print a table a batch; with ``--out`` also write it as Markdown and JSON, and draw it."""
     assert __doc__ is not None
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hidden", type=int, nargs="+", default=[256, 512, 768, 1024])
@@ -78,27 +78,35 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--out", type=Path, help="folder for step.md, step.json and step.svg")
+    parser.add_argument("--out", type=Path, help="folder for step_<batch>.md, .json and .svg")
     options = parser.parse_args()
     absent = {name: why for name in options.peers if (why := missing(name))}
     for name, why in absent.items():
         print(f"{name} is left out: {why}")
     names = [name for name in ARMS if name not in PEERS or (name in options.peers and name not in absent)]
-    here, rows = where() | {name: version(name) for name in names if name in PEERS}, []
+    here = where() | {name: version(name) for name in names if name in PEERS}
     print(", ".join(f"{key}: {value}" for key, value in here.items()))
-    for batch, length in (tuple(map(int, shape.split("x"))) for shape in options.batch):
+    for shape in options.batch:
+        batch, length = map(int, shape.split("x"))
+        rows: list[Row] = []
         for hidden in options.hidden:
             setting = Setting(hidden, batch, length, options.vocab_size, options.threads)
             rows += measure(setting, names, options.rounds)
             print(table(rows[-len(names) :], COLUMNS), flush=True)
-    if options.out:
-        from bench.picture import draw  # here, or the arms' processes would carry matplotlib
+            if options.out:  # after each size, for the largest takes as long as all others
+                _save(options.out, f"step_{shape}", rows, here, names, absent)
 
-        legend = "\n".join(f"- `{name}`: {ARMS[name]}" for name in names)
-        left_out = "".join(f"\n- `{name}` is left out: {why}." for name, why in absent.items())
-        text = f"{table(rows, COLUMNS)}\n\n{legend}{left_out}\n\n![The table as a picture](step.svg)"
-        write(options.out, "step", "A training step", text, here, rows)
-        draw(rows, options.out / "step.svg")
+
+def _save(
+    out: Path, name: str, rows: list[Row], here: Row, names: Sequence[str], absent: Mapping[str, str]
+) -> None:
+    from bench.picture import draw  # here, or the arms' processes would carry matplotlib
+
+    legend = "\n".join(f"- `{arm}`: {ARMS[arm]}" for arm in names)
+    left_out = "".join(f"\n- `{arm}` is left out: {why}." for arm, why in absent.items())
+    text = f"{table(rows, COLUMNS)}\n\n{legend}{left_out}\n\n![The table as a picture]({name}.svg)"
+    write(out, name, "A training step", text, here, rows)
+    draw(rows, out / f"{name}.svg")
 
 
 if __name__ == "__main__":
