@@ -124,7 +124,9 @@ def test_forked_equals_straight(tiny, tmp_path, changes):
 
 
 @pytest.mark.parametrize("precision", [Precision.mixed, pytest.param(Precision.fp32, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("share", [True, False], ids=["trunks", "alone"])
+@pytest.mark.parametrize(
+    "share", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["trunks", "alone"]
+)
 def test_interrupted_anywhere_equals_undisturbed(tiny, tmp_path, share, precision):
     """Stopped after every third step and gone on with, from checkpoints in the middle of windows."""
     base = tiny(probe_every_steps=6, checkpoint_every_steps=4, precision=precision)
@@ -175,6 +177,7 @@ def test_records_are_complete(tiny):
     assert status.stage_ids == stage_ids(config, fingerprint(config))
 
 
+@pytest.mark.slow
 def test_mixed_repeats_itself_and_stays_near_fp32(tiny, tmp_path):
     """Two runs are equal to the last bit; the first losses differ from fp32's in rounding alone."""
     configs = [tiny(store=str(tmp_path / name)) for name in ("one", "other")]
@@ -255,6 +258,7 @@ def test_corrupt_trunk_is_trained_again(tiny, tmp_path, damage):
     assert_same_result(calm, config)
 
 
+@pytest.mark.slow
 def test_failure_keeps_its_traceback_and_can_be_gone_on_with(tiny, tmp_path):
     calm = tiny(store=str(tmp_path / "calm"))
     complete(calm)
@@ -274,6 +278,7 @@ def test_failure_keeps_its_traceback_and_can_be_gone_on_with(tiny, tmp_path):
     assert_same_result(calm, config)
 
 
+@pytest.mark.slow
 def test_seed_sets_weights_and_order_only(tiny, tmp_path):
     """Held-out tokens, references and probe contexts are the same for every seed."""
     records = []
