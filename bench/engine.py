@@ -146,7 +146,7 @@ def main() -> None:
     hidden = options.hidden.split(",")
     base = [f"steps={options.steps}", "tokenizer.vocab_size=2048"]
     fixed = [*base, "track=none"]
-    slots = len(os.sched_getaffinity(0))
+    slots, here = len(os.sched_getaffinity(0)), machine()
     with tempfile.TemporaryDirectory() as name:
         prepared = Path(name)
         command([*fixed, "model.hidden=16", "steps=2"], prepared)
@@ -157,14 +157,14 @@ def main() -> None:
             print(json.dumps(rounds[-1]), flush=True)
         cost = {track: overhead(hidden[0], base, tokens, track) for track in ("none", "wandb")}
     result = summarise(rounds, slots) | {"overhead_seconds_a_job": cost}
-    document = {"machine": machine(), "hidden": hidden, "steps": options.steps, "result": result}
+    document = {"machine": here, "hidden": hidden, "steps": options.steps, "result": result}
     files.write_json(options.out.with_suffix(".json"), document)
-    text = _markdown(hidden, options.steps, result)
+    text = _markdown(here, hidden, options.steps, result)
     files.write_text(options.out.with_suffix(".md"), text)
     print(text)
 
 
-def _markdown(hidden: Sequence[str], steps: int, result: dict[str, Any]) -> str:
+def _markdown(here: dict[str, Any], hidden: Sequence[str], steps: int, result: dict[str, Any]) -> str:
     cost, stages = result["overhead_seconds_a_job"], result["stages_trained"]
     return "\n".join(
         [
@@ -181,7 +181,7 @@ def _markdown(hidden: Sequence[str], steps: int, result: dict[str, Any]) -> str:
             f"its training, with a W&B mirror {cost['wandb']:.2f} s; a run by itself "
             f"{result['alone_overhead_seconds_a_run']:.1f} s.",
             "",
-            f"`{machine()['cpu']}`, {machine()['cores']} cores, commit `{machine()['commit']}`",
+            f"`{here['cpu']}`, {here['cores']} cores, commit `{here['commit']}`",
             "",
         ]
     )

@@ -16,7 +16,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import permutations
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -25,7 +25,7 @@ import pandas as pd
 
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.pairs import Refusal, pair_of
+from bitnet_sweep.report.pairs import Pair, pair_of
 from bitnet_sweep.report.settings import shown
 from bitnet_sweep.store.outcome import unigram_loss
 
@@ -63,32 +63,35 @@ def level(arm: Arm, factor: str) -> str:
     return repr(arm.wd2) if factor == "wd2" else arm.settings[factor]
 
 
-def pairs_of(arms: Sequence[Arm], factor: str) -> Iterator[tuple[Arm, Arm]]:
-    """All pairs that differ in the factor alone, the side nearer to the notes first."""
-    alike: dict[tuple[object, ...], list[Arm]] = defaultdict(list)
-    for arm in arms:
-        rest = (level(arm, other) for other in FACTORS if other != factor)
-        alike[arm.hidden, arm.seed, *rest].append(arm)
-    for group in alike.values():
-        ordered = sorted(group, key=lambda arm: FACTORS[factor].index(level(arm, factor)))
-        for a, b in combinations(ordered, 2):
-            if not isinstance(pair_of(a, b), Refusal):
-                yield a, b
+def pairs_of(arms: Sequence[Arm]) -> Iterator[tuple[str, Arm, Arm]]:
+    """All pairs that differ in one factor alone, with it; the side nearer to the notes comes first."""
+    for a, b in permutations(arms, 2):
+        pair = pair_of(a, b)
+        if isinstance(pair, Pair) and pair.factor in FACTORS:
+            values = FACTORS[pair.factor]
+            if values.index(level(a, pair.factor)) < values.index(level(b, pair.factor)):
+                yield pair.factor, a, b
 
 
 def rows_of(arms: Sequence[Arm]) -> list[dict[str, Any]]:
-    """A row for each factor, change and surrounding, at each place where it can matter."""
+    """A row for each factor, change and surrounding, at each place where it can matter.
+
+    Raises:
+        ValueError: the arms differ in more than the factors and the seed.
+    """
     sides: dict[tuple[str, ...], dict[int | None, Sides | None]] = defaultdict(dict)
-    for factor in FACTORS:
-        for a, b in pairs_of(arms, factor):
-            change = f"{level(a, factor)} to {level(b, factor)}"
-            for place in AT:
-                if place == "boundary" and factor == "wd2":
-                    continue
-                later = {"wd2"} if place == "boundary" else set()
-                held = " ".join(f"{key}={level(a, key)}" for key in FACTORS if key not in {factor, *later})
-                sides[place, factor, change, shown(a.hidden), held][a.seed] = _sides(a, b, place)
-    return [_row(key, found) for key, found in sides.items()]
+    for factor, a, b in pairs_of(arms):
+        change = f"{level(a, factor)} to {level(b, factor)}"
+        for place in AT:
+            if place == "boundary" and factor == "wd2":
+                continue
+            later = {"wd2"} if place == "boundary" else set()
+            held = " ".join(f"{key}={level(a, key)}" for key in FACTORS if key not in {factor, *later})
+            found = sides[place, factor, change, shown(a.hidden), held]
+            if place == "end" and a.seed in found:
+                raise ValueError(f"two pairs of one seed at {held}: the store varies more than the factors")
+            found[a.seed] = _sides(a, b, place)
+    return [_row(key, found) for key, found in sorted(sides.items())]
 
 
 def _sides(a: Arm, b: Arm, place: str) -> Sides | None:

@@ -50,13 +50,11 @@ def spent(arm: Arm, first: int, last: int) -> float:
 
 def rows_of(arms: Iterable[Arm]) -> list[dict[str, Any]]:
     """A row for each arm whose decay ends at 0.0, by its settings and seed."""
-    ended = [arm for arm in arms if arm.wd2 == 0.0 and arm.boundary_step is not None]
+    ended = [arm for arm in arms if arm.wd2 == 0.0 and arm.boundary_step and arm.steps]
     ended.sort(key=lambda arm: (sorted(arm.settings.items()), arm.order))
     told = [key for key in SETTINGS if len({_cell(arm, key) for arm in ended}) > 1]
     rows = []
     for arm in ended:
-        assert arm.boundary_step is not None
-        assert arm.steps is not None
         recovery, absmean = arm.outcome.recovery_step, arm.value(arm.boundary_step, "ternary/absmean")
         rows.append(
             {key: _cell(arm, key) for key in told}

@@ -14,6 +14,7 @@ GENERATION = runpy.run_path(str(EXPERIMENTS / "generation.py"))
 THRESHOLD = runpy.run_path(str(EXPERIMENTS / "threshold.py"))
 MODEL = {"optimizer__decay": "all", "model__activations": "int8"}
 COUPLED, DECOUPLED = {"optimizer__name": "adam_l2"}, {"optimizer__name": "adamw"}
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -91,6 +92,14 @@ def test_a_pair_without_a_loss_keeps_a_factor_from_every_seed(store):
     run(store, "c54", 8.0, None, **COUPLED, wd2=0.05, seed=4)
     row = factors(store)["end", "wd2", "adam_l2"]
     assert (row["verdict"], row["crossed"], row["n"]) == ("in some seeds", 3, "3 of 4")
+
+
+def test_a_store_that_varies_more_than_the_factors_is_refused(store):
+    for rate in (0.0015, 0.0005):
+        for wd2 in (0.0, 0.05):
+            run(store, f"{rate}-{wd2}", 8.0, 5.0, **COUPLED, wd2=wd2, seed=1, lr=rate)
+    with pytest.raises(ValueError, match="varies more than the factors"):
+        factors(store)
 
 
 def writing(store, differences, measure="sample/seq_rep_4"):

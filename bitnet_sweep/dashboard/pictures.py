@@ -16,6 +16,11 @@ def key_of(figure: Figure) -> str:
     return f"figures/{figure.name}"
 
 
+def caption_of(figure: Figure) -> str:
+    """Its title, and what it leaves out."""
+    return f"{figure.title}. {figure.note}" if figure.note else figure.title
+
+
 def upload(
     figures: Sequence[Figure],
     scratch: Path,
@@ -46,8 +51,7 @@ def upload(
         path = scratch / f"{key_of(figure)}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(figure.png)
-        caption = f"{figure.title}. {figure.note}" if figure.note else figure.title
-        images[key_of(figure)] = wandb.Image(path, caption=caption)
+        images[key_of(figure)] = wandb.Image(path, caption=caption_of(figure))
     run = open_run(
         scratch,
         server=server,

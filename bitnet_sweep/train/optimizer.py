@@ -35,9 +35,9 @@ class Adam:
     """The fused kernel of ``torch.optim.Adam`` (coupled L2, the notes' trainer) or ``AdamW`` (decoupled).
 
     Called in its functional form: the first step of a ``torch.optim.Optimizer`` imports torch._dynamo, which
-    takes longer than the import of torch itself. Learning rate and decay are given with each step; moments
-    are made at the first. With ``decay=matrices`` only parameters of two or more dimensions decay:
-    embeddings, head and BitLinears, not norm gains.
+    takes about as long as torch itself. Learning rate and decay are given with each step; moments are made at
+    the first. With ``decay=matrices`` only parameters of two or more dimensions decay: embeddings, head and
+    BitLinears, not norm gains.
     """
 
     def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:

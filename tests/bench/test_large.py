@@ -7,6 +7,8 @@ import pytest
 
 from bench.large import FRAME, REPORT, SWEEP, finished_store, grid, timed, write_store
 
+pytestmark = pytest.mark.slow
+
 FACTS = {"wall_s", "cpu_s", "peak_mb"}
 
 

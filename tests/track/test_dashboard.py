@@ -6,6 +6,7 @@ import base64
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 from bitnet_sweep import files
 from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.dashboard import views
-from bitnet_sweep.dashboard.pictures import upload
+from bitnet_sweep.dashboard.pictures import caption_of, key_of, upload
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.figures import Figure
 from bitnet_sweep.report.read import read_stores
@@ -100,6 +101,12 @@ def command(server: WandbServer, *arguments: str) -> tuple[int, str, str]:
         timeout=100,
     )
     return done.returncode, done.stdout, done.stderr
+
+
+def test_a_picture_is_told_by_its_figure() -> None:
+    figure = Figure("loss_2", r"Loss [1](x) <b> \ & a|b *c*", svg="", png=b"", note="4 of 9 [shown].")
+    assert (key_of(figure), caption_of(figure)) == ("figures/loss_2", f"{figure.title}. 4 of 9 [shown].")
+    assert caption_of(replace(figure, note="")) == figure.title
 
 
 @pytest.mark.slow
