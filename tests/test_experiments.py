@@ -58,6 +58,17 @@ def test_tables_follow_from_the_store(experiment, tmp_path):
         assert made == kept
 
 
+@pytest.mark.slow
+def test_ledger_follows_from_all_stores():
+    """claims.csv and the table of experiments/README.md are what ledger.py makes."""
+    program = runpy.run_path(str(ROOT / "experiments" / "ledger.py"))
+    claims = program["ledger"](program["stores_of"](ROOT / "experiments"))
+    kept = (ROOT / "experiments" / "claims.csv").read_text()
+    assert claims.to_csv(index=False, lineterminator="\n") == kept
+    page = (ROOT / "experiments" / "README.md").read_text()
+    assert program["insert"](page, program["as_markdown"](claims)) == page
+
+
 @pytest.mark.parametrize(
     ("name", "pair_misses", "mean_misses"),
     [("002_precision", {300}, {1300}), ("003_precision_again", {300, 400}, set())],

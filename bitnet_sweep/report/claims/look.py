@@ -43,7 +43,7 @@ def each_first_stage(judge: RunJudge, *, other: str | None = None) -> Look:
             if other is not None:
                 if told(arm, other) == noted(other):
                     continue
-                cell += f", {other}={told(arm, other)}"
+                cell += f" {other}={told(arm, other)}"
             units.append(Unit(cell, arm.seed, (arm,), _judged(judge, arm)))
         return _one_a_seed(units)
 
@@ -72,7 +72,7 @@ def each_pair(
                 for other in arms:
                     theirs = told(other, factor)
                     if theirs != noted(factor) and (value is None or theirs == shown(value)):
-                        cell = f"hidden {shown(base.hidden)}, {factor}={theirs}"
+                        cell = f"hidden {shown(base.hidden)} {factor}={theirs}"
                         found = _judged_pair(judge, base, other)
                         units.append(Unit(cell, base.seed, (base, other), found))
         return _one_a_seed(units)
