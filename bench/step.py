@@ -5,7 +5,8 @@
 The arms (``bench.arms.ARMS`` says what each computes) take turns, A B C A B C ..., so that whatever else the
 machine does meets all of them. Times are medians with the quartiles; ``speed-up`` is the median over rounds
 of plain time / own time, ``mixed is faster`` of own time / mixed time, ``floor share`` of floor time / own
-time. Memory is each arm's own process, whole: Python and torch with it. All arms live at once. A peer that
+time. Memory is each arm's own process, whole: Python and torch with it. All arms live at once; with
+``--anew`` one at a time, begun anew for each of its turns, where memory does not hold them all. A peer that
 is not installed is left out, and said to be.
 """
 
@@ -17,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from bench.arms import ARMS, Arm, Setting
+from bench.arms import ARMS, Arm, Facts, Setting, Timing
 from bench.peers import PEERS, missing
 from bench.tables import Row, quartiles, ratio, table, where, write
 
@@ -38,21 +39,44 @@ COLUMNS = {
 }
 
 
-def measure(setting: Setting, names: Sequence[str], rounds: int, warmup: int = 3) -> list[Row]:
-    """The rows of one setting, one for each arm; floor, mixed and plain must be among them."""
+Measured = dict[str, tuple[list[Timing], Facts]]
+"""What each arm's kept steps took, and its process."""
+
+
+def side_by_side(setting: Setting, names: Sequence[str], rounds: int, warmup: int = 3) -> Measured:
+    """A step each in turn, all processes alive throughout; the first rounds are not kept."""
     arms = [Arm(name, setting) for name in names]
     for i in range(warmup + rounds):
         for arm in arms:
             arm.run(1, keep=i >= warmup)
-    ms = {arm.name: [timing.ms for timing in arm.timings] for arm in arms}
+    return {arm.name: (arm.timings, arm.close()) for arm in arms}
+
+
+def one_at_a_time(setting: Setting, names: Sequence[str], rounds: int, warmup: int = 1) -> Measured:
+    """A step each in turn, by a process begun anew for it, whose first steps are not kept."""
+    kept: dict[str, list[Timing]] = {name: [] for name in names}
+    facts: dict[str, Facts] = {}
+    for _ in range(rounds):
+        for name in names:
+            arm = Arm(name, setting)
+            arm.run(warmup, keep=False)
+            arm.run(1)
+            kept[name] += arm.timings
+            facts[name] = arm.close()
+    return {name: (kept[name], facts[name]) for name in names}
+
+
+def rows_of(setting: Setting, measured: Measured) -> list[Row]:
+    """The rows of one setting, one for each arm; floor, mixed and plain must be among them."""
+    ms = {name: [timing.ms for timing in timings] for name, (timings, _) in measured.items()}
     rows = []
-    for arm in arms:
-        own, facts = ms[arm.name], arm.close()
+    for name, (timings, facts) in measured.items():
+        own = ms[name]
         rows.append(
             {
                 "hidden": setting.hidden,
                 "batch": f"{setting.batch}x{setting.length}",
-                "arm": arm.name,
+                "arm": name,
                 "parameters": facts.parameters,
                 "ms": round(median(own), 1),
                 "quartiles": quartiles(own),
@@ -62,7 +86,7 @@ def measure(setting: Setting, names: Sequence[str], rounds: int, warmup: int = 3
                 "floor_share": ratio(ms["floor"], own),
                 "peak_mb": round(facts.peak_mb),
                 "base_mb": round(facts.base_mb),
-                "page_faults": round(median(timing.page_faults for timing in arm.timings)),
+                "page_faults": round(median(timing.page_faults for timing in timings)),
             }
         )
     return rows
@@ -78,23 +102,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--out", type=Path, help="folder for step_<batch>.md, .json and .svg")
+    parser.add_argument("--anew", action="store_true", help="one process at a time, begun anew each turn")
+    parser.add_argument("--out", type=Path, help="folder for step_<batch>[_anew].md, .json and .svg")
     options = parser.parse_args()
     absent = {name: why for name in options.peers if (why := missing(name))}
     for name, why in absent.items():
         print(f"{name} is left out: {why}")
     names = [name for name in ARMS if name not in PEERS or (name in options.peers and name not in absent)]
-    here = where() | {name: version(name) for name in names if name in PEERS}
+    take_turns = one_at_a_time if options.anew else side_by_side
+    suffix = "_anew" if options.anew else ""
+    turns = "one at a time, begun anew for each turn" if options.anew else "all alive throughout"
+    here = where() | {"processes": turns} | {name: version(name) for name in names if name in PEERS}
     print(", ".join(f"{key}: {value}" for key, value in here.items()))
     for shape in options.batch:
         batch, length = map(int, shape.split("x"))
         rows: list[Row] = []
         for hidden in options.hidden:
             setting = Setting(hidden, batch, length, options.vocab_size, options.threads)
-            rows += measure(setting, names, options.rounds)
+            rows += rows_of(setting, take_turns(setting, names, options.rounds))
             print(table(rows[-len(names) :], COLUMNS), flush=True)
             if options.out:  # after each size, for the largest takes as long as all others
-                _save(options.out, f"step_{shape}", rows, here, names, absent)
+                _save(options.out, f"step_{shape}{suffix}", rows, here, names, absent)
 
 
 def _save(

@@ -46,7 +46,9 @@ def test_grid_composes(name):
 @pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
 def test_tables_follow_from_the_store(experiment, tmp_path):
     (sweep,) = (path.stem for path in (experiment / "store" / "sweeps").glob("*.json"))
-    write_report(make_report([experiment / "store"], sweep), tmp_path)
+    report = make_report([experiment / "store"], sweep)
+    assert report.study.gaps() == [], "report --check objects"
+    write_report(report, tmp_path)
     for kind in ("tables", "figures"):
         made = {path.name: path.read_bytes() for path in (tmp_path / kind).iterdir() if path.suffix != ".png"}
         kept = {path.name: path.read_bytes() for path in (experiment / kind).iterdir()}

@@ -45,25 +45,26 @@ def test_the_plain_loop_learns():
 
 
 @pytest.mark.slow
-def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("anew", "name"), [([], "step_2x5"), (["--anew"], "step_2x5_anew")])
+def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys, anew, name):
     monkeypatch.setitem(sys.modules, "bitlinear", None)  # as if it were not installed
     arguments = ["--hidden", "8", "--batch", "2x5", "--vocab-size", "50", "--rounds", "3"]
-    arguments += ["--peers", "bitlinear", "--out", str(tmp_path)]
+    arguments += ["--peers", "bitlinear", "--out", str(tmp_path), *anew]
     monkeypatch.setattr(sys, "argv", ["step", *arguments])
     step.main()
-    document = json.loads((tmp_path / "step_2x5.json").read_text())
+    document = json.loads((tmp_path / f"{name}.json").read_text())
     rows = {row["arm"]: row for row in document["rows"]}
     assert list(rows) == ["floor", "mixed", "fp32", "plain"]
     assert rows["plain"]["speed_up"] == rows["floor"]["floor_share"] == rows["mixed"]["mixed_faster"] == 1.0
     assert all(row["ms"] > 0 and row["peak_mb"] > row["base_mb"] > 50 for row in rows.values())
     assert len({row["parameters"] for row in rows.values()}) == 1
     assert {"cpu", "commit", "torch"} <= set(document["machine"])
-    page, printed = (tmp_path / "step_2x5.md").read_text(), capsys.readouterr().out
+    page, printed = (tmp_path / f"{name}.md").read_text(), capsys.readouterr().out
     assert table(document["rows"], step.COLUMNS) in page
     assert table(document["rows"], step.COLUMNS) in printed
     assert "`bitlinear` is left out: the package is not installed" in page
     assert "bitlinear is left out: the package is not installed" in printed
-    picture = (tmp_path / "step_2x5.svg").read_text()
+    picture = (tmp_path / f"{name}.svg").read_text()
     assert all(picture.count(f">{arm} ") == 1 for arm in rows)
 
 
