@@ -7,7 +7,8 @@ of the other settings, with the held-out loss of both sides at the boundary and 
 fixed before the runs (conf/experiment/005_root_cause.yaml): a factor makes the collapse if switching it,
 alone, moves the loss at the boundary across the unigram loss in every seed, and the recovery if it moves the
 loss at the end so. The second stage's decay comes after the boundary, so it is judged at the end alone, and
-the other factors' boundaries do not depend on it. Fewer than three seeds carry no verdict.
+the other factors' boundaries do not depend on it. Fewer than three seeds carry no verdict. Nor does the end
+of a pair of which a side had not collapsed: it had nothing to recover from (added before results were read).
 """
 
 from __future__ import annotations
@@ -51,11 +52,13 @@ class Sides:
     before: float
     after: float
     unigram: float
+    collapsed: bool = True
+    """Both sides lay above the unigram loss at the boundary, or that is what is asked."""
 
     @property
-    def crossed(self) -> bool:
-        """One side predicts better than token frequencies alone, the other does not."""
-        return (self.before < self.unigram) != (self.after < self.unigram)
+    def crossed(self) -> int:
+        """1 if the change brings the loss below that of token frequencies alone, -1 above it, else 0."""
+        return (self.after < self.unigram) - (self.before < self.unigram)
 
 
 def level(arm: Arm, factor: str) -> str:
@@ -96,23 +99,18 @@ def rows_of(arms: Sequence[Arm]) -> list[dict[str, Any]]:
 
 def _sides(a: Arm, b: Arm, place: str) -> Sides | None:
     """None where a loss is not known, as after a divergence."""
-    before, after = (
-        arm.value(arm.boundary_step if place == "boundary" else arm.steps, "val/loss") for arm in (a, b)
-    )
+    boundary = [arm.value(arm.boundary_step, "val/loss") for arm in (a, b)]
+    before, after = boundary if place == "boundary" else (arm.value(arm.steps, "val/loss") for arm in (a, b))
     unigram = unigram_loss(a.records)
     if isinstance(before, str) or isinstance(after, str) or unigram is None:
         return None
-    return Sides(before, after, unigram)
+    collapsed = all(isinstance(loss, float) and loss >= unigram for loss in boundary)
+    return Sides(before, after, unigram, collapsed or place == "boundary")
 
 
 def _row(key: tuple[str, ...], found: dict[int | None, Sides | None]) -> dict[str, Any]:
     place, factor, change, hidden, held = key
     known = [sides for sides in found.values() if sides is not None]
-    crossed = sum(sides.crossed for sides in known)
-    verdict = "too few seeds"
-    if len(known) >= ENOUGH_SEEDS:
-        every = crossed == len(found)
-        verdict = f"makes the {AT[place]}" if every else "does not" if crossed == 0 else "in some seeds"
     return {
         "at": place,
         "factor": factor,
@@ -123,9 +121,21 @@ def _row(key: tuple[str, ...], found: dict[int | None, Sides | None]) -> dict[st
         "mean_loss_before": f"{mean(s.before for s in known):.3f}" if known else "",
         "mean_loss_after": f"{mean(s.after for s in known):.3f}" if known else "",
         "unigram_loss": f"{mean(s.unigram for s in known):.3f}" if known else "",
-        "crossed": crossed,
-        "verdict": verdict,
+        "crossed": sum(sides.crossed != 0 for sides in known),
+        "verdict": _verdict(place, list(found.values())),
     }
+
+
+def _verdict(place: str, found: Sequence[Sides | None]) -> str:
+    known = [sides for sides in found if sides is not None]
+    ways = {sides.crossed for sides in known}
+    if len(known) < ENOUGH_SEEDS:
+        return "too few seeds"
+    if not any(sides.collapsed for sides in known):
+        return "nothing to recover from"
+    if len(known) < len(found) or not all(sides.collapsed for sides in known) or len(ways) > 1:
+        return "in some seeds" if ways != {0} else "undecided"
+    return "does not" if ways == {0} else f"makes the {AT[place]}"
 
 
 def table(store: Path) -> str:

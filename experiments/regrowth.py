@@ -4,9 +4,9 @@
 
 Reads ``store/`` and writes ``tables/regrowth.csv``: for each run whose decay ends at 0.0 the settings in
 which these runs differ, the outcome, the boundary, the mean latent weight there, the recovery step, and the
-sum of the learning rates of the steps from the boundary to the recovery and to the end. Under Adam a weight
-moves by about its learning rate a step, so the sum says how far it can have grown. Not fixed before the runs
-of 006: they suggested it.
+sums of the learning rates of the steps from the boundary to the last probe before the recovery, to the probe
+that shows it, and to the end. Under Adam a weight moves by about its learning rate a step, so such a sum says
+how far it can have grown. Not fixed before the runs of 006: they suggested it.
 """
 
 from __future__ import annotations
@@ -53,22 +53,29 @@ def rows_of(arms: Iterable[Arm]) -> list[dict[str, Any]]:
     ended = [arm for arm in arms if arm.wd2 == 0.0 and arm.boundary_step and arm.steps]
     ended.sort(key=lambda arm: (sorted(arm.settings.items()), arm.order))
     told = [key for key in SETTINGS if len({_cell(arm, key) for arm in ended}) > 1]
-    rows = []
-    for arm in ended:
-        recovery, absmean = arm.outcome.recovery_step, arm.value(arm.boundary_step, "ternary/absmean")
-        rows.append(
-            {key: _cell(arm, key) for key in told}
-            | {
-                "seed": arm.seed,
-                "outcome": arm.result,
-                "boundary_step": arm.boundary_step,
-                "absmean_at_boundary": absmean if isinstance(absmean, str) else f"{absmean:.6f}",
-                "recovery_step": recovery or "",
-                "sum_to_recovery": f"{spent(arm, arm.boundary_step, recovery):.3f}" if recovery else "",
-                "sum_to_end": f"{spent(arm, arm.boundary_step, arm.steps):.3f}",
-            }
-        )
-    return rows
+    return [{key: _cell(arm, key) for key in told} | _row(arm) for arm in ended]
+
+
+def _row(arm: Arm) -> dict[str, Any]:
+    boundary, steps, recovery = arm.boundary_step, arm.steps, arm.outcome.recovery_step
+    assert boundary is not None, "only arms whose decay ends are asked"
+    assert steps is not None, "nor those without a length"
+    absmean = arm.value(boundary, "ternary/absmean")
+    row = {
+        "seed": arm.seed,
+        "outcome": arm.result,
+        "boundary_step": boundary,
+        "absmean_at_boundary": absmean if isinstance(absmean, str) else f"{absmean:.6f}",
+        "recovery_step": recovery or "",
+        "sum_before_recovery": "",
+        "sum_to_recovery": "",
+        "sum_to_end": f"{spent(arm, boundary, steps):.3f}",
+    }
+    if recovery:
+        probe_before = max(step for step in arm.by_step if step < recovery)
+        row["sum_before_recovery"] = f"{spent(arm, boundary, probe_before):.3f}"
+        row["sum_to_recovery"] = f"{spent(arm, boundary, recovery):.3f}"
+    return row
 
 
 def _cell(arm: Arm, key: str) -> str:

@@ -58,10 +58,10 @@ def test_factors_are_judged_one_at_a_time(store):
     rows = factors(store)
     assert {key: row["verdict"] for key, row in rows.items()} == {
         ("boundary", "optimizer.name"): "makes the collapse",
-        ("end", "optimizer.name", "0.0"): "does not",
-        ("end", "optimizer.name", "0.05"): "makes the recovery",
+        ("end", "optimizer.name", "0.0"): "nothing to recover from",
+        ("end", "optimizer.name", "0.05"): "nothing to recover from",
         ("end", "wd2", "adam_l2"): "makes the recovery",
-        ("end", "wd2", "adamw"): "does not",
+        ("end", "wd2", "adamw"): "nothing to recover from",
     }
     row = rows["end", "wd2", "adam_l2"]
     assert (row["change"], row["n"], row["crossed"]) == ("0.0 to 0.05", "3 of 3", 3)
@@ -83,6 +83,22 @@ def test_a_factor_that_works_in_some_seeds_says_so(store):
     run(store, "c54", 8.0, 8.5, **COUPLED, wd2=0.05, seed=4)
     row = factors(store)["end", "wd2", "adam_l2"]
     assert (row["verdict"], row["crossed"], row["n"]) == ("in some seeds", 3, "4 of 4")
+
+
+def test_a_factor_that_works_both_ways_makes_nothing(store):
+    collapsing(store, (1, 2, 3))
+    run(store, "c04", 8.0, 8.5, **COUPLED, wd2=0.0, seed=4)
+    run(store, "c54", 8.0, 5.0, **COUPLED, wd2=0.05, seed=4)
+    row = factors(store)["end", "wd2", "adam_l2"]
+    assert (row["verdict"], row["crossed"], row["n"]) == ("in some seeds", 4, "4 of 4")
+
+
+def test_a_factor_that_does_nothing_wants_every_seed(store):
+    for seed in (1, 2, 3, 4):
+        run(store, f"c0{seed}", 8.0, 8.4, **COUPLED, wd2=0.0, seed=seed)
+        run(store, f"c5{seed}", 8.0, 8.5 if seed < 4 else None, **COUPLED, wd2=0.05, seed=seed)
+    row = factors(store)["end", "wd2", "adam_l2"]
+    assert (row["verdict"], row["crossed"], row["n"]) == ("undecided", 0, "3 of 4")
 
 
 def test_a_pair_without_a_loss_keeps_a_factor_from_every_seed(store):

@@ -1,8 +1,9 @@
 """How sure a few replicates can make one: 95 % intervals and one sign test; scipy does the arithmetic.
 
 Means: for 2 to 5 values a t interval (df = n - 1), from 6 on a bias-corrected and accelerated
-bootstrap; one value has no interval. Shares: Clopper-Pearson. No p-value below 6 pairs, where a
-two-sided sign test cannot reach 0.05 (2 / 2^5 = 0.06).
+bootstrap, which is narrower than the t interval it takes over from: of ten normal values or fewer it
+covers the mean in less than 95 % of cases. One value has no interval. Shares: Clopper-Pearson. No p-value
+below 6 pairs, where a two-sided sign test cannot reach 0.05 (2 / 2^5 = 0.06).
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def sign_test(differences: Sequence[float]) -> SignTest | None:
     """One test over all pairs, whatever their stratum; None below 6 pairs that differ.
 
     Under the null every pair falls or rises with equal chance in its own stratum, so the strata's
-    counts add up to one binomial.
+    counts add up to one binomial. It takes pairs for independent; sizes trained with one seed read the same
+    batches and are less than that, which is why no claim is judged by it.
     """
     from scipy import stats
 

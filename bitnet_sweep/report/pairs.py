@@ -12,8 +12,8 @@ from bitnet_sweep.store.outcome import unigram_loss
 _DERIVED = ("stages", "boundary_step", "warmup_steps", "probe_every_steps")
 """Follow from the settings they are resolved from, so they are no factors of their own."""
 
-_LATER = ("wd2", "boundary", "lr_boundary", "steps")
-"""Settings that two arms with a common trunk may differ in: none of them touches the first stage."""
+_LATER = ("wd2", "boundary", "lr_boundary", "steps", "schedule.lr_bend_to", "schedule.lr_final")
+"""Settings that two arms with a common trunk may differ in: none of them need touch the first stage."""
 
 _INITIAL_WEIGHTS = ("model.hidden", "model.num_layers", "model.ffn", "model.tied", "tokenizer.vocab_size")
 _DATA = ("data.", "tokenizer.", "batch_size", "sequence_length")
@@ -21,14 +21,16 @@ _DATA = ("data.", "tokenizer.", "batch_size", "sequence_length")
 
 @dataclass(frozen=True)
 class Pair:
-    """Two arms that differ in one thing.
+    """Two arms that may be compared.
 
-    A *fork* shares the longest possible stage prefix: up to the boundary both are one training. A
-    *matched* pair was trained apart from equal seed, data and initial weights.
+    A *fork* shares the longest possible stage prefix: up to there both are one training, behind it they
+    may differ in several settings of the schedule. A *matched* pair was trained apart from equal seed,
+    data and initial weights and differs in one setting.
     """
 
     kind: str
     factor: str
+    """What they differ in; a fork's settings by comma."""
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,9 @@ class Claim:
     show: Callable[[float], str] = "{:.2f}".format
     each: Literal["run", "pair", "seed"] = "run"
     """What a unit is."""
+    cells: int = 1
+    """In how many cells of its grid it must have been seen to count as reproduced: a claim about every size
+    says nothing yet where one was run. One cell is enough to contradict it."""
     exact: bool = False
     """It follows from the config by arithmetic, so one counter-example settles it and seeds are nothing."""
 

@@ -71,7 +71,7 @@ def ledger(sections: Sequence[Section]) -> list[Entry]:
             if setting.never_learns and not claim.exact:
                 units = [replace(unit, found=_NEVER_LEARNS) for unit in units]
             if units:
-                verdict = verdict_of(units, exact=claim.exact)
+                verdict = verdict_of(units, cells=claim.cells, exact=claim.exact)
                 tested.append(Entry(claim, setting.label, verdict, units))
         entries += tested or [Entry(claim, "", verdict_of([]), [])]
     return entries
@@ -86,7 +86,8 @@ def claims_table(sections: Sequence[Section]) -> Table:
         readable = readable.drop(columns="setting", errors="ignore")
     about = (
         "Reproduced or contradicted: every observation in one direction, n >= 3; consistent or at odds: "
-        "the same with fewer. n counts seeds, of the size that has the fewest. Settings are judged apart. "
+        "the same with fewer, or of one size where the claim is about every size. n counts seeds, of the "
+        "size that has the fewest. Settings are judged apart. "
         "Margins, fixed beforehand, and all run_ids are in tables/claims.csv."
     )
     return Table("claims", "The claims of the notes", about, csv, [Part(None, "", readable)])

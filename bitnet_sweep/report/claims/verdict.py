@@ -1,9 +1,9 @@
 """From observations to a verdict, the one rule for every claim.
 
 =============  ==========================================================================
-reproduced     every observation as claimed, n >= 3
+reproduced     every observation as claimed, n >= 3, in as many cells as ``Claim.cells`` asks for
 contradicted   every observation against it, n >= 3
-consistent     every observation as claimed, n < 3
+consistent     every observation as claimed, n or cells too few
 at odds        every observation against it, n < 3
 inconclusive   observations both ways, within the margin, or none that can be judged
 not tested     the store holds nothing that the claim speaks of
@@ -46,17 +46,18 @@ class Verdict:
     n: int
 
 
-def verdict_of(units: Sequence[Unit], *, exact: bool = False) -> Verdict:
+def verdict_of(units: Sequence[Unit], *, cells: int = 1, exact: bool = False) -> Verdict:
     """Judge a claim by all that one setting of the store says to it."""
     judged = [unit for unit in units if isinstance(unit.found, Finding)]
     if not units:
         return Verdict("not tested", 0)
-    n = len({unit.cell for unit in judged}) if exact else _replicates(judged)
+    seen = len({unit.cell for unit in judged})
+    n = seen if exact else _replicates(judged)
     directions = {unit.found.direction for unit in judged if isinstance(unit.found, Finding)}
     if exact and -1 in directions:
         return Verdict("contradicted", n)
     if directions == {1}:
-        return Verdict("reproduced" if n >= ENOUGH_SEEDS else "consistent", n)
+        return Verdict("reproduced" if n >= ENOUGH_SEEDS and seen >= cells else "consistent", n)
     if directions == {-1}:
         return Verdict("contradicted" if n >= ENOUGH_SEEDS else "at odds", n)
     return Verdict("inconclusive", n)

@@ -19,6 +19,7 @@ CLAIMS = [
         look=each_first_stage(collapsed),
         measure="loss at the boundary minus U (nats)",
         show="{:+.2f}".format,
+        cells=2,
     ),
     Claim(
         name="collapse in tokens",
@@ -29,6 +30,7 @@ CLAIMS = [
         look=each_first_stage(figure_within("tokens_before", 1, 2, 2)),
         measure="unique tokens at the boundary",
         show=count_text,
+        cells=2,
     ),
     Claim(
         name="collapse at every learning rate",
@@ -39,5 +41,6 @@ CLAIMS = [
         look=each_first_stage(collapsed, other="lr"),
         measure="loss at the boundary minus U (nats)",
         show="{:+.2f}".format,
+        cells=4,
     ),
 ]

@@ -39,6 +39,7 @@ CLAIMS = [
         look=each_run(_recovered, wd2=0.0),
         measure="loss a tenth of the run behind the boundary, minus U (nats)",
         show="{:+.2f}".format,
+        cells=2,
     ),
     Claim(
         name="loss drop",
@@ -49,6 +50,7 @@ CLAIMS = [
         look=each_run(figure_within("loss_drop_percent", -32, -26, 3), wd2=0.0),
         measure="change of the held-out loss",
         show=percent_text,
+        cells=2,
     ),
     Claim(
         name="token factor",
@@ -69,5 +71,6 @@ CLAIMS = [
         look=each_run(figure_within("tokens_end", 11, 13, 1), wd2=0.0),
         measure="unique tokens at the end",
         show=count_text,
+        cells=2,
     ),
 ]

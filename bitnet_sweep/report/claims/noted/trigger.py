@@ -48,7 +48,8 @@ def _moves_with(key: str, *, claimed: bool) -> Callable[[Arm, Arm], Finding | Un
             return share
         if share == float("inf"):  # it neither followed nor stayed: it is gone
             return Finding(-1)
-        follows, stays = share >= _FOLLOWS, share <= _STAYS
+        size = share if claimed else abs(share)  # what went the other way neither followed nor stayed
+        follows, stays = size >= _FOLLOWS, size <= _STAYS
         direction: Direction = 0
         if follows or stays:
             direction = 1 if follows == claimed else -1
@@ -74,7 +75,7 @@ CLAIMS = [
         name="the LR path does not",
         says="Decay and not the learning rate's path brings recovery: where the bend moves, recovery stays",
         source=f"{CRITICAL}, Critical Observation",
-        margin="recovery moves by 0.25 of the shift or less; against it at 0.75 or more, or without recovery",
+        margin="recovery moves by 0.25 of the shift or less either way; against it at 0.75 or more, or never",
         grid=f"model.hidden=256 lr_boundary=0.3,0.5,0.7 {SEEDS}",
         look=each_pair(_moves_with("lr_boundary", claimed=False), "lr_boundary"),
         measure=_SHARE,
