@@ -35,6 +35,7 @@ from bitnet_sweep.report.table import (
     step_text,
     together,
 )
+from bitnet_sweep.store.outcome import after_step
 
 PUBLISHED_TENTHS = (1, 2, 3, 4, 5, 6, 7, 10)
 """The steps of the notes' table, 1k to 10k of 10k, as tenths of any schedule."""
@@ -211,9 +212,8 @@ def _step_label(steps: int | None, tenth: int) -> str:
 
 
 def _moments(arm: Arm) -> tuple[int | None, int | None]:
-    if arm.boundary_step is None or arm.steps is None:
-        return None, None
-    return arm.boundary_step, arm.boundary_step + round(arm.steps / 10)
+    after = after_step(arm.steps, arm.boundary_step)
+    return (None if after is None else arm.boundary_step), after
 
 
 def _transition(

@@ -114,20 +114,25 @@ def outcome_of(
     )
 
 
+def after_step(steps: int | None, boundary_step: int | None) -> int | None:
+    """Where *after* the stage transition is read: a tenth of the run behind the boundary."""
+    return None if steps is None or boundary_step is None else boundary_step + round(steps / 10)
+
+
 def transition_figures(
     records: Sequence[Record], steps: int | None, boundary_step: int | None
 ) -> dict[str, float | None]:
     """The stage transition in numbers, as the notes' tables have them.
 
-    Before is the boundary record, after the record exactly ``round(steps / 10)`` steps later, end the
-    record at ``steps``; what is not on record is None, never the nearest. ``drop`` keeps the notes'
+    Before is the boundary record, after the record at exactly :func:`after_step`, end the record at
+    ``steps``; what is not on record is None, never the nearest. ``drop`` keeps the notes'
     sign: after - before, so a loss that falls gives a negative number.
     """
     figures: dict[str, float | None] = {}
-    after_step = None if steps is None or boundary_step is None else boundary_step + round(steps / 10)
+    moments = {"before": boundary_step, "after": after_step(steps, boundary_step), "end": steps}
     for name, field in (("loss", "val/loss"), ("tokens", "probe/unique_tokens")):
         at = dict(_losses(records, field))
-        for moment, step in (("before", boundary_step), ("after", after_step), ("end", steps)):
+        for moment, step in moments.items():
             figures[f"transition/{name}_{moment}"] = None if step is None else at.get(step)
     before, after = figures["transition/loss_before"], figures["transition/loss_after"]
     drop = None if before is None or after is None else after - before

@@ -12,8 +12,6 @@ from bitnet_sweep.records import Value
 from bitnet_sweep.train.loop import Probe, SampleRows
 from bitnet_sweep.train.state import TrainState
 
-SAMPLE_TOKENS = 48
-"""Length of a sample continuation in tokens (assumed: a few sentences)."""
 PROMPT_TOKENS = 16
 
 
@@ -31,9 +29,7 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
         values |= state.watch.measures(state.step) | weight_rms(state.model)
         if not with_samples:
             return values, []
-        ids = continuations(
-            state.model, prompts_NT, sequence_length=config.sequence_length, num_tokens=SAMPLE_TOKENS
-        )
+        ids = continuations(state.model, prompts_NT, sequence_length=config.sequence_length)
         values |= sample_measures(ids)
         rows: SampleRows = [
             {"step": state.step, "prompt": corpus.decode(prompt), "continuation": corpus.decode(continued)}

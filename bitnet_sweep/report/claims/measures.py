@@ -27,13 +27,6 @@ def above_unigram(arm: Arm, step: int | None) -> float | Unjudged:
     return loss - unigram
 
 
-def after_boundary(arm: Arm) -> int | None:
-    """A tenth of the run behind the decay boundary, where the tables read *after*."""
-    if arm.boundary_step is None or arm.steps is None:
-        return None
-    return arm.boundary_step + round(arm.steps / 10)
-
-
 def collapsed(arm: Arm) -> Finding | Unjudged:
     """As claimed where the held-out loss at the boundary lies above the unigram loss."""
     height = above_unigram(arm, arm.boundary_step)

@@ -6,13 +6,12 @@ from bitnet_sweep.report.claims.look import each_run
 from bitnet_sweep.report.claims.measures import (
     MARGIN,
     above_unigram,
-    after_boundary,
     collapsed_clearly,
     figure_within,
 )
 from bitnet_sweep.report.claims.noted import FINAL, SEEDS, SIZES
 from bitnet_sweep.report.table import count_text, factor_text, percent_text
-from bitnet_sweep.store.outcome import AT_UNIGRAM_NATS
+from bitnet_sweep.store.outcome import AT_UNIGRAM_NATS, after_step
 
 
 def _recovered(arm: Arm) -> Finding | Unjudged:
@@ -20,7 +19,7 @@ def _recovered(arm: Arm) -> Finding | Unjudged:
     nothing = collapsed_clearly(arm)
     if nothing is not None:
         return nothing
-    height = above_unigram(arm, after_boundary(arm))
+    height = above_unigram(arm, after_step(arm.steps, arm.boundary_step))
     if isinstance(height, Unjudged):
         return height
     if arm.outcome.kind == "unknown":
