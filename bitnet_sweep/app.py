@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bitnet_sweep.config import RunConfig
+from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.stages import resolve
 
@@ -52,5 +52,9 @@ def job(config: DictConfig) -> None:
     from bitnet_sweep.sweep.run import run_alone, run_job  # late: it imports torch
 
     hydra = HydraConfig.get()
-    run = run_alone if OmegaConf.is_missing(hydra.job, "num") else run_job
+    alone = OmegaConf.is_missing(hydra.job, "num")
+    grid = getattr(hydra.sweeper, "params", None)
+    if alone and grid:
+        raise ConfigError("hydra.sweeper.params", ",".join(grid), "needs -m (it describes a sweep)")
+    run = run_alone if alone else run_job
     run(to_run_config(config), [str(override) for override in hydra.overrides.task])

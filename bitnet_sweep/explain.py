@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Any
 
 from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from bitnet_sweep.config import ConfigError, RunConfig
@@ -42,7 +43,7 @@ def _chain(error: BaseException) -> list[BaseException]:
 def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, name = key.rpartition(".")
-        siblings = _keys(_type_of(parent)) if parent or "." not in key else []
+        siblings = _keys(_type_of(parent)) or _keys_of_node(cause)
         close = difflib.get_close_matches(name, siblings, n=1)
         guess = f"did you mean {f'{parent}.' if parent else ''}{close[0]}? " if close else ""
         return ConfigError(key, "?", f"no such key; {guess}allowed: {', '.join(siblings)}")
@@ -66,6 +67,12 @@ def _type_of(key: str) -> Any:
 def _keys(kind: Any) -> list[str]:
     is_config = isinstance(kind, type) and dataclasses.is_dataclass(kind)
     return [field.name for field in dataclasses.fields(kind)] if is_config else []
+
+
+def _keys_of_node(cause: OmegaConfBaseException) -> list[str]:
+    """Those of a node that is none of ours, such as ``hydra.launcher``."""
+    node = cause.parent_node
+    return [str(key) for key in node] if isinstance(node, DictConfig) else []
 
 
 def _kind(kind: Any) -> str:

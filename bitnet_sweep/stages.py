@@ -93,6 +93,7 @@ def _check_stages(config: RunConfig) -> None:
     total = sum(stage.steps for stage in config.stages)
     if total != config.steps:
         raise ConfigError("stages", f"{total} steps", f"their lengths must add up to steps={config.steps}")
+    config.lr = max(knot.lr for stage in config.stages for knot in stage.lr)
     first, last = config.stages[0].weight_decay, config.stages[-1].weight_decay
     for name, shorthand, decay in (("wd1", config.wd1, first), ("wd2", config.wd2, last)):
         if shorthand != decay:

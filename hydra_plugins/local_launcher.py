@@ -8,14 +8,30 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
 from hydra_plugins._launcher import Job, TreeLauncher
 
 
 class LocalLauncher(TreeLauncher):
     """Hydra's launcher interface on top of :mod:`bitnet_sweep.sweep.pool`."""
 
-    def __init__(self, n_jobs: int | None) -> None:
+    def __init__(self, n_jobs: object) -> None:
         self.n_jobs = n_jobs
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra.
+
+        Raises:
+            ConfigError: ``n_jobs`` is no number of processes.
+        """
+        from bitnet_sweep.config import ConfigError
+
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if self.n_jobs is not None and (type(self.n_jobs) is not int or self.n_jobs < 1):
+            allowed = "must be a whole number, 1 or more, or null (one for each core)"
+            raise ConfigError("hydra.launcher.n_jobs", self.n_jobs, allowed)
 
     def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
         from bitnet_sweep.sweep.pool import run_pool
@@ -28,7 +44,7 @@ class LocalLauncher(TreeLauncher):
         """How many processes run side by side."""
         from bitnet_sweep.sweep.pool import cuda_devices
 
-        if self.n_jobs is not None:
-            return max(1, self.n_jobs)
+        if isinstance(self.n_jobs, int):
+            return self.n_jobs
         cores = len(os.sched_getaffinity(0)) // int(self.config.threads)
         return max(1, len(cuda_devices()) if self.config.device.name != "cpu" and cuda_devices() else cores)

@@ -108,6 +108,7 @@ def test_written_stages_are_the_schedule():
     )
     assert stage_ends(config.stages) == [10, 30, 60]
     assert config.boundary == pytest.approx(10 / 60)
+    assert config.lr == 1e-3, "the peak of what is trained, not the default"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ Exit status: 0 the report is made; 1 with ``--check``, a cell is missing, unfini
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -88,4 +89,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # ``| head`` closes the pipe
     sys.exit(main())

@@ -20,6 +20,9 @@ from bitnet_sweep.report.read import Evidence, Run
 from bitnet_sweep.report.settings import UNKNOWN, Change, changes_of, number, settings_of, shown, whole
 from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures
 
+NOT_PROBED = "not probed"
+"""A step of a finished run at which no record is due."""
+
 _LABEL_FIRST = (
     "scale",
     "optimizer.name",
@@ -137,7 +140,14 @@ class Arm:
         last = self.outcome.diverged_step
         if last is not None and step > last:
             return "diverged"
-        return "missing" if self.run.state == "finished" else self.run.state
+        if self.run.state != "finished":
+            return self.run.state
+        return "missing" if self._is_probed(step) else NOT_PROBED
+
+    def _is_probed(self, step: int) -> bool:
+        """Whether a finished run should have a record there; of ends of stages only the last is asked for."""
+        every = whole(self.run.config.get("probe_every_steps"))
+        return not every or step % every == 0 or step == self.steps
 
     @property
     def order(self) -> tuple[float, float, float, str]:

@@ -16,6 +16,7 @@ from typing import Any
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.parse import flatten, read_document, read_rows, records_of
+from bitnet_sweep.store import check_is_store
 
 SCHEMA = 1
 """Of ``status.json``; a run of another schema is left out and named."""
@@ -83,8 +84,7 @@ def read_stores(paths: Sequence[Path], sweep: str | None = None) -> Evidence:
     projects = [_project(str(path), sweep) for path in paths if _is_wandb(path)]
     paths = [path for path in paths if not _is_wandb(path)]
     for path in paths:
-        if not path.is_dir():
-            raise ConfigError("STORE", path, "there is no such folder")
+        check_is_store(path)
         for found in _sweeps(path, notes):
             sweeps[found.name] = _merged(sweeps.get(found.name), found)
     for project in projects:

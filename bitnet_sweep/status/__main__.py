@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.status import Ledger, render
-from bitnet_sweep.store import FINISHED, Store
+from bitnet_sweep.store import FINISHED, Store, check_is_store
 from bitnet_sweep.store.housekeeping import KINDS, Freeable, find_freeable, free
 
 WATCH_SECONDS = 2.0
@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.yes or options.keep) and not options.clean:
         parser.error("--yes and --keep go with --clean")
     try:
-        if not options.store.is_dir():
-            raise ConfigError("STORE", options.store, "there is no such folder")
+        check_is_store(options.store)
         ledger = Ledger(Store(options.store), options.sweep)
         if options.clean:
             _clean(ledger, Store(options.store), set(KINDS) - set(options.keep), options.yes)
@@ -130,4 +129,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # ``| head`` closes the pipe
     sys.exit(main())

@@ -10,7 +10,7 @@ from bitnet_sweep.store.folder import (
     Folder,
     Status,
 )
-from bitnet_sweep.store.store import Store
+from bitnet_sweep.store.store import Store, check_is_store
 
 __all__ = [
     "BOUNDARY",
@@ -22,4 +22,5 @@ __all__ = [
     "Folder",
     "Status",
     "Store",
+    "check_is_store",
 ]

@@ -116,7 +116,8 @@ def outcome_of(
 
 def after_step(steps: int | None, boundary_step: int | None) -> int | None:
     """Where *after* the stage transition is read: a tenth of the run behind the boundary."""
-    return None if steps is None or boundary_step is None else boundary_step + round(steps / 10)
+    tenth = round((steps or 0) / 10)  # 0 in a run so short that no step lies there
+    return None if boundary_step is None or tenth == 0 else boundary_step + tenth
 
 
 def transition_figures(

@@ -12,6 +12,8 @@ from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.store.folder import SCHEMA, Folder, check_schema
 
+_PARTS = ("store.json", "runs", "stages", "sweeps")
+
 
 @dataclass(frozen=True)
 class Store:
@@ -72,6 +74,18 @@ class Store:
         """What ``sweeps/<name>.json`` says: command, overrides, run_ids, excluded, created."""
         document = files.read_json(self.root / "sweeps" / f"{name}.json")
         return document if isinstance(document, dict) else None
+
+
+def check_is_store(path: Path) -> None:
+    """A store to read from; one that nothing was written to yet is an empty folder.
+
+    Raises:
+        ConfigError: there is no such folder, or it holds something else.
+    """
+    if not path.is_dir():
+        raise ConfigError("STORE", path, "there is no such folder")
+    if any(path.iterdir()) and not any((path / name).exists() for name in _PARTS):
+        raise ConfigError("STORE", path, f"is no store: it holds none of {', '.join(_PARTS)}")
 
 
 def _folders(parent: Path) -> list[Folder]:

@@ -17,7 +17,7 @@ from bitnet_sweep.sweep.display import progress_bar
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
-from bitnet_sweep.sweep.register import register, sweep_name
+from bitnet_sweep.sweep.register import register, set_aside, sweep_name
 from bitnet_sweep.sweep.signals import stop_request
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ def drive(
     if runs[0].config.sweep.dry_run:
         print(plan.tree())
         return
+    set_aside(store, plan.runs, name)
     register(store, plan.runs, name, overrides, excluded)
     carry_out(store, plan, name, launch)
     close(store, plan.runs, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
+from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig, plain
 from bitnet_sweep.explain import as_config_error
 
 
@@ -37,6 +38,14 @@ Compose = Callable[[Point], RunConfig]
 GRID_KEYS = tuple(f"sweep.{name}" for name in ("exclude", "zip", "bisect", "until", "tolerance"))
 """What says which points there are; the points themselves do not carry it."""
 
+EXPERIMENT = "experiment"
+"""The group whose choice may hold a grid of its own."""
+
+_DIGITS = 12
+"""Of a number in a sweep: ``range(0,0.05,0.01)`` counts on to 0.030000000000000002, another run than 0.03."""
+
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -52,7 +61,7 @@ def read_axes(overrides: Sequence[Override], parser: OverridesParser) -> Axes:
 
     Raises:
         HydraException: a sweep that cannot be enumerated, such as ``interval(0,1)``.
-        ConfigError: a setting of the sweep itself is swept.
+        ConfigError: a setting of the sweep itself is swept, or experiments, which hold one each.
     """
     axes: Axes = {}
     for override in overrides:
@@ -63,13 +72,15 @@ def read_axes(overrides: Sequence[Override], parser: OverridesParser) -> Axes:
             continue
         if not override.is_discrete_sweep():
             raise HydraException(f"{override.input_line}: an interval has no values to enumerate")
-        if key.lstrip("+").startswith("sweep."):
+        if key.lstrip("+").startswith("sweep.") or key == EXPERIMENT:
             raise ConfigError(key, override.get_value_string(), "takes one value for the whole sweep")
         axes[key] = [_setting(key, element, parser) for element in override.sweep_iterator()]
     return axes
 
 
 def _setting(key: str, element: Any, parser: OverridesParser) -> Setting:
+    if isinstance(element, float):
+        element = float(f"{element:.{_DIGITS}g}")
     text = f"{key}={Transformer.str(element)}"
     is_number = isinstance(element, bool | int | float)  # parsing each of 10,000 seeds takes seconds
     return Setting(key, element if is_number else parser.parse_override(text).value(), text)
@@ -85,14 +96,20 @@ def make_grid(axes: Axes, settings: SweepConfig, compose: Compose) -> Grid:
     exclusions = read_exclusions(settings.exclude)
     kept: list[tuple[Point, RunConfig]] = []
     excluded: list[str] = []
+    used: set[int] = set()
     for point in points:
         config = compose(point)
-        if any(_holds(exclusion, config) for exclusion in exclusions):
+        holding = [i for i, exclusion in enumerate(exclusions) if _holds(exclusion, config)]
+        used.update(holding)
+        if holding:
             excluded.append(shlex.join(overrides_of(point)))
         else:
             kept.append((point, config))
     if not kept:
         raise ConfigError("sweep.exclude", settings.exclude, "leaves no point of the grid")
+    for i, said in enumerate(settings.exclude):
+        if i not in used:  # no error: a part of an experiment's grid leaves some of them nothing to do
+            log.warning("sweep.exclude: %s holds at no point", plain(said))
     return Grid(kept, excluded)
 
 
@@ -135,7 +152,7 @@ def read_exclusions(exclude: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]
         try:
             exclusions.append({key: typed_value(schema, key, value) for key, value in conditions.items()})
         except OmegaConfBaseException as error:
-            raise as_config_error(error) from error
+            raise ConfigError("sweep.exclude", conditions, str(as_config_error(error))) from error
     return exclusions
 
 

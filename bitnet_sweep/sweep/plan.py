@@ -79,6 +79,8 @@ class Plan:
     units: list[Unit]
     """All of them, done or not."""
     todo: list[Unit]
+    num_alike: int
+    """Points of the grid that are runs of other points."""
 
     def levels(self) -> list[list[Unit]]:
         """The units to do, by the number of trunks before them: a level needs the ones before it."""
@@ -97,8 +99,9 @@ class Plan:
         steps = sum(unit.steps for unit in self.units)
         left = sum(unit.steps for unit in self.todo)
         trunks = sum(not unit.is_run for unit in self.units)
+        twice = f" ({self.num_alike} more points are the same as others)" if self.num_alike else ""
         return (
-            f"{len(self.runs)} runs sharing {trunks} trunks: {steps:,} steps instead of {alone:,}; "
+            f"{len(self.runs)} runs{twice} sharing {trunks} trunks: {steps:,} steps instead of {alone:,}; "
             f"{steps - left:,} done, {left:,} to train in {len(self.todo)} jobs"
         )
 
@@ -131,7 +134,8 @@ def make_plan(grid: Sequence[PlannedRun], store: Store) -> Plan:
             needed.add(unit.id)
             if unit.parent is not None:
                 needed.add(unit.parent)
-    return Plan(runs, units, [unit for unit in units if unit.id in needed and unit.id not in done])
+    todo = [unit for unit in units if unit.id in needed and unit.id not in done]
+    return Plan(runs, units, todo, len(grid) - len(runs))
 
 
 def _units(runs: Sequence[PlannedRun]) -> list[Unit]:

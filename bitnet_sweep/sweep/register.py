@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 import time
 from collections.abc import Sequence
+from itertools import count
 
 from bitnet_sweep.identity import digest
 from bitnet_sweep.stages import stage_ends
@@ -13,6 +15,8 @@ from bitnet_sweep.store import Store
 from bitnet_sweep.store.recorded import AskedRun
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
+
+log = logging.getLogger(__name__)
 
 
 def sweep_name(runs: Sequence[PlannedRun], name: str | None) -> str:
@@ -33,6 +37,16 @@ def register(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     store.write_sweep(name, document)
+
+
+def set_aside(store: Store, runs: Sequence[PlannedRun], name: str) -> None:
+    """Give another grid that was registered under this name another one; one that ``runs`` holds may go."""
+    before = store.sweep(name)
+    if before is None or set(before["run_ids"]) <= {run.run_id for run in runs}:
+        return
+    aside = next(f"{name}.{i}" for i in count(1) if store.sweep(f"{name}.{i}") is None)
+    store.write_sweep(aside, before)
+    log.warning("sweep.name=%s: the sweep that had this name and other runs is now called %s", name, aside)
 
 
 def _asked(run: PlannedRun) -> AskedRun:

@@ -15,7 +15,7 @@ from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.sweep.plan import make_plan
-from bitnet_sweep.sweep.register import register, sweep_name
+from bitnet_sweep.sweep.register import register, set_aside, sweep_name
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.train.loop import Step
 from bitnet_sweep.train.runtime import release_memory
@@ -25,10 +25,12 @@ def run_job(config: RunConfig, overrides: list[str]) -> None:
     """Complete one job of a sweep, which says what there is to say.
 
     Raises:
-        ConfigError: the store or the corpus cannot be used.
+        ConfigError: the store or the corpus cannot be used, or nothing was to be trained.
         InterruptedRunError: a signal asked to stop.
         Exception: training failed.
     """
+    if config.sweep.dry_run:
+        raise ConfigError("sweep.dry_run", True, "needs hydra/sweeper=stage_tree, which makes the plan")
     stop = stop_request()
     if stop:  # a launcher that knows no stopping goes through all its jobs
         raise InterruptedRunError
@@ -59,6 +61,7 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
         print("\n".join([plan.summary(), *forecast_lines(plan, store, jobs_at_once=1), plan.tree()]))
         return
     name = sweep_name([planned], config.sweep.name)
+    set_aside(store, [planned], name)
     register(store, [planned], name, overrides, excluded=[])
     try:
         with _progress_bar(config) as on_step:

@@ -125,6 +125,14 @@ def test_cells_say_why_they_are_empty(store: Any) -> None:
     assert list(csv["outcome"]) == ["running", "failed", "healthy", "diverged", "healthy"]
 
 
+def test_a_step_between_two_probes_is_not_said_to_be_missing(store: Any) -> None:
+    store.run("a", {1: 9.0, 50: 5.0, 75: 4.5, 100: 4.0}, probe_every_steps=25)
+    store.run("b", {1: 9.0, 50: 5.0, 100: 4.0}, probe_every_steps=25, seed=1)
+    report = make_report([store.root])
+    assert set(report.table("results").csv["loss 60"]) == {"not probed"}
+    assert report.summary.gaps == []
+
+
 def test_the_last_line_of_an_error_is_told(store: Any) -> None:
     error = "Traceback (most recent call last):\n  ...\nOSError: disk full"
     store.run("a", UP_TO_60, state="failed", status={"error": error})

@@ -254,6 +254,15 @@ def test_every_column_of_a_phase_map_ends_with_its_learning_rates(store: Any) ->
     assert len(set(heights)) == 2
 
 
+def test_a_panel_of_the_phase_map_names_settings_whole(store: Any) -> None:
+    for heads in (1, 2):
+        for lr in (0.001, 0.002):
+            store.run(f"a{heads}{lr}", RECOVERS, lr=lr, model__num_heads=heads, optimizer__name="adamw")
+    figure = phase_map_of(make_report([store.root]).study.sections)
+    assert figure is not None
+    assert figure.svg.count(">model.num_heads=1<") == figure.svg.count(">model.num_heads=2<") == 1
+
+
 def test_what_cannot_be_drawn_is_no_figure(store: Any) -> None:
     store.run("a", RECOVERS)
     sections = make_report([store.root]).study.sections

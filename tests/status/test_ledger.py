@@ -202,13 +202,15 @@ def test_a_sweep_that_is_not_recorded(writer):
     "arguments",
     [
         ["{root}/nowhere"],
+        ["{root}/runs"],
         ["{root}", "--sweep", "other"],
         ["{root}", "--yes"],
         ["{root}", "--clean", "--watch"],
     ],
-    ids=["no store", "no sweep", "yes to nothing", "two at once"],
+    ids=["no folder", "no store", "no sweep", "yes to nothing", "two at once"],
 )
 def test_wrong_commands_exit_2(writer, arguments):
+    (writer.store.root / "runs" / "a").mkdir(parents=True)
     command = [argument.format(root=writer.store.root) for argument in arguments]
     ended = subprocess.run(
         [sys.executable, "-m", "bitnet_sweep.status", *command], capture_output=True, text=True, check=False

@@ -121,7 +121,7 @@ def test_grid_expressions(arguments, tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "key"),
     [
-        (["sweep.exclude=[{model.hiden:3}]"], "model.hiden"),
+        (["sweep.exclude=[{model.hiden:3}]"], "sweep.exclude"),
         (["sweep.zip=[lr,seed]", "lr=1e-2,3e-2", "seed=0,1,2"], "sweep.zip"),
         (["sweep.bisect=wd2"], "sweep.bisect"),
         (["sweep.bisect=wd2:0..1", "sweep.until=fine"], "sweep.until"),
@@ -130,6 +130,10 @@ def test_grid_expressions(arguments, tmp_path):
         (["sweep.bisect=wd2:-1..1"], "wd2"),
         (["sweep.bisect=track.timeout_seconds:1..2"], "sweep.bisect"),
         (["sweep.dry_run=true,false"], "sweep.dry_run"),
+        (["experiment=003_precison"], "experiment"),
+        (["hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs"),
+        (["hydra.launcher.n_jobs=two"], "hydra.launcher.n_jobs"),
+        (["hydra.launcher.njobs=2"], "hydra.launcher.njobs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
@@ -141,13 +145,20 @@ def test_wrong_grid_expressions_start_nothing(arguments, tmp_path, wrong, key):
     assert not (tmp_path / "store" / "runs").exists()
 
 
-def test_grid_expressions_need_a_sweep(arguments, tmp_path):
+@pytest.mark.parametrize(
+    ("grid", "key"),
+    [
+        ("sweep.bisect=wd2:0..1", "sweep.bisect=wd2:0..1"),
+        ("experiment=001_small_stage2", "hydra.sweeper.params=model.hidden,wd2,optimizer,seed"),
+    ],
+)
+def test_a_grid_needs_a_sweep(arguments, tmp_path, grid, key):
     process = subprocess.run(
-        [sys.executable, "-m", "bitnet_sweep", *arguments, "sweep.bisect=wd2:0..1"],
+        [sys.executable, "-m", "bitnet_sweep", *arguments, grid],
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
     )
     assert process.returncode == 2
-    assert process.stderr.strip().splitlines()[-1].startswith("bitnet_sweep: sweep.bisect=wd2:0..1: needs -m")
+    assert process.stderr.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}: needs -m")

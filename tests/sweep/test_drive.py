@@ -9,6 +9,7 @@ from bitnet_sweep.store import lease as lease_module
 from bitnet_sweep.sweep import drive
 from bitnet_sweep.sweep.closing import DIED
 from bitnet_sweep.sweep.plan import PlannedRun, Unit
+from bitnet_sweep.sweep.register import register, set_aside
 
 
 @pytest.fixture
@@ -20,6 +21,36 @@ def standing(store):
     status = store.run("b").status()
     assert status is not None
     return status.state, status.error
+
+
+def test_a_name_that_another_grid_has_is_taken_from_it(tiny, tmp_path, caplog):
+    """Its register lives on under a number; a grid that only grows keeps its name."""
+    store = Store(tmp_path)
+
+    def registered(*run_ids):
+        runs = [PlannedRun((), tiny(), ("trunk", run_id)) for run_id in run_ids]
+        set_aside(store, runs, "mine")
+        register(store, runs, "mine", [], [])
+
+    def run_ids(name):
+        document = store.sweep(name)
+        return document and document["run_ids"]
+
+    registered("a", "b")
+    registered("a", "b", "c")
+    assert caplog.messages == []
+    registered("a")
+    registered("d")
+    assert caplog.messages == [
+        "sweep.name=mine: the sweep that had this name and other runs is now called mine.1",
+        "sweep.name=mine: the sweep that had this name and other runs is now called mine.2",
+    ]
+    assert [run_ids(name) for name in ("mine", "mine.1", "mine.2", "mine.3")] == [
+        ["d"],
+        ["a", "b", "c"],
+        ["a"],
+        None,
+    ]
 
 
 def test_a_job_that_died_without_a_word_has_failed(unit, tmp_path):

@@ -32,6 +32,7 @@ def compose(point):
         (["wd2=0.0,0.05"], ["wd2=0.0", "wd2=0.05"]),
         (["seed=0,1", "lr=1,2"], ["seed=0 lr=1", "seed=0 lr=2", "seed=1 lr=1", "seed=1 lr=2"]),
         (["seed=range(3)"], ["seed=0", "seed=1", "seed=2"]),
+        (["wd2=range(0.01,0.04,0.01)"], ["wd2=0.01", "wd2=0.02", "wd2=0.03"]),
         (["seed=0", "lr=1", "seed=5"], ["seed=5 lr=1"]),
         (["model=ternary,full"], ["model=ternary", "model=full"]),
         (["a='x,y','z=1'"], ["a='x,y'", "a='z=1'"]),
@@ -97,6 +98,19 @@ def test_excluded_points_are_left_out_and_listed():
     ]
 
 
+def test_an_exclusion_that_never_holds_is_told(caplog):
+    """Not refused: a part of an experiment's grid gives some of its exclusions nothing to do."""
+    settings = SweepConfig(exclude=[{"wd2": 0.02}, {"seed": 1}])
+    make_grid(axes_of("seed=0,1"), settings, compose)
+    assert caplog.messages == ["sweep.exclude: {'wd2': 0.02} holds at no point"]
+
+
+def test_experiments_are_not_swept():
+    """Each may hold a grid of its own, of which a sweep over them would know nothing."""
+    with pytest.raises(ConfigError, match="experiment=a,b: takes one value"):
+        axes_of("experiment=a,b")
+
+
 def test_exclusion_looks_at_the_resolved_config():
     """Keys that nobody typed count too: ffn is 2 x hidden, and an enum goes by its name."""
     settings = SweepConfig(exclude=[{"model.ffn": 128, "optimizer.name": "adam_l2", "wd2": 0}])
@@ -109,7 +123,7 @@ def test_exclusion_looks_at_the_resolved_config():
     [
         ([{"model.hiden": 3}], r"model.hiden=\?: no such key; did you mean model.hidden\?"),
         ([{"wd2": "abc"}], "wd2=abc: must be a number"),
-        ([{"optimizer.name": "sgd"}], "optimizer.name=sgd: must be one of"),
+        ([{"optimizer.name": "sgd"}], "sweep.exclude=.*: optimizer.name=sgd: must be one of"),
         ([{}], "sweep.exclude={}: must be a list like"),
         ([3], "sweep.exclude=3: must be a list like"),
         ([{3: 4}], "sweep.exclude={3: 4}: must be a list like"),

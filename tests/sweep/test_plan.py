@@ -83,7 +83,9 @@ def test_longest_chain_first(store):
 
 
 def test_the_same_run_twice_is_one(store):
-    assert len(make_plan([planned("a=1"), planned("a=2")], store).runs) == 1
+    plan = make_plan([planned("a=1"), planned("a=2")], store)
+    assert len(plan.runs) == 1
+    assert plan.summary().startswith("1 runs (1 more points are the same as others) sharing")
 
 
 def test_what_is_done_is_left_out(store):

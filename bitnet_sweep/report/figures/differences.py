@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MOST_ROWS = 32
+_LABEL_CHARACTERS = 48
+_LINE_INCHES = 0.16
 _MOST_DOTS = 60
 """Pairs of one row that have a dot; mean and interval are of all."""
 
@@ -33,7 +36,9 @@ def differences_of(sections: Sequence[Section]) -> Figure | None:
         return None
     drawn = rows[:_MOST_ROWS]
     with drawing():
-        canvas = Canvas(figsize=(8.2, 0.42 * len(drawn) + 1.0), layout="constrained")
+        lines = max(name.count("\n") for name, _ in drawn) + 1
+        row_inches = max(0.42, _LINE_INCHES * lines + 0.1)
+        canvas = Canvas(figsize=(8.2, row_inches * len(drawn) + 1.0), layout="constrained")
         axes = canvas.subplots()
         for height, row in enumerate(drawn):
             _draw_row(axes, height, row)
@@ -63,7 +68,8 @@ def _rows(sections: Sequence[Section]) -> list[Row]:
             differences = [d for contrast in contrasts if (d := contrast.difference) is not None]
             if differences:
                 name = f"hidden {shown(hidden)}, wd2 {old!r}→{new!r}"
-                rows.append((f"{section.label}\n{name}" if section.label else name, differences))
+                where = textwrap.wrap(section.label, _LABEL_CHARACTERS)
+                rows.append(("\n".join([*where, name]), differences))
     return rows
 
 

@@ -33,6 +33,7 @@ _MOST_LINES = 4
 _MOST_RATES, _MOST_SIZES, _MOST_PANELS = 12, 12, 12
 _PANELS_A_ROW = 4
 _CELL_INCHES = (1.0, 0.62)
+_TITLE_INCHES = 0.17
 
 Panel = dict[tuple[int | None, str], list[Arm]]
 """The replicates of each hidden size and learning rate."""
@@ -61,7 +62,8 @@ def phase_map_of(sections: Sequence[Section]) -> Figure | None:
     columns = -(-len(drawn) // rows)  # four panels as two by two, not as three and one
     with drawing():
         width = max(_CELL_INCHES[0] * len(rates), 1.6) + 0.5
-        height = _CELL_INCHES[1] * len(sizes) + 0.55
+        title_lines = max(name.count("\n") for name, _ in drawn) + 1
+        height = _CELL_INCHES[1] * len(sizes) + 0.38 + _TITLE_INCHES * title_lines
         canvas = Canvas(figsize=(width * columns + 0.6, height * rows + 0.4), layout="constrained")
         grid = canvas.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for index, (place, (name, panel)) in enumerate(zip(grid.flat, drawn, strict=False)):
@@ -87,7 +89,7 @@ def _panels(sections: Sequence[Section]) -> dict[str, Panel]:
     panels: dict[str, Panel] = {}
     for key, section in zip(keys, sections, strict=True):
         for arm in section.arms:
-            told = [f"{name.rpartition('.')[0] or name}={value}" for name, value in key.items()]
+            told = [f"{name.removesuffix('.name')}={value}" for name, value in key.items()]
             name = "\n".join([*told, ", ".join(change.text for change in arm.changes) or f"wd2 {arm.wd2}"])
             cell = (arm.hidden, arm.settings.get("lr", shown(None)))
             panels.setdefault(name, {}).setdefault(cell, []).append(arm)
