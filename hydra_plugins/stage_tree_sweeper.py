@@ -54,13 +54,14 @@ class StageTreeSweeper(Sweeper):
         axes = read_axes(parser.parse_overrides(words), parser)
         settings = sweep_settings(axes, self._load)
         compose = Composer(self._load, self._is_group)
+        of_launcher = getattr(self.launcher, "jobs_at_once", None)  # of Hydra's launchers, ours says it
+        jobs_at_once = of_launcher and of_launcher()
         if settings.bisect is not None:
-            bisect(axes, settings, compose, words, self._launch)
+            bisect(axes, settings, compose, words, self._launch, jobs_at_once)
             return
         grid = make_grid(axes, settings, compose)
         store, runs = plan_runs([(overrides_of(point), config) for point, config in grid.points])
-        jobs_at_once = getattr(self.launcher, "jobs_at_once", None)  # of Hydra's launchers, ours says it
-        drive(store, runs, words, self._launch, grid.excluded, jobs_at_once and jobs_at_once())
+        drive(store, runs, words, self._launch, grid.excluded, jobs_at_once)
 
     def _load(self, overrides: list[str]) -> DictConfig:
         config = self._loader.load_sweep_config(self._master, overrides)

@@ -28,6 +28,7 @@ from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.store.outcome import KINDS
 from bitnet_sweep.sweep.drive import Launch, carry_out, close, plan_runs
 from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.grid import Axes, Compose, Point, Setting, make_grid, overrides_of, typed_value
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
 from bitnet_sweep.sweep.register import register
@@ -142,9 +143,16 @@ class Cell:
 
 
 def bisect(
-    axes: Axes, settings: SweepConfig, compose: Compose, overrides: Sequence[str], launch: Launch
+    axes: Axes,
+    settings: SweepConfig,
+    compose: Compose,
+    overrides: Sequence[str],
+    launch: Launch,
+    jobs_at_once: int | None = None,
 ) -> None:
     """Search every cell, all of them a step at a time; tell and record what was found.
+
+    Each step tells what it will cost; how many follow is not known before.
 
     Raises:
         ConfigError: the search or a point of the grid cannot be run; nothing has started.
@@ -166,7 +174,7 @@ def bisect(
             cell.probes[value] = run
         name = settings.name or _name(search, cells)
         plan = make_plan([*finished, *runs], store)  # those that failed are not tried again
-        print(plan.summary(), flush=True)
+        print("\n".join([plan.summary(), *forecast_lines(plan, store, jobs_at_once)]), flush=True)
         if settings.dry_run and plan.todo:
             print(f"{plan.tree()}\nThe probes that follow depend on these.")
             return

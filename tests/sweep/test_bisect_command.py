@@ -116,6 +116,9 @@ def test_grid_expressions(arguments, tmp_path):
     out = run(tmp_path, *words, "sweep.exclude=[{lr:1e-2,seed:2},{wd2:0.05,seed:1}]")
     assert out.startswith("8 runs"), out
     assert "4 points excluded" in out.splitlines()[0]
+    out = run(tmp_path, *arguments, "seed=0,1", "sweep.bisect=wd2:0..1", "sweep.dry_run=true")
+    assert out.startswith("4 runs sharing 2 trunks"), out
+    assert "disk: " in out
 
 
 @pytest.mark.parametrize(
