@@ -21,6 +21,7 @@ from bitnet_sweep.sweep.ending import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_WRONG,
+    AloneError,
     FailedRunError,
     InterruptedRunError,
 )
@@ -33,12 +34,22 @@ def main() -> None:
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     try:
         entry(job)()
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        sys.exit(_say(as_config_error(error), EXIT_WRONG))
-    except (InterruptedRunError, KeyboardInterrupt):
-        sys.exit(_say("interrupted; the same command goes on from here", EXIT_INTERRUPTED))
-    except (FailedRunError, OSError) as error:  # a full disk, for example
-        sys.exit(_say(error, EXIT_FAILED))
+    except AloneError as ended:
+        sys.exit(_exit_status(ended.__cause__))
+    except (Exception, KeyboardInterrupt) as error:
+        sys.exit(_exit_status(error))
+
+
+def _exit_status(error: BaseException | None) -> int:
+    """Say in a line what ended the command; what nobody foresaw is raised."""
+    if isinstance(error, ConfigError | HydraException | OmegaConfBaseException):
+        return _say(as_config_error(error), EXIT_WRONG)
+    if isinstance(error, InterruptedRunError | KeyboardInterrupt):
+        return _say("interrupted; the same command goes on from here", EXIT_INTERRUPTED)
+    if isinstance(error, FailedRunError | OSError):  # a full disk, for example
+        return _say(error, EXIT_FAILED)
+    assert error is not None, "an AloneError has a cause"
+    raise error
 
 
 def _say(message: object, status: int) -> int:

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.stages import resolve
+from bitnet_sweep.sweep.ending import AloneError
 
 ConfigStore.instance().store(name="run_config", node=RunConfig)
 
@@ -48,13 +49,18 @@ def job(config: DictConfig) -> None:
     Raises:
         ConfigError: the config cannot be used.
         Exception: training failed; the run's status says how.
+        AloneError: either of them, of a run without ``-m``.
     """
     from bitnet_sweep.sweep.run import run_alone, run_job  # late: it imports torch
 
     hydra = HydraConfig.get()
-    alone = OmegaConf.is_missing(hydra.job, "num")
-    grid = getattr(hydra.sweeper, "params", None)
-    if alone and grid:
-        raise ConfigError("hydra.sweeper.params", ",".join(grid), "needs -m (it describes a sweep)")
-    run = run_alone if alone else run_job
-    run(to_run_config(config), [str(override) for override in hydra.overrides.task])
+    overrides = [str(override) for override in hydra.overrides.task]
+    if not OmegaConf.is_missing(hydra.job, "num"):
+        run_job(to_run_config(config), overrides)
+        return
+    try:
+        if grid := getattr(hydra.sweeper, "params", None):
+            raise ConfigError("hydra.sweeper.params", ",".join(grid), "needs -m (it describes a sweep)")
+        run_alone(to_run_config(config), overrides)
+    except Exception as error:
+        raise AloneError from error

@@ -15,3 +15,7 @@ class InterruptedRunError(Exception):
 
 class FailedRunError(Exception):
     """A run failed; the others finished. Its status holds the traceback."""
+
+
+class AloneError(BaseException):
+    """Its cause ended a run without ``-m``. No Exception: of those Hydra prints a line of its own first."""

@@ -164,4 +164,5 @@ def test_a_grid_needs_a_sweep(arguments, tmp_path, grid, key):
         check=False,
     )
     assert process.returncode == 2
+    assert "Error executing job" not in process.stderr
     assert process.stderr.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}: needs -m")
