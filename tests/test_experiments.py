@@ -71,6 +71,13 @@ def test_ledger_follows_from_all_stores():
     assert program["insert"](page, program["as_markdown"](claims)) == page
 
 
+@pytest.mark.slow
+def test_headline_follows_from_its_store():
+    program = runpy.run_path(str(ROOT / "experiments" / "headline.py"))
+    drawn = program["headline"](ROOT / "experiments" / "005_root_cause" / "store")
+    assert drawn == (ROOT / "docs" / "img" / "headline.svg").read_text()
+
+
 @pytest.mark.parametrize(
     ("name", "pair_misses", "mean_misses"),
     [("002_precision", {300}, {1300}), ("003_precision_again", {300, 400}, set())],
