@@ -22,7 +22,7 @@ from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.settings import shown
 
-SETTINGS = ("optimizer.name", "optimizer.decay", "model.weights", "model.activations")
+SETTINGS = ("lr", "optimizer.name", "optimizer.decay", "model.weights", "model.activations")
 """What tells a row from another, besides hidden size and decay."""
 
 FIELDS = {"absmean": "{:.2e}", "flip_rate": "{:.4f}", "zero_frac": "{:.3f}", "clamped_layers": "{:.1f}"}
@@ -32,12 +32,19 @@ RANGED = ("absmean", "flip_rate")
 
 
 def rows_of(arms: list[Arm]) -> list[dict[str, Any]]:
-    """A row for each cell and place; until the boundary ``wd2`` does nothing, so its arms are one cell."""
+    """A row for each cell and place; until the boundary ``wd2`` does nothing, so its arms are one cell.
+
+    Raises:
+        ValueError: the arms differ in more than the settings, hidden, decay and the seed.
+    """
     cells: dict[tuple[str, ...], dict[int | None, Arm]] = defaultdict(dict)
     for arm in arms:
         settings = tuple(arm.settings[key] for key in SETTINGS)
         cells["boundary", shown(arm.hidden), *settings, ""][arm.seed] = arm
-        cells["end", shown(arm.hidden), *settings, repr(arm.wd2)][arm.seed] = arm
+        end = cells["end", shown(arm.hidden), *settings, repr(arm.wd2)]
+        if arm.seed in end:
+            raise ValueError(f"two runs of seed {arm.seed} at {settings}: the store varies in more")
+        end[arm.seed] = arm
     return [_row(key, list(seeds.values())) for key, seeds in sorted(cells.items())]
 
 
