@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bitnet_sweep.config import ConfigError, RunConfig
+from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.ending import AloneError
@@ -59,8 +60,17 @@ def job(config: DictConfig) -> None:
         run_job(to_run_config(config), overrides)
         return
     try:
-        if grid := getattr(hydra.sweeper, "params", None):
-            raise ConfigError("hydra.sweeper.params", ",".join(grid), "needs -m (it describes a sweep)")
-        run_alone(to_run_config(config), overrides)
+        run = to_run_config(config)
+        _refuse_a_grid(getattr(hydra.sweeper, "params", None), run.sweep)
+        run_alone(run, overrides)
     except Exception as error:
         raise AloneError from error
+
+
+def _refuse_a_grid(params: Mapping[str, Any] | None, sweep: SweepConfig) -> None:
+    """What says which points a sweep has says nothing of one run."""
+    told = {"hydra.sweeper.params": ",".join(params or ())}
+    told |= {f"sweep.{name}": getattr(sweep, name) for name in ("exclude", "zip", "bisect")}
+    for key, value in told.items():
+        if value:
+            raise ConfigError(key, value, "needs -m (it describes a sweep)")

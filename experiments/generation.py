@@ -23,6 +23,7 @@ import pandas as pd
 
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.claims.verdict import ENOUGH_SEEDS
 from bitnet_sweep.report.intervals import mean_interval
 from bitnet_sweep.report.pairs import Pair, pair_of
 from bitnet_sweep.report.settings import shown
@@ -32,8 +33,6 @@ BETTER = {"val/loss": -1, "sample/seq_rep_4": -1, "sample/distinct_2": 1}
 
 MARGIN = 0.1
 """Nats, or share of the n-grams (chosen: the ledger's own margin for losses)."""
-
-ENOUGH_SEEDS = 3
 
 
 MODEL = ("model.weights", "model.activations", "optimizer.decay")

@@ -23,6 +23,9 @@ from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.figures.drawing import INK, drawing, styles_of
 from bitnet_sweep.store.outcome import unigram_loss
 
+PANEL_KEYS = ("optimizer.name", "model.weights", "model.activations")
+"""The settings that panels differ in: the first by row, the others by column."""
+
 FORMS = {"adam_l2": "coupled (Adam, L2)", "adamw": "decoupled (AdamW)"}
 MODELS = {
     ("ternary", "int8"): "ternary weights, 8-bit activations",
@@ -79,9 +82,8 @@ def headline(store: Path) -> str:
         for row, (form, told) in zip(grid, FORMS.items(), strict=True):
             row[0].set_ylabel(f"{told}\nheld-out loss (nats)")
             for axes, model in zip(row, MODELS, strict=True):
-                keys = ("optimizer.name", "model.weights", "model.activations")
-                own = [arm for arm in arms if tuple(arm.settings[key] for key in keys) == (form, *model)]
-                _panel(axes, own)
+                panel = (form, *model)
+                _panel(axes, [arm for arm in arms if tuple(arm.settings[k] for k in PANEL_KEYS) == panel])
         for axes, title in zip(grid[0], MODELS.values(), strict=True):
             axes.set_title(title, fontsize=9, loc="left", weight="bold")
         grid[0][0].legend(

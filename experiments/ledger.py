@@ -30,10 +30,9 @@ def ledger(stores: Sequence[Path]) -> pd.DataFrame:
     """A row for each claim and setting; ``studies`` are the folders that hold a run of the row."""
     table = claims_table(make_report(stores).study.sections).csv
     runs = {store.parent.name: {path.name for path in (store / "runs").iterdir()} for store in stores}
-    told = [
-        " ".join(name for name, own in runs.items() if own & set(ids.split())) for ids in table["run_ids"]
-    ]
-    table.insert(list(table.columns).index("run_ids"), "studies", told)
+    used = [set(run_ids.split()) for run_ids in table["run_ids"]]
+    studies = [" ".join(name for name, own in runs.items() if own & row) for row in used]
+    table.insert(list(table.columns).index("run_ids"), "studies", studies)
     return table
 
 

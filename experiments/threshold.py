@@ -40,9 +40,8 @@ def rows_of(document: dict[str, Any]) -> list[dict[str, Any]]:
         row |= {"verdict": cell["verdict"], "recovered_at": "", "not_at": "", "middle": ""}
         middle = None
         if cell["interval"]:
-            row["recovered_at"], row["not_at"] = cell[
-                "interval"
-            ]  # decay hinders recovery, so it is at the low end
+            # decay hinders recovery, so the low end has it
+            row["recovered_at"], row["not_at"] = cell["interval"]
             middle = sum(cell["interval"]) / 2
             row["middle"] = f"{middle:.5f}"
         for name, norm in GRADIENT_NORMS.items():

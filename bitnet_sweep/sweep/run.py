@@ -51,9 +51,6 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
         InterruptedRunError: a signal asked to stop.
         FailedRunError: training failed.
     """
-    for key in ("exclude", "zip", "bisect"):
-        if value := getattr(config.sweep, key):
-            raise ConfigError(f"sweep.{key}", value, "needs -m (it describes a sweep)")
     stop = stop_request()
     store, [planned] = plan_runs([(tuple(overrides), config)])
     if config.sweep.dry_run:
