@@ -7,13 +7,13 @@ Exit status: 0 the report is made; 1 with ``--check``, a cell is missing, unfini
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.claims.verdict import WORDS
 from bitnet_sweep.report.markdown import MOST_NOTES, more_notes
@@ -89,5 +89,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # ``| head`` closes the pipe
-    sys.exit(main())
+    sys.exit(until_unread(main))

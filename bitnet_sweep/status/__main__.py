@@ -17,6 +17,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.status import Ledger, render
 from bitnet_sweep.store import FINISHED, Store, check_is_store
 from bitnet_sweep.store.housekeeping import KINDS, Freeable, find_freeable, free
@@ -129,5 +130,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # ``| head`` closes the pipe
-    sys.exit(main())
+    sys.exit(until_unread(main))
