@@ -14,9 +14,12 @@ from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from bitnet_sweep.config import ConfigError, RunConfig
+from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage
 
 _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+
+_PLACES: dict[Any, str] = {Stage: "stages[?].", Knot: "stages[?].lr[?]."}
+"""OmegaConf forgets where an element of a list stands; its type is what is left."""
 
 
 def as_config_error(error: Exception) -> ConfigError:
@@ -26,7 +29,7 @@ def as_config_error(error: Exception) -> ConfigError:
     chain = _chain(error)
     for cause in reversed(chain):
         if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-            return _of_key(str(cause.full_key), cause)
+            return _of_key(_place(cause) + str(cause.full_key), cause)
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, choice = str(cause.missing_cfg_file).rpartition("/")
             return ConfigError(group, choice, f"no such choice; allowed: {', '.join(cause.options)}")
@@ -38,6 +41,13 @@ def _chain(error: BaseException) -> list[BaseException]:
     while chain[-1].__cause__ is not None:
         chain.append(chain[-1].__cause__)
     return chain
+
+
+def _place(cause: OmegaConfBaseException) -> str:
+    if str(cause.full_key).startswith("stages"):
+        return ""
+    is_list_of_knots = typing.get_args(cause.ref_type) == (Knot,)
+    return _PLACES.get(Stage if is_list_of_knots else cause.object_type, "")
 
 
 def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
@@ -54,7 +64,7 @@ def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
 def _type_of(key: str) -> Any:
     """The annotated type behind a dotted key of RunConfig; None where there is none."""
     here: Any = RunConfig
-    for part in filter(None, re.sub(r"\[\d+\]", ".*", key).split(".")):
+    for part in filter(None, re.sub(r"\[(\d+|\?)\]", ".*", key).split(".")):
         if part == "*":
             here = typing.get_args(here)[0] if typing.get_args(here) else None
         elif isinstance(here, type) and dataclasses.is_dataclass(here):
