@@ -137,6 +137,12 @@ def _fraction(key: str, value: float) -> None:
         raise ConfigError(key, value, "must lie strictly between 0 and 1 (a fraction of the run)")
 
 
+ADDED = {"added": True}
+"""Metadata of a knob that the model, the optimizer or the loss got after runs had been made, as in
+``norm: Norm = field(default=Norm.rms, metadata=ADDED)``. At its default everything must be as before: runs
+that have it keep the ids of those without the knob, and reports read it into configs of before."""
+
+
 @dataclass
 class ModelConfig:
     """A decoder-only transformer of BitLinears (DESIGN §2)."""
@@ -437,6 +443,19 @@ class RunConfig:
                     raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
+
+
+def added_knobs() -> dict[str, Any]:
+    """The knobs marked ADDED by dotted key, with what configs of before stand for."""
+    return {
+        f"{name}.{knob.name}": plain(knob.default)
+        for name, group in _GROUPS.items()
+        for knob in dataclasses.fields(group)
+        if knob.metadata.items() >= ADDED.items()
+    }
+
+
+_GROUPS: dict[str, Any] = {"model": ModelConfig, "optimizer": OptimizerConfig, "loss": LossConfig}
 
 
 def plain(config: object) -> Any:

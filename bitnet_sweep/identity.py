@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.config import RunConfig, added_knobs, plain
 
 SCIENCE_VERSION = 1
 """Raised by hand whenever the same config would train or measure something else than before."""
@@ -37,9 +37,9 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
         "corpus": corpus_fingerprint,
         "vocab_size": config.tokenizer.vocab_size,
         "order": config.data.order.name,
-        "model": plain(config.model),
-        "optimizer": plain(config.optimizer),
-        "loss": plain(config.loss),
+        "model": _knobs("model", config.model),
+        "optimizer": _knobs("optimizer", config.optimizer),
+        "loss": _knobs("loss", config.loss),
         "precision": config.precision.name,
         "seed": config.seed,
         "batch_size": config.batch_size,
@@ -54,3 +54,13 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
         ids.append(digest(shared | here))
         first_step += stage.steps
     return ids
+
+
+def _knobs(group: str, config: object) -> dict[str, Any]:
+    """All but those that were added and stand at their default: a run of before has no such key."""
+    as_before = added_knobs()
+    return {
+        name: value
+        for name, value in plain(config).items()
+        if (key := f"{group}.{name}") not in as_before or value != as_before[key]
+    }

@@ -2,8 +2,8 @@
 
     python experiments/publish.py STORE SWEEP experiments/NNN_name
 
-Writes ``store/`` (the sweep, and what it bisected; config, status, records and samples of its runs),
-``tables/`` and ``figures/``.
+Writes ``store/`` (the sweep, and what it bisected; config, status, records and samples of its runs, of those
+that began), ``tables/`` and ``figures/``, in place of those that are there once the new ones are complete.
 ``tests/test_experiments.py`` makes the tables again from that store and compares them byte for byte.
 """
 
@@ -13,30 +13,32 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bitnet_sweep.report import make_report, write_report
 
 KEPT = ("config.yaml", "status.json", "records.jsonl", "samples.jsonl")
 
 
-def main() -> None:
+def publish(store: Path, sweep: str, target: Path) -> None:
     """Copy the text files of a sweep and write its report."""
-    store, sweep, target = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
-    shutil.rmtree(target / "store", ignore_errors=True)
-    for name in ("store.json", f"sweeps/{sweep}.json", f"bisections/{sweep}.json"):
-        if (store / name).exists() or not name.startswith("bisections/"):
-            _copy(store / name, target / "store" / name)
-    for run_id in json.loads((store / "sweeps" / f"{sweep}.json").read_text())["run_ids"]:
-        for name in KEPT:
-            _copy(store / "runs" / run_id / name, target / "store" / "runs" / run_id / name)
-    write_report(make_report([target / "store"], sweep), target / "report")
-    for part in ("tables", "figures"):
-        shutil.rmtree(target / part, ignore_errors=True)
-        shutil.move(target / "report" / part, target / part)
-    shutil.rmtree(target / "report")
-    (target / "tables" / "records.csv").unlink()  # the store's records once more, and the largest file
-    for picture in (target / "figures").glob("*.png"):  # the SVGs once more
-        picture.unlink()
+    target.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target) as folder:
+        new = Path(folder)
+        _copy(store / "store.json", new / "store" / "store.json")
+        _copy(store / "sweeps" / f"{sweep}.json", new / "store" / "sweeps" / f"{sweep}.json")
+        run_ids = json.loads((store / "sweeps" / f"{sweep}.json").read_text())["run_ids"]
+        kept = [f"bisections/{sweep}.json", *(f"runs/{run_id}/{name}" for run_id in run_ids for name in KEPT)]
+        for name in kept:
+            if (store / name).exists():
+                _copy(store / name, new / "store" / name)
+        write_report(make_report([new / "store"], sweep), new)
+        (new / "tables" / "records.csv").unlink()  # the store's records once more, and the largest file
+        for picture in (new / "figures").glob("*.png"):  # the SVGs once more
+            picture.unlink()
+        for part in ("store", "tables", "figures"):
+            shutil.rmtree(target / part, ignore_errors=True)
+            (new / part).rename(target / part)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -45,4 +47,4 @@ def _copy(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    publish(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -6,8 +6,10 @@ from enum import Enum
 
 import pytest
 
-from bitnet_sweep.config import Precision, RunConfig
+from bitnet_sweep import config as config_module
+from bitnet_sweep.config import ADDED, ModelConfig, Precision, RunConfig, added_knobs
 from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.report.read import read_run
 from bitnet_sweep.stages import resolve
 
 # What each field's change must do to the ids of a two-stage run: (first stage, second stage).
@@ -158,3 +160,41 @@ def test_known_value():
     """An id must not drift by accident: stores of earlier versions would be trained again."""
     config = resolve(RunConfig(steps=100, precision=Precision.fp32))
     assert stage_ids(config, "corpus") == ["7f50e6e79cbf24b5", "5e9e2bad07c5d48c"]
+
+
+class TestAddedKnobs:
+    """A knob that came later, as the guide says to add one."""
+
+    @pytest.fixture(autouse=True)
+    def grown(self, monkeypatch):
+        @dataclasses.dataclass
+        class Grown(ModelConfig):
+            norm: str = dataclasses.field(default="rms", metadata=ADDED)
+            unmarked: str = "x"
+
+        monkeypatch.setitem(config_module._GROUPS, "model", Grown)
+        return Grown
+
+    @staticmethod
+    def ids(model):
+        return stage_ids(resolve(RunConfig(steps=100, model=model)), "corpus")
+
+    def test_at_its_default_runs_of_before_keep_their_ids(self, grown):
+        assert added_knobs() == {"model.norm": "rms"}
+        first, other = self.ids(grown()), self.ids(grown(norm="layer"))
+        assert first != other
+        no_knob = dataclasses.make_dataclass("NoKnob", [("unmarked", str, "x")], bases=(ModelConfig,))
+        assert first == self.ids(no_knob())
+
+    def test_one_that_is_not_marked_changes_them(self, grown):
+        assert self.ids(grown()) != self.ids(ModelConfig())
+
+    def test_reports_read_it_into_configs_of_before(self, tmp_path):
+        for name, told in (("old", ""), ("new", "  norm: layer\n"), ("none", None)):
+            folder = tmp_path / name
+            folder.mkdir()
+            if told is not None:
+                (folder / "config.yaml").write_text("model:\n  hidden: 16\n" + told)
+        assert read_run(tmp_path / "old").config == {"model.hidden": 16, "model.norm": "rms"}
+        assert read_run(tmp_path / "new").config == {"model.hidden": 16, "model.norm": "layer"}
+        assert read_run(tmp_path / "none").config == {}

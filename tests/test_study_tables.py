@@ -180,3 +180,28 @@ def test_thresholds_beside_the_law(tmp_path):
     assert float(found["over_clipped"]) == pytest.approx(0.007 / law, abs=0.006)
     assert (without["verdict"], without["middle"], without["over_clipped"]) == ("recovers everywhere", "", "")
     assert THRESHOLD["table"](tmp_path).count("\n") == 3
+
+
+def test_publishing_replaces_what_is_there_only_by_something_whole(store, tmp_path):
+    collapsing(store, (1,))
+    (store.root / "runs" / "c01" / "final.safetensors").write_bytes(b"")
+    store.sweep("s", ["c01", "c51", "never-begun"])
+    (store.root / "store.json").write_text("{}")
+    publish = runpy.run_path(str(EXPERIMENTS / "publish.py"))["publish"]
+    target = tmp_path / "experiments" / "001_s"
+    publish(store.root, "s", target)
+
+    def published():
+        files = {path.relative_to(target).as_posix(): path.read_bytes() for path in target.rglob("*.*")}
+        del files["tables/provenance.csv"]  # names the folder that was read, as these configs name no store
+        return files
+
+    kept = published()
+    assert {"store/store.json", "store/sweeps/s.json", "tables/results.csv"} <= kept.keys()
+    assert {path.name for path in (target / "store" / "runs").iterdir()} == {"c01", "c51"}
+    assert not any(name.endswith((".safetensors", ".png", "records.csv", "report.html")) for name in kept)
+    assert {path.name for path in target.iterdir()} == {"store", "tables", "figures"}
+    with pytest.raises(FileNotFoundError):
+        publish(store.root, "misspelt", target)
+    publish(store.root, "s", target)
+    assert published() == kept

@@ -146,6 +146,8 @@ class Arm:
 
     def _is_probed(self, step: int) -> bool:
         """Whether a finished run should have a record there; of ends of stages only the last is asked for."""
+        if self.steps is not None and step > self.steps:
+            return False
         every = whole(self.run.config.get("probe_every_steps"))
         return not every or step % every == 0 or step == self.steps
 

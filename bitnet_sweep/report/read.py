@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bitnet_sweep.config import ConfigError
+from bitnet_sweep.config import ConfigError, added_knobs
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.parse import flatten, read_document, read_rows, records_of
 from bitnet_sweep.store import check_is_store
@@ -138,6 +138,7 @@ def read_run(folder: Path, store: str = "") -> Run:
     """One run folder; never raises for what the files hold."""
     problems: list[str] = []
     config = flatten(read_document(folder / "config.yaml", problems, required=True))
+    config = config and added_knobs() | config
     status = read_document(folder / "status.json", problems, required=True)
     records = records_of(read_rows(folder / "records.jsonl", problems), problems)
     samples = read_rows(folder / "samples.jsonl", problems)

@@ -133,6 +133,13 @@ def test_a_step_between_two_probes_is_not_said_to_be_missing(store: Any) -> None
     assert report.summary.gaps == []
 
 
+def test_a_step_behind_the_end_is_not_said_to_be_missing(store: Any) -> None:
+    """The boundary lies so late that a tenth behind it there is no run."""
+    store.run("a", {1: 9.0, 50: 8.5, 95: 8.0, 100: 4.0}, boundary=0.95)
+    (arm,) = make_report([store.root]).study.arms
+    assert arm.value(105, "val/loss") == "not probed"
+
+
 def test_the_last_line_of_an_error_is_told(store: Any) -> None:
     error = "Traceback (most recent call last):\n  ...\nOSError: disk full"
     store.run("a", UP_TO_60, state="failed", status={"error": error})

@@ -258,6 +258,7 @@ class TestVerdict:
             pytest.param("a1- b1- c1- d1-", Verdict("at odds", 1), id="sizes are no replicates"),
             pytest.param("a1+ a2+ a3+ b1+", Verdict("consistent", 1), id="the cell with the fewest seeds"),
             pytest.param("a1+ a2+ a3+ b1+ b2+ b3+", Verdict("reproduced", 3), id="every cell has three"),
+            pytest.param("a1- a2- a3- b1-", Verdict("contradicted", 3), id="more of it weakens nothing"),
             pytest.param("a1+ a2+ a3-", Verdict("inconclusive", 3), id="one against"),
             pytest.param("a1+ a2+ a3+ a40", Verdict("inconclusive", 4), id="one within the margin"),
             pytest.param("a1+ a2+ a3+ a4?", Verdict("reproduced", 3), id="one that says nothing"),
@@ -398,6 +399,23 @@ def test_arms_of_one_trunk_are_one_observation_of_the_first_stage(store):
     row = rows_of(make_report([store.root]))["collapse"]
     assert (row["verdict"], row["n"]) == ("consistent", "n=1")
     assert row["evidence"].startswith("1 of 1 run as claimed; loss at the boundary minus U (nats) +2.00")
+
+
+@pytest.mark.parametrize(
+    ("soon", "end", "verdict"),
+    [
+        pytest.param(5.8, 5.8, "consistent", id="below"),
+        pytest.param(5.95, 6.05, "inconclusive", id="both within the margin"),
+        pytest.param(5.8, 5.98, "inconclusive", id="the end within it"),
+        pytest.param(5.98, 5.8, "inconclusive", id="a tenth later within it"),
+        pytest.param(5.95, 6.5, "contradicted", id="up again"),
+        pytest.param(6.5, 5.0, "contradicted", id="too late"),
+    ],
+)
+def test_recovery_has_its_margin_at_both_places(store, soon, end, verdict):
+    for seed in (1, 2, 3):
+        store.run(f"a{seed}", {1: 9.0, 10: 5.5, 50: 8.0, 60: soon, 100: end}, seed=seed)
+    assert rows_of(make_report([store.root]))["recovery"]["verdict"] == verdict
 
 
 NEVER: dict[int, float | None] = {1: 9.0, 10: 8.5, 50: 8.0, 60: 7.9, 100: 7.0}

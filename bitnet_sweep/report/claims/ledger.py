@@ -87,7 +87,7 @@ def claims_table(sections: Sequence[Section]) -> Table:
     about = (
         "Reproduced or contradicted: every observation in one direction, n >= 3; consistent or at odds: "
         "the same with fewer, or of one size where the claim is about every size. n counts seeds, of the "
-        "size that has the fewest. Settings are judged apart. "
+        "size that has the fewest; against a claim, of the one that has the most. Settings are judged apart. "
         "Margins, fixed beforehand, and all run_ids are in tables/claims.csv."
     )
     return Table("claims", "The claims of the notes", about, csv, [Part(None, "", readable)])

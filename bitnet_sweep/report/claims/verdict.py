@@ -11,8 +11,9 @@ not tested     the store holds nothing that the claim speaks of
 
 **n counts seeds.** Sizes trained with one seed read the same batches, and two arms of one trunk are one
 training up to the fork: neither are replicates. So n is the number of seeds that every cell of the claim's
-grid (a hidden size, a learning rate, ...) was seen with: that of the cell with the fewest. A seed that is
-not on record counts as one. A claim that follows from the config by arithmetic (``Claim.exact``) has no
+grid (a hidden size, a learning rate, ...) was seen with: that of the cell with the fewest. Where everything
+is against the claim one cell is enough, so there n is that of the cell with the most. A seed that is not on
+record counts as one. A claim that follows from the config by arithmetic (``Claim.exact``) has no
 seeds: there n counts cells, and one counter-example contradicts it.
 """
 
@@ -52,8 +53,9 @@ def verdict_of(units: Sequence[Unit], *, cells: int = 1, exact: bool = False) ->
     if not units:
         return Verdict("not tested", 0)
     seen = len({unit.cell for unit in judged})
-    n = seen if exact else _replicates(judged)
     directions = {unit.found.direction for unit in judged if isinstance(unit.found, Finding)}
+    seeds = _seeds_by_cell(judged)
+    n = seen if exact else (max if directions == {-1} else min)(seeds, default=0)
     if exact and -1 in directions:
         return Verdict("contradicted", n)
     if directions == {1}:
@@ -85,11 +87,11 @@ def sentence_of(claim: Claim, units: Sequence[Unit]) -> str:
     return "; ".join(parts)
 
 
-def _replicates(judged: Sequence[Unit]) -> int:
+def _seeds_by_cell(judged: Sequence[Unit]) -> list[int]:
     seeds: dict[str, set[int | None]] = defaultdict(set)
     for unit in judged:
         seeds[unit.cell].add(unit.seed)
-    return min(map(len, seeds.values()), default=0)
+    return [len(of_cell) for of_cell in seeds.values()]
 
 
 def _tally(claim: Claim, found: Sequence[tuple[Unit, Finding]]) -> str:

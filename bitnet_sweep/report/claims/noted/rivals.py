@@ -1,7 +1,7 @@
 """The rival explanation: coupled decay (L2 in Adam's gradient) does it, and ternary weights do not."""
 
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.claims.claim import Claim, Direction, Finding, Unjudged
+from bitnet_sweep.report.claims.claim import Claim, Direction, Finding, Unjudged, beyond
 from bitnet_sweep.report.claims.look import each_pair
 from bitnet_sweep.report.claims.measures import MARGIN, above_unigram, collapsed, collapsed_clearly
 from bitnet_sweep.report.claims.noted import SEEDS, SIZES
@@ -28,9 +28,7 @@ def _same_pattern(ternary: Arm, full: Arm) -> Finding | Unjudged:
         return first
     if isinstance(last, Unjudged):
         return last
-    if min(abs(first), abs(last)) <= AT_UNIGRAM_NATS:
-        return Finding(0, first)
-    return Finding(1 if first > 0 > last else -1, first)
+    return Finding(min(beyond(first, AT_UNIGRAM_NATS), beyond(-last, AT_UNIGRAM_NATS)), first)
 
 
 CLAIMS = [
@@ -49,7 +47,7 @@ CLAIMS = [
         name="rival: full precision",
         says="Full-precision weights collapse and recover as ternary ones do",
         source="DESIGN §2, against the notes: ternary weights",
-        margin=f"as ternary, above U at the boundary, below it at the end; undecided within {MARGIN}",
+        margin=f"above U at the boundary, below it at the end; either within {MARGIN} is undecided",
         grid=f"{SIZES} model.weights=ternary,full {SEEDS}",
         look=each_pair(_same_pattern, "model.weights", value="full"),
         measure="full-precision loss at the boundary minus U (nats)",
