@@ -145,7 +145,7 @@ that have it keep the ids of those without the knob, and reports read it into co
 
 @dataclass
 class ModelConfig:
-    """A decoder-only transformer of BitLinears (DESIGN §2)."""
+    """A decoder-only transformer of BitLinears, as in docs/notes.md."""
 
     hidden: int = 256
     num_layers: int = 4

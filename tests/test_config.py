@@ -25,7 +25,7 @@ from bitnet_sweep.stages import resolve, stage_ends
 
 
 def test_notes_schedule():
-    """DESIGN §2: 375 steps of warm-up to 1.5e-3, 2/3 of it at 5,000, 0.1 % of it at 10,000."""
+    """The notes' path: 375 steps of warm-up to 1.5e-3, 2/3 of it at 5,000, 0.1 % of it at 10,000."""
     config = resolve(RunConfig(steps=10_000, wd2=0.05))
     assert [(stage.steps, stage.weight_decay) for stage in config.stages] == [(5000, 0.1), (5000, 0.05)]
     first, second = config.stages

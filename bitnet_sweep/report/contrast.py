@@ -1,7 +1,7 @@
 """``stage2_contrast``: old against new second-stage decay, pair by pair.
 
 Old is the larger decay of the two (the notes' 0.05), new the smaller one (their 0.0). Arms that are no
-pair by DESIGN §6 keep their row, without a difference, and the row says why.
+pair (``pairs``) keep their row, without a difference, and the row says why.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ REQUIRED = (
     "model.weights",
     "optimizer.name",
 )
-"""What every run's config has (DESIGN §5); a run without it is another program's."""
+"""What every run's config has; a run without it is another program's."""
 
 _NAMED = 3
 """So many of the runs left out for one reason are named."""

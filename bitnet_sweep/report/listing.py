@@ -19,11 +19,11 @@ PUBLISHED_SIZES = {256: 28, 512: 114, 768: 257, 1024: 458}
 """Millions of parameters by hidden size as the notes print them (published; they are 28.6 (h/256)^2)."""
 
 NOTES_MODEL = {"layers": 4, "vocab": 50257}
-"""The model behind the published sizes: 4 blocks, GPT-2's vocabulary, ffn = 2h, untied (DESIGN §2)."""
+"""The model behind the published sizes: 4 blocks, GPT-2's vocabulary, ffn = 2h, untied (docs/notes.md)."""
 
 
 def parameter_counts(hidden: int, layers: int, ffn: int, vocab: int, tied: bool) -> tuple[int, int, int]:
-    """Total, ternary-matrix and embedding parameters of the notes' transformer (DESIGN §2).
+    """Total, ternary-matrix and embedding parameters of the notes' transformer (docs/notes.md).
 
     Each block has 4 h² in attention and 3 h f in the gated feed-forward, a norm gain of h before each
     of the two, and one on the input of each of its BitLinears (h, h, h and f); a last norm has h.

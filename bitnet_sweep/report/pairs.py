@@ -1,4 +1,4 @@
-"""Which two arms may be compared (DESIGN §6), and why any other two may not."""
+"""Which two arms may be compared, and why any other two may not."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ AXES = ("model.hidden", "wd2", "seed")
 
 _NO_INFLUENCE = ("store", "track", "sweep", "hydra", "threads", "device")
 _NO_INFLUENCE_KEYS = ("checkpoint_every_steps", "schedule.checkpoint_every")
-"""Settings that name, place or speed up a run and cannot change its records (DESIGN §6)."""
+"""Settings that name, place or speed up a run and cannot change its records."""
 
 
 @dataclass(frozen=True)

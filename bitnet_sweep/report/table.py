@@ -39,7 +39,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Table:
-    """One of the tables of DESIGN §5; every cell is text as shown, but for ``records``."""
+    """One table of the report; every cell is text as shown, but for ``records``."""
 
     name: str
     """File name without ``.csv``."""

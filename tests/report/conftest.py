@@ -1,4 +1,4 @@
-"""Stores written file by file, as DESIGN §5 says any other program may write them."""
+"""Stores written file by file, as any other program may write them."""
 
 from __future__ import annotations
 

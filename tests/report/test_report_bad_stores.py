@@ -184,7 +184,7 @@ def test_numbers_that_yaml_reads_as_text_are_numbers(store: Any) -> None:
 
 
 def test_a_minimal_config_makes_unknown_what_it_does_not_hold(store: Any) -> None:
-    """The least that DESIGN §5 promises of a config, written with dotted keys."""
+    """The least that a config may say, written with dotted keys."""
     folder = store.run("a", {1: 9.0, 20: 5.0, 30: 7.0, 50: 8.0, 60: 6.5, 100: 4.0})
     (folder / "config.yaml").write_text(
         "scale: small\nlr: 0.0015\nwd1: 0.1\nwd2: 0.0\nseed: 0\nsteps: 100\nboundary: 0.5\n"

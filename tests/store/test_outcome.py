@@ -1,4 +1,4 @@
-"""Outcomes by DESIGN §6, worked out by hand: U = 6.0, 100 steps, warm-up 10, decay boundary at 50."""
+"""Outcomes, worked out by hand: U = 6.0, 100 steps, warm-up 10, decay boundary at 50."""
 
 from __future__ import annotations
 

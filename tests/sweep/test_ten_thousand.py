@@ -8,7 +8,7 @@ from bench.large import finished_store, grid, planned
 from bitnet_sweep.sweep.drive import drive
 
 TARGET_SECONDS = 10.0
-"""DESIGN's for 10,000 runs, on one core that does nothing else; hence measured in processor time."""
+"""The goal for 10,000 runs, on one core that does nothing else; hence measured in processor time."""
 
 
 def never(plan, name):

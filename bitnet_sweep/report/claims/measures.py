@@ -13,7 +13,7 @@ from bitnet_sweep.report.settings import whole
 from bitnet_sweep.report.transitions import LOSS
 from bitnet_sweep.store.outcome import AT_UNIGRAM_NATS, outcome_of, unigram_loss
 
-MARGIN = f"{AT_UNIGRAM_NATS:g} nats of U (DESIGN §6)"
+MARGIN = f"{AT_UNIGRAM_NATS:g} nats of U"
 
 
 def above_unigram(arm: Arm, step: int | None) -> float | Unjudged:

@@ -29,7 +29,7 @@ NOTED: dict[str, str | float] = {
     "wd2": 0.0,
     "boundary": 0.5,
 }
-"""How the notes trained, where every config says it (DESIGN §5)."""
+"""How the notes trained, where every config says it."""
 
 NOTED_IF_TOLD: dict[str, str | float] = {
     "lr_boundary": 0.5,

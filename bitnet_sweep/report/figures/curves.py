@@ -26,7 +26,7 @@ Ends = dict[float, tuple[int, float]]
 FLIPS, ABSMEAN, ZEROS = "ternary/flip_rate", "ternary/absmean", "ternary/zero_frac"
 ENTROPY = "probe/entropy"
 ABSMEAN_CLAMP = 1e-5
-"""The quantiser clamps absmean here (DESIGN §2)."""
+"""The quantiser clamps absmean here."""
 
 _MECHANISM = (
     (FLIPS, "flip rate\n(share of codes, one step)"),

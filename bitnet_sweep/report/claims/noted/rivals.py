@@ -35,7 +35,7 @@ CLAIMS = [
     Claim(
         name="rival: decoupled decay",
         says="With decoupled decay of the same size (AdamW) nothing collapses",
-        source="DESIGN §2, against the notes: the form of decay",
+        source="this project, against the notes: the form of decay",
         margin=f"coupled above U at the boundary, decoupled below; undecided within {MARGIN}",
         grid=f"{SIZES} optimizer=adam_l2,adamw {SEEDS}",
         look=each_pair(_no_collapse, "optimizer.name", value="adamw", first_stage=True),
@@ -46,7 +46,7 @@ CLAIMS = [
     Claim(
         name="rival: full precision",
         says="Full-precision weights collapse and recover as ternary ones do",
-        source="DESIGN §2, against the notes: ternary weights",
+        source="this project, against the notes: ternary weights",
         margin=f"above U at the boundary, below it at the end; either within {MARGIN} is undecided",
         grid=f"{SIZES} model.weights=ternary,full {SEEDS}",
         look=each_pair(_same_pattern, "model.weights", value="full"),
