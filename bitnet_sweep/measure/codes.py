@@ -92,13 +92,23 @@ class CodeWatch:
             self._direction[name] = direction + earlier * (direction == 0)
         self._codes = codes
 
+    def cut_short(self, step: int) -> None:
+        """Instead of :meth:`after_step` where training ends at ``step``, so that its record comes early.
+
+        If no window had begun, nobody knows the codes one step before: what they are compared for is None.
+        """
+        if step == self._counters.step + 1:
+            self.after_step(step, next_record_step=step)
+        else:
+            self._open_window(step, self._codes_now())
+
     def measures(self, step: int) -> dict[str, Value]:
         """The ``ternary/...`` fields of the record at ``step``, which starts the next interval.
 
         Rates and shares are over all ternary weights, absmeans are means over BitLinears.
 
         Raises:
-            ValueError: :meth:`after_step` did not see this step, or it has its record already.
+            ValueError: neither :meth:`after_step` nor :meth:`cut_short` saw this step, or it has its record.
         """
         if step != self._counters.step or step == self._counters.record_step:
             raise ValueError(f"step {step} cannot have a record: {self._counters}")
@@ -123,12 +133,14 @@ class CodeWatch:
             "ternary/minus_frac": self._share(sum(_count(c == -1) for c in self._codes.values())),
             "ternary/zero_frac": self._share(sum(_count(c == 0) for c in self._codes.values())),
             "ternary/plus_frac": self._share(sum(_count(c == 1) for c in self._codes.values())),
-            "ternary/flip_rate": self._share(counters.flips),
+            "ternary/flip_rate": self._share(counters.flips) if oscillation_steps else None,
             "ternary/flip_rate_window": self._share(
                 sum(_count(codes != self._codes_at_record[name]) for name, codes in self._codes.items())
             ),
             "ternary/window_steps": window_steps,
-            "ternary/oscillation_freq": self._share(counters.reversals, oscillation_steps),
+            "ternary/oscillation_freq": (
+                self._share(counters.reversals, oscillation_steps) if oscillation_steps else None
+            ),
             "ternary/oscillation_steps": oscillation_steps,
         }
         return fields if self._ternary else dict.fromkeys(fields)

@@ -95,7 +95,10 @@ def train(
         state.loss_sum += loss
         state.grad_norm_sum += grad_norm
         state.steps_since_record += 1
-        state.watch.after_step(step, timetable.next_probed(step))
+        if state.diverged:
+            state.watch.cut_short(step)
+        else:
+            state.watch.after_step(step, timetable.next_probed(step))
         seconds += time.perf_counter() - started
         timed_steps += 1
         if not (timetable.is_probed(step) or state.diverged):
