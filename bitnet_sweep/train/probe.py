@@ -31,6 +31,8 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
             return values, []
         ids = continuations(state.model, prompts_NT, sequence_length=config.sequence_length)
         values |= sample_measures(ids)
+        if ids is None:
+            return values, []
         rows: SampleRows = [
             {"step": state.step, "prompt": corpus.decode(prompt), "continuation": corpus.decode(continued)}
             for prompt, continued in zip(prompts_NT, ids, strict=True)

@@ -14,12 +14,15 @@ from torch import Tensor
 from bitnet_sweep.config import Activations, ModelConfig, Weights
 from bitnet_sweep.measure.codes import CodeWatch
 from bitnet_sweep.model.bitlinear import BitLinear
+from bitnet_sweep.model.mixed import MixedBitLinear
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.records import FIELDS, Value
+from bitnet_sweep.records import FIELDS, Value, clean
 
 
-def layer_of(w_OI: Tensor, weights: Weights = Weights.ternary) -> BitLinear:
-    layer = BitLinear(w_OI.shape[1], w_OI.shape[0], weights, Activations.int8)
+def layer_of(
+    w_OI: Tensor, weights: Weights = Weights.ternary, kind: type[BitLinear] = BitLinear
+) -> BitLinear:
+    layer = kind(w_OI.shape[1], w_OI.shape[0], weights, Activations.int8)
     set_weights(layer, w_OI)
     return layer
 
@@ -248,14 +251,19 @@ def test_every_field_has_its_name_and_meaning() -> None:
     assert set(watch.measures(1)) == layers | {name for name in FIELDS if name.startswith("ternary/")}
 
 
-def test_weights_that_are_not_finite_are_survived() -> None:
-    layer = layer_of(row(0))
-    watch = CodeWatch({"a": layer})
-    set_weights(layer, torch.full((1, 3), math.nan))
+@pytest.mark.parametrize("value", [math.nan, math.inf, 3e38], ids=["nan", "inf", "too large to sum"])
+@pytest.mark.parametrize("kind", [BitLinear, MixedBitLinear])
+def test_codes_of_weights_that_are_not_finite_are_not_counted(kind: type[BitLinear], value: float) -> None:
+    """In one layer of two: what is over both is unknown, not 0, and the other's own absmean stands."""
+    good, bad = (layer_of(row(0), kind=kind) for _ in range(2))
+    watch = CodeWatch({"good": good, "bad": bad})
+    set_weights(bad, torch.full((1, 3), value))
     watch.after_step(1, next_record_step=1)
-    absmean = watch.measures(1)["ternary/absmean"]
-    assert isinstance(absmean, float)
-    assert math.isnan(absmean)
+    got = clean(watch.measures(1))
+    steps = {"ternary/window_steps": 1, "ternary/oscillation_steps": 1}
+    assert {name: got[name] for name in got if got[name] is not None} == steps | {
+        "ternary/absmean/good": pytest.approx(2 / 3)
+    }
 
 
 def test_watching_changes_no_weight() -> None:

@@ -49,3 +49,7 @@ def test_divergence_ends_the_run_wherever_it_comes(diverging, tmp_path, begins, 
     assert [record["step"] for record in records] == [1, last["step"]]
     assert last["train/loss_batch"] is last["val/loss"] is None
     assert last["ternary/window_steps"] == last["step"] - 1
+    known = {name for name, value in last.items() if value is not None and not name.startswith("perf/")}
+    assert {name for name in known if name.startswith(("val/", "sample/"))} == set()
+    assert {name for name in known if "unique" in name or "argmax" in name} == {"probe/unique_tokens_human"}
+    assert {name for name in known if name.endswith(("_frac", "_rate", "_freq"))} == set()
