@@ -16,7 +16,7 @@ from bench.peers import PEERS
 from bench.plain import PlainLoop, PlainModel
 from bitnet_sweep.config import Device, ModelConfig, OptimizerConfig, Precision
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.train.optimizer import Adam, clip_gradients, clip_in_step
+from bitnet_sweep.train.optimizer import Adam, make_optimizer, update
 from bitnet_sweep.train.runtime import peak_memory_mb, prepare_process
 
 StepFunction = Callable[[Tensor, Tensor], float]
@@ -73,21 +73,15 @@ class Built:
 
 
 def own_step(setting: Setting, precision: Precision) -> Built:
-    """A step as ``train.loop`` makes it."""
+    """The objective and the update of ``train.loop``."""
     model = Transformer(ModelConfig(hidden=setting.hidden), setting.vocab_size, 0, precision)
-    optimizer = Adam(model, OptimizerConfig())
-    clip = 1.0
+    config = OptimizerConfig()
+    optimizer = make_optimizer(model, config)
 
     def step(x_BT: Tensor, y_BT: Tensor) -> float:
         objective = model.objective(x_BT, y_BT)
         loss = objective.item()
-        torch.autograd.backward(objective)
-        if precision is Precision.mixed:
-            _, divisor = clip_in_step(model.gradients(), clip)
-        else:
-            _, divisor = clip_gradients(model, clip), None
-        optimizer.step(1.5e-3, 0.1, divisor)
-        model.clear_gradients()
+        update(model, optimizer, objective, clip=config.clip, learning_rate=1.5e-3, weight_decay=0.1)
         return loss
 
     return Built(step, model)

@@ -61,7 +61,9 @@ except SystemExit as end:
 """
 COLUMNS = {"what": "what", "runs": "runs", "wall_s": "s", "cpu_s": "s of CPU", "peak_mb": "peak memory, MB"}
 LAYERS = [
-    f"blocks.{i}.{name}" for i in range(4) for name in ("attention.qkv", "attention.out", "ffn.in", "ffn.out")
+    f"blocks.{i}.{name}"
+    for i in range(4)
+    for name in ("attention.qkv", "attention.out", "feed_forward.gate_up", "feed_forward.down")
 ]
 
 

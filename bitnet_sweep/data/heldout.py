@@ -35,7 +35,7 @@ def heldout_windows(corpus: Corpus, sequence_length: int, num_tokens: int = 4096
     return batches
 
 
-def text_contexts(corpus: Corpus, num: int = 20, length: int = 8) -> tuple[Ids, Ids]:
+def text_contexts(corpus: Corpus, num: int, length: int) -> tuple[Ids, Ids]:
     """Contexts ``[num, length]``, spread evenly, and the token that follows each ``[num]``.
 
     One from the middle of each of ``num`` equal stretches of the held-out split.
@@ -44,7 +44,7 @@ def text_contexts(corpus: Corpus, num: int = 20, length: int = 8) -> tuple[Ids, 
     return windows[:, :-1], windows[:, -1]
 
 
-def prompts(corpus: Corpus, num: int = 4, length: int = 16) -> Ids:
+def prompts(corpus: Corpus, num: int, length: int) -> Ids:
     """Prompts ``[num, length]`` for samples, spread as :func:`text_contexts` does."""
     return _spread(corpus, num, length)
 

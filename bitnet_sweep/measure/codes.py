@@ -8,6 +8,7 @@ A probe reports over three intervals: the last step (``flip_rate``), the steps s
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
@@ -42,7 +43,8 @@ class CodeWatch:
     """Follows the codes of ternary BitLinears from step 0 on; it reads the weights and changes nothing.
 
     Call :meth:`after_step` after each optimizer step and :meth:`measures` at each record. Where the weights
-    are ``full`` there are no codes: their fields are None, while those of the latent weights stay.
+    are ``full`` there are no codes: their fields are None, while those of the latent weights stay. Where an
+    absmean is not finite, the codes (casts of NaN are 0) mean nothing: what is counted over them is None.
 
     Args:
         bitlinears: by name, as ``Transformer.bitlinears`` gives them, before the first step.
@@ -92,22 +94,34 @@ class CodeWatch:
             self._direction[name] = direction + earlier * (direction == 0)
         self._codes = codes
 
+    def cut_short(self, step: int) -> None:
+        """Instead of :meth:`after_step` where training ends at ``step``, so that its record comes early.
+
+        If no window had begun, nobody knows the codes one step before: what they are compared for is None.
+        """
+        if step == self._counters.step + 1:
+            self.after_step(step, next_record_step=step)
+        else:
+            self._open_window(step, self._codes_now())
+
     def measures(self, step: int) -> dict[str, Value]:
         """The ``ternary/...`` fields of the record at ``step``, which starts the next interval.
 
         Rates and shares are over all ternary weights, absmeans are means over BitLinears.
 
         Raises:
-            ValueError: :meth:`after_step` did not see this step, or it has its record already.
+            ValueError: neither :meth:`after_step` nor :meth:`cut_short` saw this step, or it has its record.
         """
         if step != self._counters.step or step == self._counters.record_step:
             raise ValueError(f"step {step} cannot have a record: {self._counters}")
         absmeans = {name: layer.absmean().item() for name, layer in self._bitlinears.items()}
+        finite = all(map(math.isfinite, absmeans.values()))
+        clamped_layers = sum(absmean < CLAMP_MIN for absmean in absmeans.values())
         fields: dict[str, Value] = {
-            **self._code_fields(),
+            **self._code_fields(finite),
             "ternary/absmean": fmean(absmeans.values()),
-            "ternary/absmean_min": min(absmeans.values()),
-            "ternary/clamped_layers": sum(absmean < CLAMP_MIN for absmean in absmeans.values()),
+            "ternary/absmean_min": min(absmeans.values()) if finite else None,
+            "ternary/clamped_layers": clamped_layers if finite else None,
             **{f"ternary/absmean/{name}": absmean for name, absmean in absmeans.items()},
         }
         self._counters.record_step = step
@@ -115,26 +129,26 @@ class CodeWatch:
         self._open_window(step, self._codes)
         return fields
 
-    def _code_fields(self) -> dict[str, Value]:
+    def _code_fields(self, finite: bool) -> dict[str, Value]:
         counters = self._counters
-        window_steps = counters.step - counters.record_step
         oscillation_steps = counters.step - counters.window_start
+        minus, zero, plus = (sum(_count(c == code) for c in self._codes.values()) for code in (-1, 0, 1))
+        changed = sum(_count(codes != self._codes_at_record[name]) for name, codes in self._codes.items())
+
+        def share(count: int, steps: int = 1) -> float | None:
+            return count / (self._num_weights * steps) if finite and self._ternary and steps else None
+
         fields: dict[str, Value] = {
-            "ternary/minus_frac": self._share(sum(_count(c == -1) for c in self._codes.values())),
-            "ternary/zero_frac": self._share(sum(_count(c == 0) for c in self._codes.values())),
-            "ternary/plus_frac": self._share(sum(_count(c == 1) for c in self._codes.values())),
-            "ternary/flip_rate": self._share(counters.flips),
-            "ternary/flip_rate_window": self._share(
-                sum(_count(codes != self._codes_at_record[name]) for name, codes in self._codes.items())
-            ),
-            "ternary/window_steps": window_steps,
-            "ternary/oscillation_freq": self._share(counters.reversals, oscillation_steps),
+            "ternary/minus_frac": share(minus),
+            "ternary/zero_frac": share(zero),
+            "ternary/plus_frac": share(plus),
+            "ternary/flip_rate": share(counters.flips, min(1, oscillation_steps)),
+            "ternary/flip_rate_window": share(changed),
+            "ternary/window_steps": counters.step - counters.record_step,
+            "ternary/oscillation_freq": share(counters.reversals, oscillation_steps),
             "ternary/oscillation_steps": oscillation_steps,
         }
         return fields if self._ternary else dict.fromkeys(fields)
-
-    def _share(self, count: int, steps: int = 1) -> float | None:
-        return count / (self._num_weights * steps) if self._ternary else None
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, int]]:
         """What :meth:`load_state` needs to go on bit for bit: int8 tensors and plain ints.

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bitnet_sweep.measure.predictions import predicted
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.records import Value
 
@@ -52,7 +53,11 @@ class DiversityProbe:
 
 
 @torch.no_grad()
-def distinct_predictions(model: Transformer, contexts_BT: torch.Tensor) -> int:
-    """How many different ids are the argmax prediction behind the last position of the contexts."""
+def distinct_predictions(model: Transformer, contexts_BT: torch.Tensor) -> int | None:
+    """How many different ids are the argmax prediction behind the last position of the contexts.
+
+    None where a logit is not finite.
+    """
     last_BD = model.hidden_states(contexts_BT.to(model.embedding.device))[:, -1]
-    return len(set(model.logits(last_BD).argmax(dim=-1).tolist()))
+    ids_B = predicted(model.logits(last_BD))
+    return None if ids_B is None else len(set(ids_B.tolist()))

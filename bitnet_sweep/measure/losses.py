@@ -58,7 +58,8 @@ class HeldOut:
     def measure(self, model: Transformer) -> dict[str, Value]:
         """``val/...``, ``ref/...`` and the ``probe/...`` fields that are taken over the held-out tokens.
 
-        Every mean is over all held-out tokens, summed in float64. What is not finite comes back as such.
+        Every mean is over all held-out tokens, summed in float64. What is not finite comes back as such;
+        where a prediction is missing, its logits not being finite, the fields that count them are None.
         """
         device = model.embedding.device
         mixed = model.precision is Precision.mixed
@@ -74,15 +75,17 @@ class HeldOut:
                     parts.append(token_statistics(model.logits(hidden_CD), y_C))
         loss = _mean([part.nll for part in parts])
         argmax = torch.cat([part.argmax for part in parts]).cpu()
+        predicts = bool(torch.cat([part.highest for part in parts]).isfinite().all())
+        accuracy = (argmax == self._targets).double().mean().item()
         return {
             "val/loss": loss,
-            "val/accuracy": (argmax == self._targets).double().mean().item(),
+            "val/accuracy": accuracy if predicts else None,
             "ref/ln_vocab": self.ln_vocab,
             "ref/unigram_loss": self.unigram_loss,
             "val/minus_ln_vocab": loss - self.ln_vocab,
             "val/minus_unigram": loss - self.unigram_loss,
             "probe/entropy": _mean([part.entropy for part in parts]),
-            "probe/argmax_tokens": len(set(argmax.tolist())),
+            "probe/argmax_tokens": len(set(argmax.tolist())) if predicts else None,
             "probe/human_tokens": self._human_tokens,
             "probe/logit_std": _mean([part.logit_std for part in parts]),
         }
@@ -96,16 +99,18 @@ def unigram_loss(y: NDArray[np.int64], counts: NDArray[np.int64]) -> float:
 
 @dataclass(frozen=True)
 class TokenStatistics:
-    """One number a token: four tensors (C)."""
+    """One number a token: five tensors (C)."""
 
     nll: Tensor
     entropy: Tensor
     logit_std: Tensor
     argmax: Tensor
+    highest: Tensor
+    """The logit of ``argmax``; that is no prediction where this is not finite."""
 
 
 def token_statistics(logits_CV: Tensor, y_C: Tensor) -> TokenStatistics:
-    """Negative log-likelihood and entropy in nats, standard deviation over the V logits, argmax.
+    """Negative log-likelihood and entropy (nats), standard deviation of the V logits, the highest, its id.
 
     Overwrites ``logits_CV``, so that no more than one more tensor of its size is needed.
     """
@@ -117,7 +122,8 @@ def token_statistics(logits_CV: Tensor, y_C: Tensor) -> TokenStatistics:
     nll_C = log_total_C - shifted_CV.gather(-1, y_C[:, None])[:, 0]
     entropy_C = log_total_C - exp_CV.mul_(shifted_CV).sum(dim=-1) / total_C
     centred_CV = shifted_CV.sub_(shifted_CV.mean(dim=-1, keepdim=True))
-    return TokenStatistics(nll_C, entropy_C, centred_CV.square_().mean(dim=-1).sqrt(), argmax_C)
+    std_C = centred_CV.square_().mean(dim=-1).sqrt()
+    return TokenStatistics(nll_C, entropy_C, std_C, argmax_C, highest_C)
 
 
 def tiled_token_statistics(x_CD: Tensor, w_VD: Tensor, y_C: Tensor) -> TokenStatistics:
@@ -148,6 +154,7 @@ def tiled_token_statistics(x_CD: Tensor, w_VD: Tensor, y_C: Tensor) -> TokenStat
         entropy=entropy_C,
         logit_std=variance_C.sqrt(),
         argmax=argmax_CJ.gather(-1, highest_CJ.argmax(dim=-1, keepdim=True))[:, 0],
+        highest=highest_CJ.amax(dim=-1),
     )
 
 

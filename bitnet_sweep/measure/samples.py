@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bitnet_sweep.measure.predictions import predicted
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.records import Value
 
@@ -19,28 +20,32 @@ def continuations(
     prompts_NT: NDArray[np.int64],
     sequence_length: int,
     num_tokens: int = CONTINUATION_TOKENS,
-) -> NDArray[np.int64]:
+) -> NDArray[np.int64] | None:
     """The ``num_tokens`` most likely next ids, one after the other: (N, num_tokens), prompts left out.
 
-    The model sees the last ``sequence_length`` ids, never more than it was trained on.
+    The model sees the last ``sequence_length`` ids, never more than it was trained on. None where a logit
+    is not finite.
     """
     start = prompts_NT.shape[1]
     ids_NT = torch.from_numpy(prompts_NT.astype(np.int64)).to(model.embedding.device)
     for _ in range(num_tokens):
         last_ND = model.hidden_states(ids_NT[:, -sequence_length:])[:, -1]
-        next_N = model.logits(last_ND).argmax(dim=-1)
+        next_N = predicted(model.logits(last_ND))
+        if next_N is None:
+            return None
         ids_NT = torch.cat((ids_NT, next_N[:, None]), dim=1)
     generated: NDArray[np.int64] = ids_NT[:, start:].cpu().numpy()
     return generated
 
 
-def sample_measures(ids_NT: NDArray[np.int64]) -> dict[str, Value]:
-    """``sample/...`` of continuations (N, T).
+def sample_measures(ids_NT: NDArray[np.int64] | None) -> dict[str, Value]:
+    """``sample/...`` of continuations (N, T), each None where there are none.
 
     Raises:
         ValueError: no continuation, or one shorter than 4 tokens.
     """
-    return {"sample/seq_rep_4": seq_rep_4(ids_NT), "sample/distinct_2": distinct_2(ids_NT)}
+    measures = {"sample/seq_rep_4": seq_rep_4, "sample/distinct_2": distinct_2}
+    return {name: None if ids_NT is None else measure(ids_NT) for name, measure in measures.items()}
 
 
 def seq_rep_4(ids_NT: NDArray[np.int64]) -> float:

@@ -9,15 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitnet_sweep.config import Activations, Weights
+from bitnet_sweep.config import Activations, Precision, Weights
+from bitnet_sweep.model.norm import norm_of
 from bitnet_sweep.model.quantisers import activation_straight_through, weight_quant, weight_straight_through
-
-NORM_EPS = 1e-5
-"""Added to the mean square in every RMSNorm (published: the notes' setting, DESIGN §2)."""
 
 
 class BitLinear(nn.Module):
-    """RMSNorm, then a matrix product without bias, both operands quantised in the forward pass.
+    """A norm, then a matrix product without bias, both operands quantised in the forward pass.
 
     The latent weights ``weight`` (O, I) come uninitialised; call :meth:`initialise`.
 
@@ -28,13 +26,15 @@ class BitLinear(nn.Module):
         activations: ``full`` uses the normed inputs as they are.
     """
 
+    precision = Precision.fp32
+
     def __init__(
         self, in_features: int, out_features: int, weights: Weights, activations: Activations
     ) -> None:
         super().__init__()
         self.weights = weights
         self.activations = activations
-        self.norm = nn.RMSNorm(in_features, eps=NORM_EPS)
+        self.norm = norm_of(in_features, self.precision)
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -19,9 +19,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from bitnet_sweep.config import Activations, Weights
-from bitnet_sweep.model.bitlinear import NORM_EPS, BitLinear
-from bitnet_sweep.model.norm import OneStepRMSNorm
+from bitnet_sweep.config import Activations, Precision, Weights
+from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.quantisers import (
     CLAMP_MIN,
     activation_quant,
@@ -75,13 +74,8 @@ class MixedBitLinear(BitLinear):
     the probes and the flip counts of a step share them.
     """
 
+    precision = Precision.mixed
     _cached: tuple[tuple[object, ...], TernaryWeights] | None = None
-
-    def __init__(
-        self, in_features: int, out_features: int, weights: Weights, activations: Activations
-    ) -> None:
-        super().__init__(in_features, out_features, weights, activations)
-        self.norm = OneStepRMSNorm(in_features, eps=NORM_EPS)
 
     def ternary(self) -> TernaryWeights:
         """The codes of the latent weights as they are now."""

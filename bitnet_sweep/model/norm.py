@@ -1,4 +1,6 @@
-"""``precision=mixed``: RMSNorm as one step of autograd: at small widths its many small operations cost most.
+"""The norm of the model, and for ``precision=mixed`` its twin in one step of autograd.
+
+At small widths the many small operations of a norm cost most.
 
 Shapes: D width, ... any leading dimensions (one token each).
 """
@@ -11,6 +13,21 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from bitnet_sweep.config import Precision
+
+Norm = nn.RMSNorm
+"""The class of every norm: in front of the sublayers, inside the BitLinears, and the last one."""
+
+NORM_EPS = 1e-5
+"""Added to the mean square in every RMSNorm (published: docs/notes.md)."""
+
+
+def norm_of(width: int, precision: Precision) -> Norm:
+    """A norm over the last dimension; at ``mixed`` its twin, where it has one."""
+    kind = _MIXED.get(Norm, Norm) if precision is Precision.mixed else Norm
+    norm: Norm = kind(width, eps=NORM_EPS)
+    return norm
 
 
 class OneStepRMSNorm(nn.RMSNorm):
@@ -47,3 +64,7 @@ class _RMSNorm(torch.autograd.Function):
         mean_1 = (product_D @ gain_D).div_(width).unsqueeze(-1)
         to_x_D = torch.addcmul(gradient_D * gain_D, normed_D, mean_1, value=-1).mul_(r_1)
         return to_x_D, product_D.flatten(0, -2).sum(0), None
+
+
+_MIXED: dict[type[nn.Module], Any] = {nn.RMSNorm: OneStepRMSNorm}
+"""Norms with a twin that computes the same, faster."""

@@ -1,4 +1,4 @@
-"""A decoder-only transformer whose matrices, embedding and head apart, are BitLinears (DESIGN §2).
+"""A decoder-only transformer whose matrices, embedding and head apart, are BitLinears.
 
 Shapes: B batch, T positions, D hidden width, F feed-forward width, N heads, H head width, V vocabulary.
 """
@@ -12,15 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitnet_sweep.config import ModelConfig, Precision, Weights
-from bitnet_sweep.model.bitlinear import NORM_EPS, BitLinear, linear_init
+from bitnet_sweep.model.bitlinear import BitLinear, linear_init
 from bitnet_sweep.model.counts import ParameterCounts, feed_forward_width
 from bitnet_sweep.model.head import tiled_cross_entropy
 from bitnet_sweep.model.mixed import MixedBitLinear
-from bitnet_sweep.model.norm import OneStepRMSNorm
+from bitnet_sweep.model.norm import norm_of
 from bitnet_sweep.model.rows import RowGradient, embedding
 
 BITLINEARS = {Precision.fp32: BitLinear, Precision.mixed: MixedBitLinear}
-NORMS = {Precision.fp32: nn.RMSNorm, Precision.mixed: OneStepRMSNorm}
 
 ROTARY_BASE = 10_000.0
 """Published: RoFormer (Su et al. 2021); the notes' setting."""
@@ -70,8 +69,13 @@ class Attention(nn.Module):
         return out_BTD
 
 
+def activation(gate_BTF: Tensor) -> Tensor:
+    """ReLU², what the gate of the feed-forward goes through (published: the notes' setting)."""
+    return F.relu(gate_BTF).square()
+
+
 class FeedForward(nn.Module):
-    """Gated ReLU²: ``down(relu(gate)² * up)``; gate and up are one BitLinear."""
+    """``down(activation(gate) * up)``; gate and up are one BitLinear."""
 
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
@@ -82,18 +86,18 @@ class FeedForward(nn.Module):
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         gate_BTF, up_BTF = self.gate_up(x_BTD).chunk(2, dim=-1)
-        out_BTD: Tensor = self.down(F.relu(gate_BTF).square() * up_BTF)
+        out_BTD: Tensor = self.down(activation(gate_BTF) * up_BTF)
         return out_BTD
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each behind an RMSNorm and added to the residual stream."""
+    """Attention and feed-forward, each behind a norm and added to the residual stream."""
 
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
-        self.attention_norm = NORMS[precision](config.hidden, eps=NORM_EPS)
+        self.attention_norm = norm_of(config.hidden, precision)
         self.attention = Attention(config, precision)
-        self.feed_forward_norm = NORMS[precision](config.hidden, eps=NORM_EPS)
+        self.feed_forward_norm = norm_of(config.hidden, precision)
         self.feed_forward = FeedForward(config, precision)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -125,7 +129,7 @@ class Transformer(nn.Module):
         self.vocab_size = vocab_size
         self.embedding = nn.Parameter(torch.empty(vocab_size, config.hidden))
         self.blocks = nn.ModuleList(Block(config, precision) for _ in range(config.num_layers))
-        self.final_norm = NORMS[precision](config.hidden, eps=NORM_EPS)
+        self.final_norm = norm_of(config.hidden, precision)
         self.head = None if config.tied else nn.Parameter(torch.empty(vocab_size, config.hidden))
         # a tied matrix has a gradient in every row
         by_rows = precision is Precision.mixed and not config.tied

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 from bitnet_sweep.config import RunConfig, TrackName
 from bitnet_sweep.records import Record, Value
@@ -16,16 +15,9 @@ log = logging.getLogger(__name__)
 SampleRow = Mapping[str, Any]
 """One continuation: ``step``, ``prompt``, ``continuation``."""
 
-FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
-"""The words of ``status.json``."""
-
 
 class Tracker(Protocol):
-    """A sink for what the store already holds. No method raises, and none waits without a bound.
-
-    As a context it finishes the run: as failed if an exception passes, as interrupted if that is a
-    KeyboardInterrupt or the like, as finished if nobody said otherwise before.
-    """
+    """A sink for what the store already holds. No method raises, and none waits without a bound."""
 
     def log(self, record: Record) -> None:
         """Mirror one record, as the row at ``record["step"]``."""
@@ -37,20 +29,9 @@ class Tracker(Protocol):
         """Close the mirror; only the first call counts.
 
         Args:
-            state: finished, failed or interrupted.
+            state: finished, failed or interrupted, as in ``status.json``.
             summary: figures shown beside the run.
         """
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.finish(FINISHED, {})
-        else:
-            self.finish(FAILED if isinstance(error, Exception) else INTERRUPTED, {})
 
 
 class NoTracker(Tracker):

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from bitnet_sweep.config import Precision, RunConfig
+from bitnet_sweep.config import RunConfig
 from bitnet_sweep.data import Batches
 from bitnet_sweep.records import Record, Value, clean
 from bitnet_sweep.stages import stage_ends
-from bitnet_sweep.train.optimizer import clip_gradients, clip_in_step
+from bitnet_sweep.train.optimizer import update
 from bitnet_sweep.train.runtime import peak_memory_mb
 from bitnet_sweep.train.state import TrainState
 
@@ -89,13 +89,16 @@ def train(
         stage_index = timetable.stage_of(step)
         stage = config.stages[stage_index]
         learning_rate = stage.lr_at(step - (timetable.ends[stage_index] - stage.steps))
-        loss, grad_norm = _update(config, state, batches, step, learning_rate, stage.weight_decay)
+        loss, grad_norm = _one_step(config, state, batches, step, learning_rate, stage.weight_decay)
         state.step = step
         state.diverged = not math.isfinite(loss)
         state.loss_sum += loss
         state.grad_norm_sum += grad_norm
         state.steps_since_record += 1
-        state.watch.after_step(step, timetable.next_probed(step))
+        if state.diverged:
+            state.watch.cut_short(step)
+        else:
+            state.watch.after_step(step, timetable.next_probed(step))
         seconds += time.perf_counter() - started
         timed_steps += 1
         if not (timetable.is_probed(step) or state.diverged):
@@ -127,7 +130,7 @@ def train(
             return
 
 
-def _update(
+def _one_step(
     config: RunConfig,
     state: TrainState,
     batches: Batches,
@@ -144,11 +147,12 @@ def _update(
     loss = objective.item()
     if not math.isfinite(loss):
         return loss, math.nan
-    torch.autograd.backward(objective)
-    if config.precision is Precision.mixed:
-        grad_norm, divisor = clip_in_step(state.model.gradients(), config.optimizer.clip)
-    else:
-        grad_norm, divisor = clip_gradients(state.model, config.optimizer.clip), None
-    state.optimizer.step(learning_rate, weight_decay, divisor)
-    state.model.clear_gradients()
+    grad_norm = update(
+        state.model,
+        state.optimizer,
+        objective,
+        clip=config.optimizer.clip,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+    )
     return loss, grad_norm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.data import Corpus, heldout_windows, prompts, text_contexts
-from bitnet_sweep.measure.diversity import DiversityProbe
+from bitnet_sweep.measure.diversity import CONTEXT_LENGTH, NUM_CONTEXTS, DiversityProbe
 from bitnet_sweep.measure.losses import HeldOut
 from bitnet_sweep.measure.samples import continuations, sample_measures
 from bitnet_sweep.measure.weights import weight_rms
@@ -12,7 +12,8 @@ from bitnet_sweep.records import Value
 from bitnet_sweep.train.loop import Probe, SampleRows
 from bitnet_sweep.train.state import TrainState
 
-PROMPT_TOKENS = 16
+NUM_PROMPTS, PROMPT_TOKENS = 4, 16
+"""Of the samples (chosen: few enough to read)."""
 
 
 def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
@@ -20,9 +21,9 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
     heldout = HeldOut(
         heldout_windows(corpus, config.sequence_length), corpus.unigram_counts, corpus.vocab_size
     )
-    contexts, next_ids = text_contexts(corpus)
+    contexts, next_ids = text_contexts(corpus, NUM_CONTEXTS, CONTEXT_LENGTH)
     diversity = DiversityProbe(corpus.vocab_size, contexts, next_ids)
-    prompts_NT = prompts(corpus, length=min(PROMPT_TOKENS, config.sequence_length))
+    prompts_NT = prompts(corpus, NUM_PROMPTS, min(PROMPT_TOKENS, config.sequence_length))
 
     def probe(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], SampleRows]:
         values = heldout.measure(state.model) | diversity.measure(state.model)
@@ -31,6 +32,8 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
             return values, []
         ids = continuations(state.model, prompts_NT, sequence_length=config.sequence_length)
         values |= sample_measures(ids)
+        if ids is None:
+            return values, []
         rows: SampleRows = [
             {"step": state.step, "prompt": corpus.decode(prompt), "continuation": corpus.decode(continued)}
             for prompt, continued in zip(prompts_NT, ids, strict=True)

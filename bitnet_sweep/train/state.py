@@ -12,10 +12,9 @@ from torch import Tensor
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.measure.codes import CodeWatch
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.train.optimizer import Adam, Moments
+from bitnet_sweep.train.optimizer import Optimizer, make_optimizer
 
 _MODEL, _WATCH = "model/", "watch/"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass
@@ -23,7 +22,7 @@ class TrainState:
     """Weights, optimizer state and the sums behind the next record, after ``step`` updates."""
 
     model: Transformer
-    optimizer: Adam
+    optimizer: Optimizer
     watch: CodeWatch
     step: int = 0
     loss_sum: float = 0.0
@@ -39,14 +38,15 @@ class TrainState:
         """Step 0: initial weights, which depend on the seed and the shapes alone."""
         vocab_size = config.tokenizer.vocab_size
         model = Transformer(config.model, vocab_size, config.seed, config.precision).to(device)
-        return cls(model, Adam(model, config.optimizer), CodeWatch(model.bitlinears()), device=device)
+        optimizer = make_optimizer(model, config.optimizer)
+        return cls(model, optimizer, CodeWatch(model.bitlinears()), device=device)
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON facts from which :meth:`restore` makes an equal state."""
         tensors = {_MODEL + name: p.detach() for name, p in self.model.named_parameters()}
         for name, parameter in self.model.named_parameters():
-            if moments := self.optimizer.moments.get(parameter):
-                tensors |= {f"{key}/{name}": getattr(moments, key) for key in _MOMENTS}
+            kept = self.optimizer.state(parameter)
+            tensors |= {f"{key}/{name}": tensor for key, tensor in kept.items()}
         watch_tensors, watch_facts = self.watch.state()
         tensors |= {_WATCH + name: tensor for name, tensor in watch_tensors.items()}
         facts = {
@@ -68,10 +68,8 @@ class TrainState:
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(tensors[_MODEL + name])
                 if facts["step"] > 0:
-                    moments = Moments.zeros(parameter, facts["step"])
-                    for key in _MOMENTS:
-                        getattr(moments, key).copy_(tensors[f"{key}/{name}"])
-                    self.optimizer.moments[parameter] = moments
+                    kept = {key: tensors[f"{key}/{name}"] for key in self.optimizer.state_names}
+                    self.optimizer.restore(parameter, facts["step"], kept)
         watch = {k.removeprefix(_WATCH): t for k, t in tensors.items() if k.startswith(_WATCH)}
         self.watch.load_state(watch, facts["watch"])
         self.step = facts["step"]

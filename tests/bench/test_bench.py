@@ -8,6 +8,7 @@ import torch
 
 from bench import budget, step, threads
 from bench.arms import Setting
+from bench.large import LAYERS
 from bench.plain import PlainLoop, PlainModel
 from bench.tables import table
 from bitnet_sweep.config import ModelConfig
@@ -33,6 +34,10 @@ def test_the_plain_model_is_this_model():
     assert not theirs
     ids = torch.randint(50, (2, 5), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(plain(ids), ours(ids), rtol=1e-4, atol=1e-4)
+
+
+def test_made_up_stores_name_the_layers_of_the_model():
+    assert list(Transformer(ModelConfig(hidden=8), 50, seed=0).bitlinears()) == LAYERS
 
 
 @pytest.mark.slow

@@ -64,8 +64,8 @@ def test_contexts_come_from_the_middle_of_equal_stretches() -> None:
     assert next_ids.tolist() == [14, 39, 64, 89]
 
 
-def test_default_shapes() -> None:
-    contexts, next_ids = text_contexts(corpus_of(4097))
-    assert (contexts.shape, next_ids.shape) == ((20, 8), (20,))
-    assert prompts(corpus_of(4097)).shape == (4, 16)
-    assert prompts(corpus_of(4097)).dtype == contexts.dtype == np.int64
+def test_prompts_are_spread_likewise() -> None:
+    # 102 tokens leave 100 starts for prompts of 2
+    got = prompts(corpus_of(102), num=4, length=2)
+    assert got.tolist() == [[12, 13], [37, 38], [62, 63], [87, 88]]
+    assert got.dtype == text_contexts(corpus_of(102), num=4, length=2)[0].dtype == np.int64

@@ -14,12 +14,15 @@ from torch import Tensor
 from bitnet_sweep.config import Activations, ModelConfig, Weights
 from bitnet_sweep.measure.codes import CodeWatch
 from bitnet_sweep.model.bitlinear import BitLinear
+from bitnet_sweep.model.mixed import MixedBitLinear
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.records import FIELDS, Value
+from bitnet_sweep.records import FIELDS, Value, clean
 
 
-def layer_of(w_OI: Tensor, weights: Weights = Weights.ternary) -> BitLinear:
-    layer = BitLinear(w_OI.shape[1], w_OI.shape[0], weights, Activations.int8)
+def layer_of(
+    w_OI: Tensor, weights: Weights = Weights.ternary, kind: type[BitLinear] = BitLinear
+) -> BitLinear:
+    layer = kind(w_OI.shape[1], w_OI.shape[0], weights, Activations.int8)
     set_weights(layer, w_OI)
     return layer
 
@@ -194,6 +197,26 @@ def test_codes_are_computed_in_the_window_alone(monkeypatch: pytest.MonkeyPatch)
     assert seen == [0, *range(80, 101)]
 
 
+@pytest.mark.parametrize(("last", "counted"), [(2, 1), (30, 0), (80, 0), (81, 1), (99, 19)], ids=str)
+def test_a_record_before_its_time(last: int, counted: int) -> None:
+    """One at step 1, one due at 100, so codes are followed from 80 on; one weight goes to and fro."""
+    layer = layer_of(row(0))
+    watch = CodeWatch({"a": layer})
+    watch.after_step(1, next_record_step=1)
+    watch.measures(1)
+    for step in range(2, last):
+        set_weights(layer, row(step % 2))
+        watch.after_step(step, next_record_step=100)
+    set_weights(layer, row(1))
+    watch.cut_short(last)
+    got = watch.measures(last)
+    assert got["ternary/flip_rate"] == (1 / 3 if counted else None)
+    assert got["ternary/oscillation_freq"] == ((counted - 1) / (3 * counted) if counted else None)
+    assert got["ternary/oscillation_steps"] == counted
+    assert (got["ternary/plus_frac"], got["ternary/flip_rate_window"]) == (1.0, 1 / 3)
+    assert got["ternary/window_steps"] == last - 1
+
+
 def test_absmean_fields() -> None:
     dying = layer_of(torch.tensor([[4e-6, -2e-6]]))
     watch = CodeWatch({"x.qkv": layer_of(torch.tensor([[3.0, -1.0]])), "x.out": dying})
@@ -228,14 +251,19 @@ def test_every_field_has_its_name_and_meaning() -> None:
     assert set(watch.measures(1)) == layers | {name for name in FIELDS if name.startswith("ternary/")}
 
 
-def test_weights_that_are_not_finite_are_survived() -> None:
-    layer = layer_of(row(0))
-    watch = CodeWatch({"a": layer})
-    set_weights(layer, torch.full((1, 3), math.nan))
+@pytest.mark.parametrize("value", [math.nan, math.inf, 3e38], ids=["nan", "inf", "too large to sum"])
+@pytest.mark.parametrize("kind", [BitLinear, MixedBitLinear])
+def test_codes_of_weights_that_are_not_finite_are_not_counted(kind: type[BitLinear], value: float) -> None:
+    """In one layer of two: what is over both is unknown, not 0, and the other's own absmean stands."""
+    good, bad = (layer_of(row(0), kind=kind) for _ in range(2))
+    watch = CodeWatch({"good": good, "bad": bad})
+    set_weights(bad, torch.full((1, 3), value))
     watch.after_step(1, next_record_step=1)
-    absmean = watch.measures(1)["ternary/absmean"]
-    assert isinstance(absmean, float)
-    assert math.isnan(absmean)
+    got = clean(watch.measures(1))
+    steps = {"ternary/window_steps": 1, "ternary/oscillation_steps": 1}
+    assert {name: got[name] for name in got if got[name] is not None} == steps | {
+        "ternary/absmean/good": pytest.approx(2 / 3)
+    }
 
 
 def test_watching_changes_no_weight() -> None:

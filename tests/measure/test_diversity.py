@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -59,6 +61,20 @@ def test_distinct_predictions(answers: list[int], distinct: int) -> None:
 def test_only_the_last_position_counts() -> None:
     echo = model_that_says(list(range(VOCAB)))
     assert distinct_predictions(echo, torch.tensor([[1, 2, 5], [3, 4, 5]])) == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_logits_that_are_not_finite_predict_nothing(value: float) -> None:
+    """One of them is enough; the text's own count stands."""
+    model = model_that_says(list(range(VOCAB)))
+    assert model.head is not None
+    with torch.no_grad():
+        model.head[3, 5] = value
+    assert DiversityProbe(VOCAB, *text()).measure(model) == {
+        "probe/unique_tokens": None,
+        "probe/unique_tokens_text": None,
+        "probe/unique_tokens_human": 10,
+    }
 
 
 def test_random_contexts_are_fixed_and_in_range() -> None:

@@ -15,7 +15,7 @@ from bitnet_sweep.measure import losses
 from bitnet_sweep.measure.losses import HeldOut, tiled_token_statistics, token_statistics, unigram_loss
 from bitnet_sweep.model import head
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.records import FIELDS
+from bitnet_sweep.records import FIELDS, clean
 
 VOCAB = 8
 Windows = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
@@ -143,6 +143,7 @@ def test_tiled_statistics_equal_those_of_the_same_logits(
     logits_CV = (x_CD.bfloat16() @ w_VD.bfloat16().T).float()
     got, expected = tiled_token_statistics(x_CD, w_VD, y_C), token_statistics(logits_CV, y_C)
     assert torch.equal(got.argmax, expected.argmax)
+    assert torch.equal(got.highest, expected.highest)
     for name in ("nll", "entropy", "logit_std"):
         torch.testing.assert_close(
             getattr(got, name), getattr(expected, name), rtol=1e-5, atol=2e-6 * (1 + size)
@@ -220,13 +221,34 @@ def test_reads_only_and_repeats_itself() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_a_model_that_is_not_finite_has_a_loss_that_is_not() -> None:
-    model = model_of()
+@pytest.mark.parametrize("precision", list(Precision))
+def test_a_model_that_is_not_finite_predicts_nothing(
+    precision: Precision, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loss is not finite, and its argmax, which would be 0 everywhere, is not counted."""
+    monkeypatch.setattr(head, "TILE", 3)
+    model = Transformer(ModelConfig(hidden=8, num_layers=1, num_heads=2), VOCAB, 0, precision)
     with torch.no_grad():
         model.final_norm.weight.fill_(math.nan)
-    loss = HeldOut(windows_of(), np.ones(VOCAB, dtype=np.int64), VOCAB).measure(model)["val/loss"]
-    assert isinstance(loss, float)
-    assert math.isnan(loss)
+    got = clean(HeldOut(windows_of(), np.ones(VOCAB, dtype=np.int64), VOCAB).measure(model))
+    assert {name for name, value in got.items() if value is not None} == {
+        "ref/ln_vocab",
+        "ref/unigram_loss",
+        "probe/human_tokens",
+    }
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("column", [0, 7])
+def test_one_logit_that_is_not_finite_is_found(
+    column: int, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(head, "TILE", 3)
+    x_CD, w_VD = torch.ones(1, 8), torch.ones(8, 8)
+    w_VD[column, 2] = value
+    y_C = torch.tensor([1])
+    for got in (token_statistics(x_CD @ w_VD.T, y_C), tiled_token_statistics(x_CD, w_VD, y_C)):
+        assert not got.highest.isfinite().any()
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ def successor_model(vocab: int) -> Transformer:
 
 def test_counting_model_counts_on() -> None:
     got = continuations(successor_model(6), np.array([[3, 0], [0, 4]]), sequence_length=4, num_tokens=7)
+    assert got is not None
     assert got.tolist() == [[1, 2, 3, 4, 5, 0, 1], [5, 0, 1, 2, 3, 4, 5]]
     assert got.dtype == np.int64
 
@@ -36,6 +37,7 @@ def test_the_model_sees_the_last_window_alone(sequence_length: int) -> None:
         model.embedding.mul_(0.1)  # let the blocks, and so the whole window, decide
     prompts = np.arange(10, dtype=np.int64).reshape(2, 5)
     got = continuations(model, prompts, sequence_length, num_tokens=9)
+    assert got is not None
     for row, prompt in zip(got.tolist(), prompts.tolist(), strict=True):
         ids = list(prompt)
         for token in row:
@@ -49,7 +51,10 @@ def test_longer_windows_do_change_continuations() -> None:
     with torch.no_grad():
         model.embedding.mul_(0.1)
     prompts = np.arange(10, dtype=np.int64).reshape(2, 5)
-    assert continuations(model, prompts, 1, 9).tolist() != continuations(model, prompts, 5, 9).tolist()
+    short, long = continuations(model, prompts, 1, 9), continuations(model, prompts, 5, 9)
+    assert short is not None
+    assert long is not None
+    assert short.tolist() != long.tolist()
 
 
 @pytest.mark.parametrize(
@@ -83,6 +88,17 @@ def test_fields() -> None:
         "sample/seq_rep_4": 0.75,
         "sample/distinct_2": pytest.approx(1 / 12),
     }
+
+
+def test_logits_that_are_not_finite_are_not_sampled() -> None:
+    """Even where only a later step meets them: 5 predicts what is not a number."""
+    model = successor_model(6)
+    assert model.head is not None
+    with torch.no_grad():
+        model.head[:, 5] = torch.nan
+    got = continuations(model, np.array([[3], [1]]), sequence_length=1, num_tokens=7)
+    assert got is None
+    assert sample_measures(got) == {"sample/seq_rep_4": None, "sample/distinct_2": None}
 
 
 @pytest.mark.parametrize("shape", [(0, 48), (2, 3)], ids=["no continuation", "too short"])

@@ -9,7 +9,8 @@ import torch
 from torch import tensor
 
 from bitnet_sweep.config import Activations, Weights
-from bitnet_sweep.model.bitlinear import NORM_EPS, BitLinear
+from bitnet_sweep.model.bitlinear import BitLinear
+from bitnet_sweep.model.norm import NORM_EPS
 
 
 def bitlinear(weights: Weights, activations: Activations, w_OI: torch.Tensor) -> BitLinear:

@@ -1,10 +1,13 @@
-"""The written-out gradient of RMSNorm against autograd's."""
+"""The written-out gradient of RMSNorm against autograd's, and another norm in its place."""
 
 import pytest
 import torch
 from torch import nn
 
+from bitnet_sweep.config import ModelConfig, Precision
+from bitnet_sweep.model import norm as norms
 from bitnet_sweep.model.norm import OneStepRMSNorm
+from bitnet_sweep.model.transformer import Transformer
 
 HARD_INPUTS = {
     "plain": torch.randn(5, 7, generator=torch.Generator().manual_seed(0)),
@@ -50,3 +53,31 @@ def test_passes_gradcheck():
     assert torch.autograd.gradcheck(
         lambda x, gain: torch.func.functional_call(norm, {"weight": gain}, x), (x_D, gain_D)
     )
+
+
+NUM_NORMS = 2 * (2 + 4) + 1
+"""Of two blocks: before two sublayers and in four BitLinears; and the last one."""
+
+
+def model_and_norms(precision):
+    model = Transformer(ModelConfig(hidden=8, num_layers=2, num_heads=2), 20, 0, precision)
+    return model, [
+        type(module) for module in model.modules() if isinstance(module, nn.RMSNorm | nn.LayerNorm)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("precision", "kind"), [(Precision.fp32, nn.RMSNorm), (Precision.mixed, OneStepRMSNorm)]
+)
+def test_mixed_takes_the_twin(precision, kind):
+    assert model_and_norms(precision)[1] == [kind] * NUM_NORMS
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_another_norm_is_one_edit_and_needs_no_twin(precision, monkeypatch):
+    monkeypatch.setattr(norms, "Norm", nn.LayerNorm)
+    model, kinds = model_and_norms(precision)
+    assert kinds == [nn.LayerNorm] * NUM_NORMS
+    ids = torch.arange(12).reshape(2, 6)
+    torch.autograd.backward(model.objective(ids[:, :-1], ids[:, 1:]))
+    assert all(parameter.grad is not None for parameter in model.parameters())

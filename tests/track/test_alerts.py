@@ -114,11 +114,12 @@ def test_a_step_trained_again_after_a_crash_is_not_told_again(
 ) -> None:
     store.train(collapsing, [1, 5, 10], state="interrupted")
     past = [store.record(1), store.record(5)]  # up to the checkpoint before the crash
-    with open_tracker(
+    tracker = open_tracker(
         collapsing, run_id=store.run_id, group="g", store=store.root, past=past, past_samples=[]
-    ) as tracker:
-        for step in (10, 15):
-            tracker.log(store.record(step))
+    )
+    for step in (10, 15):
+        tracker.log(store.record(step))
+    tracker.finish("finished", {})
     assert kinds(server) == ["collapse"]
 
 
@@ -126,10 +127,10 @@ def test_what_happened_in_the_trunk_is_told_when_the_arm_begins(
     server: WandbServer, store: CollapsingStore, collapsing: RunConfig
 ) -> None:
     past = [store.record(step) for step in (1, 5, 10)]
-    with open_tracker(
+    tracker = open_tracker(
         collapsing, run_id=store.run_id, group="g", store=store.root, past=past, past_samples=[]
-    ):
-        pass
+    )
+    tracker.finish("finished", {})
     assert kinds(server) == ["collapse"]
 
 

@@ -80,11 +80,12 @@ def test_a_step_trained_again_after_a_crash_is_not_sent_again(
     server: WandbServer, store: MirrorStore, online: RunConfig
 ) -> None:
     store.train(online, [1, 5, 10], state="interrupted")
-    with open_tracker(
+    tracker = open_tracker(
         online, run_id=RUN, group="my-sweep", store=store.root, past=[store.record(1)], past_samples=[]
-    ) as tracker:
-        for step in (5, 10, 15):
-            tracker.log(store.record(step))
+    )
+    for step in (5, 10, 15):
+        tracker.log(store.record(step))
+    tracker.finish("finished", {})
     assert steps(server) == [1, 5, 10, 15]
 
 
@@ -101,8 +102,7 @@ def test_no_key_is_left_behind(
 def test_runs_of_one_process_keep_to_themselves(
     server: WandbServer, store: MirrorStore, online: RunConfig
 ) -> None:
-    with pytest.raises(ZeroDivisionError), store.train(online, [1, 5], run_id="a" * 16, state=None):
-        raise ZeroDivisionError
+    store.train(online, [1, 5], run_id="a" * 16, state="failed")
     store.train(online, [2], run_id="b" * 16, state=None)  # left open
     store.train(online, [3, 7], run_id="c" * 16)
     assert {run_id[0]: (steps(server, run_id), run.exit_code) for run_id, run in server.runs.items()} == {

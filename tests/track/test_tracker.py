@@ -4,55 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bitnet_sweep.config import RunConfig, TrackName
-from bitnet_sweep.records import Record, Value
-from bitnet_sweep.track import NoTracker, SampleRow, Tracker
+from bitnet_sweep.track import NoTracker
 from bitnet_sweep.track.mirror import Mirror
 
 if TYPE_CHECKING:
     from tests.track.conftest import MirrorStore
-
-
-class Remembering(Tracker):
-    """Remembers how it was finished."""
-
-    def __init__(self) -> None:
-        self.states: list[str] = []
-
-    def log(self, record: Record) -> None:
-        """Not asked for here."""
-
-    def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
-        """Not asked for here."""
-
-    def finish(self, state: str, summary: Mapping[str, Value | str]) -> None:
-        """Remember."""
-        self.states.append(state)
-
-
-@pytest.mark.parametrize(
-    ("raised", "state"),
-    [
-        (None, "finished"),
-        (ValueError, "failed"),
-        (KeyboardInterrupt, "interrupted"),
-        (SystemExit, "interrupted"),
-    ],
-    ids=["nothing", "error", "interrupt", "exit"],
-)
-def test_leaving_the_context_says_how_it_ended(raised: type[BaseException] | None, state: str) -> None:
-    tracker = Remembering()
-    with suppress(ValueError, KeyboardInterrupt, SystemExit), tracker:
-        if raised is not None:
-            raise raised
-    assert tracker.states == [state]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from bitnet_sweep.config import Decay, OptimizerConfig, OptimizerName
-from bitnet_sweep.train.optimizer import Adam, clip_gradients, clip_in_step
+from bitnet_sweep.config import Decay, ModelConfig, OptimizerConfig, OptimizerName, Precision
+from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.train.optimizer import (
+    Adam,
+    Optimizer,
+    clip_gradients,
+    clip_in_step,
+    make_optimizer,
+    update,
+)
 
 
 class Two(nn.Module):
@@ -93,7 +101,7 @@ def test_two_coupled_steps_equal_the_formula():
 def _three_steps(config, in_step):
     """Clipped, not clipped, clipped again: matrix and gain after each step."""
     model, after = Two(), []
-    optimizer = Adam(model, config)
+    optimizer = make_optimizer(model, config)
     for gradients in ((30.0, -40.0), (0.03, 0.04), (-3.0, 4.0)):
         for parameter, gradient in zip(model.parameters(), gradients, strict=True):
             parameter.grad = torch.full_like(parameter, gradient)
@@ -113,6 +121,8 @@ def _three_steps(config, in_step):
 def test_clipping_in_the_step_equals_clipping_before_it(name, decay, clip):
     """A large eps, or Adam would hide the size of a gradient; decay is added after clipping in both."""
     config = OptimizerConfig(name=name, decay=decay, clip=clip, eps=0.3)
+    if not make_optimizer(Two(), config).takes_divisor:
+        pytest.skip("is not asked to clip")
     folded = _three_steps(config, in_step=True)
     assert folded == pytest.approx(_three_steps(config, in_step=False), rel=1e-5)
     if clip is not None:
@@ -124,9 +134,55 @@ def test_clipping_in_the_step_equals_clipping_before_it(name, decay, clip):
 def test_a_step_raises_the_version_of_every_weight(name):
     """Caches of what a model makes of its weights hang on it."""
     model = Two()
-    optimizer = Adam(model, OptimizerConfig(name=name))
+    optimizer = make_optimizer(model, OptimizerConfig(name=name))
     before = [parameter._version for parameter in model.parameters()]
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(0.1, 0.5)
     assert all(p._version > version for p, version in zip(model.parameters(), before, strict=True))
+
+
+class Sign(Optimizer):
+    """One that remembers nothing and knows no divisor."""
+
+    state_names = ()
+
+    def __init__(self, model):
+        self.model = model
+        self.norms = []
+
+    def step(self, learning_rate, weight_decay, divisor=None):
+        assert divisor is None
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        self.norms.append(nn.utils.get_total_norm(gradients).item())
+        with torch.no_grad():
+            for parameter in self.model.parameters():
+                parameter -= learning_rate * parameter.grad.sign()
+
+    def state(self, parameter):
+        return {}
+
+    def restore(self, parameter, updates, tensors):
+        pass
+
+
+@pytest.mark.parametrize("precision", list(Precision))
+def test_an_optimizer_that_cannot_clip_gets_clipped_gradients(precision):
+    model = Transformer(ModelConfig(hidden=8, num_layers=1, num_heads=2), 20, 0, precision)
+    optimizer = Sign(model)
+    ids = torch.arange(12).reshape(2, 6)
+    for _ in range(2):
+        objective = model.objective(ids[:, :-1], ids[:, 1:])
+        norm = update(model, optimizer, objective, clip=0.01, learning_rate=1e-3, weight_decay=0.0)
+        assert norm > 0.1
+    assert optimizer.norms == pytest.approx([0.01, 0.01], rel=1e-3)
+
+
+def test_a_name_without_an_optimizer_is_refused():
+    """It would train as something else, under its own name."""
+    config = OptimizerConfig()
+    config.name = "lion"  # type: ignore[assignment]
+    with pytest.raises(AssertionError, match="lion"):
+        make_optimizer(Two(), config)
+    with pytest.raises(KeyError, match="lion"):
+        Adam(Two(), config)
