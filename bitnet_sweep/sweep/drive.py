@@ -101,16 +101,16 @@ def carry_out(store: Store, plan: Plan, name: str, launch: Launch) -> None:
                 launch(plan, name)
                 _bury(store, plan.todo, INTERRUPTED if stop else FAILED)
                 plan = make_plan(runs, store)
-    tidy(store, runs)
 
 
 def close(store: Store, runs: Sequence[PlannedRun], name: str, findings: str = "") -> None:
-    """Say how every run stands, and what was found.
+    """Tidy, and say how every run stands and what was found.
 
     Raises:
         InterruptedRunError: some runs are not finished, and a signal asked to stop.
         FailedRunError: some runs are not finished.
     """
+    tidy(store, runs)
     print(state_table(store, runs))
     if findings:
         print(f"\n{findings}\n")
