@@ -57,7 +57,7 @@ class Lease:
         """Have the heartbeats show this; the first progress shows at once, the next ones in their time.
 
         Raises:
-            LostError: another host has the lease now or had it meanwhile, and nothing may be written any more.
+            LostError: another host has the lease or had it meanwhile; nothing may be written any more.
         """
         if time.time() - self._written > HEARTBEAT_LIMIT and not self._is_mine():
             self._lost = True  # suspended until now, and the heart has not looked yet
