@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bitnet_sweep.app import config_folder, job
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.explain import as_config_error
+from bitnet_sweep.pipes import go_on_unread
 from bitnet_sweep.sweep.ending import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -29,6 +30,7 @@ from bitnet_sweep.sweep.ending import (
 
 def main() -> None:
     """Run the command line; ends by SystemExit."""
+    go_on_unread()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach the handlers below
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
