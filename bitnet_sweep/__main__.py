@@ -1,7 +1,8 @@
 """``python -m bitnet_sweep``: one run, or with ``-m`` a sweep.
 
 Exit status: 0 all runs finished (collapse and divergence are results), 1 a run failed, 2 the command or
-its config is wrong (the last line names the key and what is allowed), 130 interrupted.
+its config is wrong (the last line names the key and what is allowed; nothing has started), 130 interrupted.
+A closed pipe (``| head``) stops no training.
 """
 
 from __future__ import annotations
