@@ -1,7 +1,8 @@
 """``python -m bitnet_sweep``: one run, or with ``-m`` a sweep.
 
 Exit status: 0 all runs finished (collapse and divergence are results), 1 a run failed, 2 the command or
-its config is wrong (the last line names the key and what is allowed), 130 interrupted.
+its config is wrong (the last line names the key and what is allowed; nothing has started), 130 interrupted.
+A closed pipe (``| head``) stops no training.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bitnet_sweep.app import config_folder, job
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.explain import as_config_error
+from bitnet_sweep.pipes import go_on_unread
 from bitnet_sweep.sweep.ending import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -29,6 +31,7 @@ from bitnet_sweep.sweep.ending import (
 
 def main() -> None:
     """Run the command line; ends by SystemExit."""
+    go_on_unread()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach the handlers below
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")

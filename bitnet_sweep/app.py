@@ -61,16 +61,28 @@ def job(config: DictConfig) -> None:
         return
     try:
         run = to_run_config(config)
+        refuse_the_sweepers_own(run.sweep)
         _refuse_a_grid(getattr(hydra.sweeper, "params", None), run.sweep)
         run_alone(run, overrides)
     except Exception as error:
         raise AloneError from error
 
 
+def refuse_the_sweepers_own(sweep: SweepConfig) -> None:
+    """What the sweeper tells its jobs is not for users: they would train a trunk and no run.
+
+    Raises:
+        ConfigError: ``sweep.until_stage`` is set.
+    """
+    if sweep.until_stage is not None:
+        allowed = "is set by the sweep itself where runs share stages; leave it out"
+        raise ConfigError("sweep.until_stage", sweep.until_stage, allowed)
+
+
 def _refuse_a_grid(params: Mapping[str, Any] | None, sweep: SweepConfig) -> None:
-    """What says which points a sweep has says nothing of one run."""
+    """What says which points a sweep has, or what it does about failed ones, says nothing of one run."""
     told = {"hydra.sweeper.params": ",".join(params or ())}
-    told |= {f"sweep.{name}": getattr(sweep, name) for name in ("exclude", "zip", "bisect")}
+    told |= {f"sweep.{name}": getattr(sweep, name) for name in ("exclude", "zip", "bisect", "max_retries")}
     for key, value in told.items():
         if value:
             raise ConfigError(key, value, "needs -m (it describes a sweep)")

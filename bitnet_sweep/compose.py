@@ -19,7 +19,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bitnet_sweep.app import to_run_config
+from bitnet_sweep.app import refuse_the_sweepers_own, to_run_config
 from bitnet_sweep.config import RunConfig, SweepConfig
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.grid import Axes, Point, Setting, typed_value
@@ -38,6 +38,7 @@ def sweep_settings(axes: Axes, load: Load) -> SweepConfig:
     config = load([values[0].text for values in axes.values() if len(values) == 1])
     settings = OmegaConf.to_object(config.sweep)
     assert isinstance(settings, SweepConfig), "the schema makes SweepConfigs"
+    refuse_the_sweepers_own(settings)
     return settings
 
 

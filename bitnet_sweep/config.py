@@ -318,11 +318,11 @@ class SweepConfig:
     dry_run: bool = False
     """Print the plan and stop."""
     max_retries: int = 0
-    """How often a failed run is tried again in the same sweep."""
+    """How often a failed run is tried again in the same sweep; a single run is tried again by hand."""
     keep_stages: bool = True
     keep_final: bool = True
     until_stage: int | None = None
-    """Stop after this stage and leave a trunk; set by the sweeper for shared stages."""
+    """Stop after this stage and leave a trunk; set by the sweeper for shared stages, refused from users."""
     exclude: list[Any] = field(default_factory=list)
     """Points to leave out: those at which every ``key: value`` of one of these dicts holds."""
     zip: list[str] = field(default_factory=list)

@@ -10,6 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+# The C parser is the same safe loader, about ten times as fast, which a report of 10,000 configs needs.
+_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -62,6 +67,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         return None
+
+
+def parse_yaml(text: bytes) -> Any:
+    """The document of a YAML text.
+
+    Raises:
+        YAMLError: it is none.
+    """
+    loader = _SafeLoader(text)
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
 
 
 def append_line(path: Path, line: str) -> None:

@@ -27,6 +27,7 @@ class StageTreeSweeper(Sweeper):
 
     def __init__(self, params: Mapping[str, str]) -> None:
         self.params = params
+        self._has_launched = False
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
@@ -73,14 +74,26 @@ class StageTreeSweeper(Sweeper):
         return bool(self._loader.get_group_options(key))
 
     def _launch(self, plan: Plan, name: str) -> None:
-        """A launcher that knows dependencies gets them; any other gets the tree level by level."""
+        """A launcher that knows dependencies gets them; any other gets the tree level by level.
+
+        Raises:
+            ConfigError: the launcher cannot be used; nothing has started.
+        """
+        from bitnet_sweep.config import ConfigError
+
         commands = {unit.id: [*unit.overrides, f"sweep.name={name}"] for unit in plan.todo}
         launch_after = getattr(
             self.launcher, "launch_after", None
         )  # Hydra loads plugins twice: no isinstance
         if launch_after is not None:
             index = {unit.id: i for i, unit in enumerate(plan.todo)}
-            launch_after(list(commands.values()), [index.get(unit.parent or "") for unit in plan.todo])
+            try:
+                launch_after(list(commands.values()), [index.get(unit.parent or "") for unit in plan.todo])
+            except ConfigError as error:
+                if not self._has_launched:
+                    raise
+                _warn(error)  # a cluster that took the jobs before and takes these no more
+            self._has_launched = True
             return
         started = 0
         for level in plan.levels():
@@ -89,5 +102,9 @@ class StageTreeSweeper(Sweeper):
             except Exception as error:
                 # Some launchers raise when one job died (submitit's, Ray's, joblib's): the store says
                 # which jobs ended well, and the next level may hold what does not need that job.
-                log.warning("the launcher ended with %s: %s", type(error).__name__, error)
+                _warn(error)
             started += len(level)
+
+
+def _warn(error: Exception) -> None:
+    log.warning("the launcher ended with %s: %s", type(error).__name__, error)

@@ -12,7 +12,7 @@ from bitnet_sweep.pipes import EXIT_PIPE
 STORE = Path(__file__).parent.parent / "experiments" / "001_small_stage2" / "store"
 
 
-@pytest.mark.parametrize("command", ["status", pytest.param("report", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("command", ["status", "track.sync", pytest.param("report", marks=pytest.mark.slow)])
 def test_whoever_stops_reading_ends_the_command_without_a_word(command: str, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "out")] if command == "report" else []
     process = subprocess.Popen(
@@ -27,6 +27,41 @@ def test_whoever_stops_reading_ends_the_command_without_a_word(command: str, tmp
     process.stderr.close()
     assert process.wait() == EXIT_PIPE == 141
     assert not out or (tmp_path / "out" / "report.html").exists()
+
+
+PRINTER = """
+import os, sys
+from bitnet_sweep.pipes import go_on_unread
+go_on_unread()
+sys.stdin.read()
+for _ in range(3):
+    print("x" * 100_000, flush=True)
+    print("y" * 100_000, file=sys.stderr)
+os._exit(7) if "at once" in sys.argv else sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("end", ["at once", "by and by"])
+def test_who_goes_on_unread_ends_as_it_would(end: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRINTER, end],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.close()
+    assert process.wait() == 7
+
+
+def test_who_goes_on_unread_is_read_while_somebody_does() -> None:
+    told = "from bitnet_sweep.pipes import *; go_on_unread(); print('ä', end=''); print('b', file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, check=True)
+    assert (done.stdout.decode(), done.stderr) == ("ä", b"b\n")
 
 
 def test_the_signal_of_a_closed_pipe_stays_ignored() -> None:

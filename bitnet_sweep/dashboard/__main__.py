@@ -25,6 +25,7 @@ from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.dashboard.pictures import upload
 from bitnet_sweep.dashboard.views import name_of, report, workspace
+from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.report import Report, make_report
 from bitnet_sweep.track.naming import MAX_NAME_LENGTH
 
@@ -133,4 +134,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_unread(main))

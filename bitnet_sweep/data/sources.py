@@ -193,6 +193,8 @@ def _check_parquet(path: Path, field: str) -> None:
 
     try:
         schema = parquet.read_schema(path)
+    except OSError as error:
+        raise ConfigError("data.path", path, f"cannot be read ({error.strerror or error})") from error
     except pyarrow.ArrowException as error:
         raise ConfigError("data.path", path, "is not a readable parquet file") from error
     if field not in schema.names:
@@ -225,6 +227,9 @@ def _shown_to_datasets(path: Path) -> Iterator[str]:
     """The file under a plain name: ``datasets`` takes ``*``, ``[`` and ``::`` for patterns.
 
     Without progress bars. A failure to write stays an OSError, any other one is the file's.
+
+    Raises:
+        ConfigError: ``data.path`` for a file that cannot be read.
     """
     import datasets
 
@@ -235,10 +240,12 @@ def _shown_to_datasets(path: Path) -> Iterator[str]:
             link = Path(folder, "source")
             link.symlink_to(path.resolve())
             yield str(link)
-    except datasets.exceptions.DatasetGenerationError as error:
-        if isinstance(error.__cause__, OSError):
-            raise error.__cause__ from error
-        raise ConfigError("data.path", path, f"cannot be read ({error.__cause__})") from error
+    except (datasets.exceptions.DatasetGenerationError, OSError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if isinstance(cause, OSError) and cause.errno is not None:  # pyarrow's own, about content, has none
+            content_hash(path)  # reads all of the file, and says so where that is what fails
+            raise cause from None
+        raise ConfigError("data.path", path, f"cannot be read ({cause})") from error
     finally:
         if bars:
             datasets.enable_progress_bars()

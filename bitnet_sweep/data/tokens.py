@@ -12,7 +12,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -74,26 +75,32 @@ def prepare(config: RunConfig, tokens_dir: Path) -> Corpus:
         ConfigError: see :func:`fingerprint`; ``data`` for a hub that cannot be reached; ``data.path``
             for text too short for one batch or for 4,097 held-out tokens; ``data.text_field``;
             ``tokenizer.vocab_size`` for a vocabulary the text cannot fill; ``store`` for a
-            folder that cannot be written.
+            folder that cannot be read or written.
     """
     name = fingerprint(config)
     tokens_dir = tokens_dir.absolute()  # the tokeniser is opened late, maybe from another folder
-    corpus = _open(name, tokens_dir)
+    with _blaming_the_store(config, f"{tokens_dir} cannot be read"):
+        corpus = _open(name, tokens_dir)
     if corpus is None:
-        try:
+        with _blaming_the_store(config, f"{tokens_dir} cannot be written"):
             tokens_dir.mkdir(parents=True, exist_ok=True)
             with FileLock(tokens_dir / f"{name}.lock"):
                 corpus = _open(name, tokens_dir)
                 if corpus is None:
                     _build(config, name, tokens_dir)
                     corpus = _open(name, tokens_dir)
-        except OSError as error:
-            reason = error.strerror or error
-            raise ConfigError("store", config.store, f"{tokens_dir} cannot be written ({reason})") from error
         if corpus is None:
             raise RuntimeError(f"{tokens_dir}/{name}.*: changed by another program while being read")
     _check_one_batch(config, corpus)
     return corpus
+
+
+@contextmanager
+def _blaming_the_store(config: RunConfig, what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError("store", config.store, f"{what} ({error.strerror or error})") from error
 
 
 def token_dtype(vocab_size: int) -> npt.DTypeLike:

@@ -14,13 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tabulate import tabulate
-from tqdm import tqdm
 
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.status import Ledger, render
 from bitnet_sweep.store import FINISHED, Store, check_is_store
-from bitnet_sweep.store.housekeeping import KINDS, Freeable, find_freeable, free
+from bitnet_sweep.store.housekeeping import KINDS, Freeable, find_freeable, free, in_bytes
 
 WATCH_SECONDS = 2.0
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
@@ -84,22 +83,20 @@ def _clean(ledger: Ledger, store: Store, kinds: set[str], confirmed: bool) -> No
     total = sum(part.num_bytes for part in parts)
     if confirmed:
         freed = [free(part) for part in parts]
-        print(f"Freed {_size(sum(freed))} of {_size(total)}.")
+        print(f"Freed {in_bytes(sum(freed))} of {in_bytes(total)}.")
     else:
-        print(f"{_size(total)} can be freed; nothing was. Free it all with --yes, spare a kind with --keep.")
+        print(
+            f"{in_bytes(total)} can be freed; nothing was. Free it all with --yes, spare a kind with --keep."
+        )
 
 
 def _row(part: Freeable, names: dict[str, str]) -> dict[str, str]:
     return {
         "what": part.kind,
-        "size": _size(part.num_bytes),
+        "size": in_bytes(part.num_bytes),
         "in": f"{part.folder.path.parent.name}/{part.folder.id}",
         "name": names[part.folder.id],
     }
-
-
-def _size(num_bytes: int) -> str:
-    return tqdm.format_sizeof(num_bytes, "B")
 
 
 def _parser() -> argparse.ArgumentParser:

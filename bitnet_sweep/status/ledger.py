@@ -5,18 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bitnet_sweep.records import Record
-from bitnet_sweep.store import FINISHED, RUNNING, Folder, Status, Store
-from bitnet_sweep.store.lease import is_alive, read_lease
+from bitnet_sweep.store import FINISHED, RUNNING, Folder, Store
 from bitnet_sweep.store.outcome import finite
 from bitnet_sweep.store.pace import seconds_per_step
 from bitnet_sweep.store.recorded import AskedRun, asked_runs
-
-WAITING, DIED, UNREADABLE = "waiting", "died", "unreadable"
-"""Beside the states of a status: asked for and not begun; running by its status, but its process is
-gone; a status or a last record that cannot be read."""
+from bitnet_sweep.store.standing import UNREADABLE, standing
 
 
 @dataclass(frozen=True)
@@ -107,7 +102,7 @@ def _read(folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
     steps = asked.stage_ends[-1] if asked.stage_ends else None
     num_stages = len(asked.stage_ids) or None
     try:
-        status, owner, state = _standing(folder)
+        status, owner, state = standing(folder)
         record = folder.last_record() or {}
     except (OSError, ValueError, TypeError, KeyError):
         return Entry(folder.id, is_run, asked.name, UNREADABLE, num_stages, steps=steps)
@@ -132,24 +127,6 @@ def _read(folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
         finite(record, "perf/tokens_per_s"),
         _seconds_left(record, step, steps) if state == RUNNING else None,
     )
-
-
-def _standing(folder: Folder) -> tuple[Status | None, dict[str, Any], str]:
-    """The status, the heartbeat of a living owner (else nothing), and the state they make together.
-
-    An owner writes its heartbeat before it says *running* and takes it away after it says how it
-    ended; so a folder has died only if it says *running* before and after nobody was found.
-    """
-    status = folder.status()
-    if status is None:
-        return None, {}, WAITING if folder.status_modified() is None else UNREADABLE
-    if status.state != RUNNING:
-        return status, {}, status.state
-    owner = read_lease(folder.path)
-    if owner is not None and is_alive(owner):
-        return status, owner, RUNNING
-    again = folder.status() or status
-    return again, {}, DIED if again.state == RUNNING else again.state
 
 
 def _stage_at(step: int, ends: Sequence[int], record: Record) -> int | None:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from tabulate import tabulate
 from tqdm import tqdm
 
-from bitnet_sweep.status.ledger import DIED, UNREADABLE, WAITING, Entry
+from bitnet_sweep.status.ledger import Entry
 from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING
+from bitnet_sweep.store.standing import DIED, UNREADABLE, WAITING
 
 URGENCY = (RUNNING, DIED, FAILED, UNREADABLE, INTERRUPTED, WAITING, FINISHED)
 """What a screen too short for everything shows first."""

@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from bitnet_sweep.store.folder import BOUNDARY, FINISHED, LATEST, Folder, Status
 from bitnet_sweep.store.lease import HeldError, is_alive, lease, read_lease
 from bitnet_sweep.store.recorded import asked_runs
@@ -87,6 +89,11 @@ def needed_stages(store: Store) -> set[str]:
         stages = run.stage_ids or (status.stage_ids if status is not None else ())
         needed |= set(stages) or {folder.id for folder in store.stages()}
     return needed
+
+
+def in_bytes(num_bytes: int) -> str:
+    """As people read it: ``185kB``."""
+    return tqdm.format_sizeof(num_bytes, "B")
 
 
 def _freeable_in(folder: Folder, needed: Collection[str]) -> Iterator[Freeable]:

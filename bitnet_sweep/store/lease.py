@@ -8,6 +8,7 @@ stands until its heartbeat is ``HEARTBEAT_LIMIT`` seconds old.
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import threading
 import time
@@ -42,7 +43,8 @@ class Lease:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._owner = {"host": socket.gethostname(), "pid": os.getpid()}
+        # Hosts in containers may share their names and numbers: the token alone says whose a file is.
+        self._owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": secrets.token_hex(8)}
         self._progress: dict[str, Any] = {}
         self._wake = threading.Event()
         self._released = False
@@ -55,8 +57,10 @@ class Lease:
         """Have the heartbeats show this; the first progress shows at once, the next ones in their time.
 
         Raises:
-            LostError: another host has the lease now, and nothing may be written any more.
+            LostError: another host has the lease or had it meanwhile; nothing may be written any more.
         """
+        if time.time() - self._written > HEARTBEAT_LIMIT and not self._is_mine():
+            self._lost = True  # suspended until now, and the heart has not looked yet
         if self._lost:
             raise LostError(f"{self._path.parent}: another host took it over")
         first = not self._progress
@@ -78,18 +82,21 @@ class Lease:
             self._wake.clear()
             if self._released:
                 return
-            if not self._is_mine():
-                self._lost = True
-                return
             with suppress(OSError):  # a full disk; training has more to say about it
+                if not self._is_mine():
+                    self._lost = True
+                    return
                 self._write()
 
     def _is_mine(self) -> bool:
+        """Not when the file is gone, either: whoever took it over may be through by now."""
         owner = read_lease(self._path.parent)
-        return owner is None or owner["host"] == self._owner["host"]  # on one host the lock decides
+        return owner is not None and owner.get("token") == self._owner["token"]
 
     def _write(self) -> None:
-        files.write_json(self._path, self._owner | {"heartbeat": time.time()} | self._progress)
+        now = time.time()
+        files.write_json(self._path, self._owner | {"heartbeat": now} | self._progress)
+        self._written = now
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,12 @@ class Store:
         path = self.root / "bisections" / f"{name}.json"
         files.write_json(path, document)
         return path
+
+    def rename_bisection(self, name: str, new_name: str) -> None:
+        """Where there is one."""
+        folder = self.root / "bisections"
+        with suppress(FileNotFoundError):
+            (folder / f"{name}.json").rename(folder / f"{new_name}.json")
 
     def sweep(self, name: str) -> dict[str, Any] | None:
         """What ``sweeps/<name>.json`` says: command, overrides, run_ids, excluded, created."""

@@ -31,7 +31,7 @@ from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.grid import Axes, Compose, Point, Setting, make_grid, overrides_of, typed_value
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
-from bitnet_sweep.sweep.register import register
+from bitnet_sweep.sweep.register import register, set_aside
 from bitnet_sweep.sweep.signals import stop_request
 
 _SHORTEST = 16
@@ -164,26 +164,41 @@ def bisect(
         raise ConfigError("sweep.bisect", settings.bisect, f"leave {search.key} out of the rest of the grid")
     grid = make_grid(axes | {search.key: [search.setting(search.low)]}, settings, compose)
     cells = [Cell(point[:-1]) for point, _ in grid.points]
-    while wanted := [(cell, value) for cell in cells for value in _next_values(search, cell)]:
+    store = Store(Path(grid.points[0][1].store))
+    while due := _walk(search, cells, compose):
         if stop_request():
             raise InterruptedRunError
-        finished = [cell.probes[value] for cell in cells for value in cell.has(search)]
-        points = [(*cell.rest, search.setting(value)) for cell, value in wanted]
-        store, runs = plan_runs([(overrides_of(point), compose(point)) for point in points])
-        for (cell, value), run in zip(wanted, runs, strict=True):
-            cell.probes[value] = run
         name = settings.name or _name(search, cells)
-        plan = make_plan([*finished, *runs], store)  # those that failed are not tried again
-        print("\n".join([plan.summary(), *forecast_lines(plan, store, jobs_at_once)]), flush=True)
-        if settings.dry_run and plan.todo:
-            print(f"{plan.tree()}\nThe probes that follow depend on these.")
-            return
         probes = list({run.run_id: run for cell in cells for run in cell.probes.values()}.values())
+        finished = {cell.probes[value].run_id for cell in cells for value in cell.has(search)}
+        wanted = finished | {run.run_id for run in due}  # those that failed are not tried again
+        plan = make_plan([run for run in probes if run.run_id in wanted], store)
+        print("\n".join([plan.summary(), *forecast_lines(plan, store, jobs_at_once)]), flush=True)
+        if settings.dry_run:
+            print(plan.tree() + ("\nThe probes that follow depend on these." if plan.todo else ""))
+            return
+        set_aside(store, probes, name)
         register(store, probes, name, overrides, grid.excluded)
         carry_out(store, plan, name, launch)
     store.write_bisection(name, document(search, cells))
     swept = {key for key, values in axes.items() if len(values) > 1}
     close(store, probes, name, findings=table(search, cells, swept))
+
+
+def _walk(search: Search, cells: Sequence[Cell], compose: Compose) -> list[PlannedRun]:
+    """Give every cell the probes that follow from what the store knows; those not asked for before.
+
+    It goes as far as the store leads, before anything is registered: so the register of a search that
+    was stopped never loses a probe when the same search goes on.
+    """
+    due: list[PlannedRun] = []
+    while wanted := [(cell, value) for cell in cells for value in _next_values(search, cell)]:
+        points = [(*cell.rest, search.setting(value)) for cell, value in wanted]
+        _, runs = plan_runs([(overrides_of(point), compose(point)) for point in points])
+        for (cell, value), run in zip(wanted, runs, strict=True):
+            cell.probes[value] = run
+        due += runs
+    return due
 
 
 def _next_values(search: Search, cell: Cell) -> list[float]:

@@ -8,16 +8,16 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from bitnet_sweep.config import TrackMode, TrackName
-from bitnet_sweep.store import FAILED, FINISHED, RUNNING, Folder, Status, Store
+from bitnet_sweep.store import FAILED, FINISHED, Folder, Status, Store
 from bitnet_sweep.store.housekeeping import free_trunks
-from bitnet_sweep.store.lease import is_alive, read_lease
+from bitnet_sweep.store.standing import DIED, standing
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
 
 ERROR_WIDTH = 120
 """Characters of an error's last line that the table shows; the status holds all of it."""
 
-DIED = "its process ended without a word (killed, or out of memory)"
+WITHOUT_A_WORD = "its process ended without a word (killed, or out of memory)"
 """The error of a run whose process could not say what happened to it."""
 
 
@@ -39,9 +39,11 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
     rows: list[dict[str, str]] = []
     for run in runs:
         folder = store.run(run.run_id)
-        status, last = folder.status(), folder.last_record() or {}
+        status, state, error = _standing(folder)
+        if status is None:
+            state, error = _waiting(store, run)
+        last = folder.last_record() or {}
         loss = last.get("val/loss")
-        state, error = _standing(folder, status) if status else _waiting(store, run)
         rows.append(
             {
                 "run": run_name(run.config),
@@ -61,20 +63,17 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
 def _waiting(store: Store, run: PlannedRun) -> tuple[str, str | None]:
     """State and error of a run that never began: a trunk before it may have failed."""
     for stage in run.stage_ids[:-1]:
-        trunk = store.stage(stage)
-        status = trunk.status()
-        state, error = _standing(trunk, status) if status else ("", None)
+        _, state, error = _standing(store.stage(stage))
         if state == FAILED and error:
             return "not started", error
     return "not started", None
 
 
-def _standing(folder: Folder, status: Status) -> tuple[str, str | None]:
-    """State and error; on a full disk a failed run could not even write that it failed."""
-    owner = read_lease(folder.path)
-    if status.state == RUNNING and not (owner and is_alive(owner)):
-        return FAILED, status.error or DIED
-    return status.state, status.error
+def _standing(folder: Folder) -> tuple[Status | None, str, str | None]:
+    """Status, state and error; on a full disk a failed run could not even write that it failed."""
+    status, _, state = standing(folder)
+    error = status.error if status else None
+    return (status, FAILED, error or WITHOUT_A_WORD) if state == DIED else (status, state, error)
 
 
 def next_lines(store: Store, runs: Sequence[PlannedRun], name: str) -> list[str]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from bitnet_sweep.sweep.ending import EXIT_FAILED, EXIT_INTERRUPTED
+from bitnet_sweep.sweep.ready import ReadyJobs
 from bitnet_sweep.sweep.signals import StopRequest
 
 MAX_PREEMPTIONS = 100
@@ -47,15 +48,14 @@ def run_on_cluster(cluster: Cluster, after: Sequence[int | None], stop: StopRequ
         Exit status by job; None where it was not started.
     """
     statuses: list[int | None] = [None] * len(after)
-    waiting = list(range(len(after)))
+    ready = ReadyJobs(after)
     running: set[int] = set()
     preemptions: Counter[int] = Counter()
     while True:
-        ready = [job for job in waiting if (parent := after[job]) is None or statuses[parent] == 0]
         if ready and not stop:
-            cluster.submit(ready)
-            running.update(ready)
-            waiting = [job for job in waiting if job not in running]
+            jobs = ready.pop_all()
+            cluster.submit(jobs)
+            running.update(jobs)
         if not running:
             return statuses
         if stop:
@@ -66,10 +66,12 @@ def run_on_cluster(cluster: Cluster, after: Sequence[int | None], stop: StopRequ
             if status == EXIT_INTERRUPTED and not stop:
                 preemptions[job] += 1
                 if preemptions[job] <= MAX_PREEMPTIONS:
-                    waiting.insert(0, job)
+                    ready.push(job)
                     continue
                 status = EXIT_FAILED
             statuses[job] = status
+            if status == 0:
+                ready.ended_well(job)
 
 
 def _sleep(seconds: float, stop: StopRequest) -> None:

@@ -52,7 +52,8 @@ def _follow(units: Sequence[Unit], store: Store, bar: tqdm[NoReturn], closed: th
             owner = read_lease(leg.folder.path)
             if owner is not None and "step" in owner:
                 steps += max(0, int(owner["step"]) - (leg.end - unit.steps))
-                running.append(f"{owner['loss']:.2f}")
+                loss = owner.get("loss")
+                running.append("not finite" if loss is None else f"{loss:.2f}")
             elif owner is None and leg.is_done():
                 finished_steps += unit.steps
                 finished += 1

@@ -12,7 +12,7 @@ from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
 from bitnet_sweep.store.lease import HeldError, lease
-from bitnet_sweep.sweep.closing import DIED, next_lines, state_table, tidy, unfinished
+from bitnet_sweep.sweep.closing import WITHOUT_A_WORD, next_lines, state_table, tidy, unfinished
 from bitnet_sweep.sweep.display import progress_bar
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
@@ -101,16 +101,16 @@ def carry_out(store: Store, plan: Plan, name: str, launch: Launch) -> None:
                 launch(plan, name)
                 _bury(store, plan.todo, INTERRUPTED if stop else FAILED)
                 plan = make_plan(runs, store)
-    tidy(store, runs)
 
 
 def close(store: Store, runs: Sequence[PlannedRun], name: str, findings: str = "") -> None:
-    """Say how every run stands, and what was found.
+    """Tidy, and say how every run stands and what was found.
 
     Raises:
         InterruptedRunError: some runs are not finished, and a signal asked to stop.
         FailedRunError: some runs are not finished.
     """
+    tidy(store, runs)
     print(state_table(store, runs))
     if findings:
         print(f"\n{findings}\n")
@@ -134,7 +134,7 @@ def _bury(store: Store, units: Sequence[Unit], state: str) -> None:
                 if status is None or status.state != RUNNING:  # another sweep had it, and is through
                     continue
                 status.state = state
-                status.error = DIED
+                status.error = WITHOUT_A_WORD
                 folder.write_status(status)
         except HeldError:
             continue  # another sweep is training it

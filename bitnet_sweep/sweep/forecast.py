@@ -12,9 +12,11 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from bitnet_sweep import files
 from bitnet_sweep.config import Activations, ModelConfig, RunConfig, Weights, plain
 from bitnet_sweep.model.counts import predicted_counts
 from bitnet_sweep.store import BOUNDARY, Folder, Store
+from bitnet_sweep.store.housekeeping import in_bytes
 from bitnet_sweep.store.outcome import finite
 from bitnet_sweep.store.pace import seconds_per_step
 from bitnet_sweep.sweep.plan import Plan, Unit, cost_of_step
@@ -26,9 +28,6 @@ MAX_CODE_SETS = 3
 """Sets of codes in a checkpoint between two records: at the record, now, and their last directions."""
 MAX_MEASURED = 200
 """Folders whose times are looked at, newest first: reading one config takes 2 ms (measured)."""
-
-# The C parser is the same safe loader, about ten times as fast.
-_SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -66,9 +65,9 @@ def forecast_lines(plan: Plan, store: Store, jobs_at_once: int | None) -> list[s
     if not plan.todo:
         return []
     disk = disk_needed(plan, store, jobs_at_once or 1)
-    kept = f"{_size(disk.trunks)} of trunks, {_size(disk.finals)} of final weights"
-    while_training = f"up to {_size(disk.training)} more while it trains"
-    lines = [f"disk: {kept}, {while_training}; {_size(shutil.disk_usage(store.root).free)} free"]
+    kept = f"{in_bytes(disk.trunks)} of trunks, {in_bytes(disk.finals)} of final weights"
+    while_training = f"up to {in_bytes(disk.training)} more while it trains"
+    lines = [f"disk: {kept}, {while_training}; {in_bytes(shutil.disk_usage(store.root).free)} free"]
     paces = measured_paces(store)
     seconds = {unit.id: unit_seconds(unit, paces) for unit in plan.todo}
     if any(value is None for value in seconds.values()):
@@ -184,7 +183,7 @@ def _pace_of(folder: Folder) -> Pace | None:
         record = folder.last_record()
         if record is None or record["step"] == 1:  # its time is that of warming up
             return None
-        kind = _kind(yaml.load(folder.config_path.read_bytes(), _SafeLoader))  # noqa: S506  (it is a safe one)
+        kind = _kind(files.parse_yaml(folder.config_path.read_bytes()))
         step_seconds = seconds_per_step(record, probe_every_steps=None)
         config = RunConfig(
             model=ModelConfig(**kind["model"] | _enums(kind["model"])),
@@ -201,10 +200,6 @@ def _pace_of(folder: Folder) -> Pace | None:
 
 def _enums(model: dict[str, Any]) -> dict[str, Any]:
     return {"weights": Weights[model["weights"]], "activations": Activations[model["activations"]]}
-
-
-def _size(num_bytes: int) -> str:
-    return tqdm.format_sizeof(num_bytes, "B")
 
 
 def _interval(seconds: float) -> str:

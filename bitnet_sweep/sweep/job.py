@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -272,7 +273,8 @@ class Job:
 
     def _report(self, step: Step) -> None:
         self._hooks.on_step(step)
-        progress = {"step": step.step, "steps": self._config.steps, "loss": step.loss}
+        loss = step.loss if math.isfinite(step.loss) else None  # JSON has no other word for it
+        progress = {"step": step.step, "steps": self._config.steps, "loss": loss}
         for held in self._leases:
             held.beat(progress)
 

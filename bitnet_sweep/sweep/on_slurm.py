@@ -62,13 +62,14 @@ class SlurmCluster:
         self._running: dict[int, submitit.Job[int]] = {}
         self._unlisted_since: dict[int, float] = {}
         self._refused: list[int] = []
+        self._accepted_any = False
         self._interrupted = False
 
     def submit(self, jobs: Sequence[int]) -> None:
         """See Cluster; jobs that become ready together make an array.
 
         Raises:
-            ConfigError: SLURM refuses them, and none of this sweep is running yet.
+            ConfigError: SLURM refuses the very first ones; later on those that it refuses have failed.
         """
         for start in range(0, len(jobs), MAX_ARRAY):
             batch = jobs[start : start + MAX_ARRAY]
@@ -78,11 +79,12 @@ class SlurmCluster:
                 )
             except FailedJobError as error:
                 message = " ".join(str(error).split())
-                if not self._running:
+                if not self._accepted_any:
                     raise ConfigError("hydra.launcher", "?", message) from error
                 print(f"bitnet_sweep: SLURM refuses {len(batch)} jobs: {message}", flush=True)
                 self._refused.extend(batch)
                 continue
+            self._accepted_any = True
             self._running.update(zip(batch, submitted, strict=True))
 
     def ended(self) -> dict[int, int]:

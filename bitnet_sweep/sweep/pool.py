@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from bitnet_sweep.pipes import go_on_unread
 from bitnet_sweep.sweep.ending import EXIT_INTERRUPTED
 from bitnet_sweep.sweep.ready import ReadyJobs
 from bitnet_sweep.sweep.signals import StopRequest
@@ -84,6 +85,7 @@ def _interrupt(worker: BaseProcess) -> None:
 def _work(slot: int, target: Callable[..., int], arguments: tuple[Any, ...]) -> None:
     """The life of a worker: its own process group, so that Ctrl-C reaches it only through the sweep."""
     os.setpgrp()
+    go_on_unread()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     devices = cuda_devices()
     if devices:

@@ -27,6 +27,14 @@ class ReadyJobs:
         """Take the first one."""
         return heapq.heappop(self._heap)
 
+    def pop_all(self) -> list[int]:
+        """Take all of them, in order."""
+        return [self.pop() for _ in range(len(self._heap))]
+
+    def push(self, job: int) -> None:
+        """One that was taken has to start again."""
+        heapq.heappush(self._heap, job)
+
     def ended_well(self, job: int) -> None:
         """What waited for it may start."""
         for waiting in self._behind.pop(job, []):

@@ -46,6 +46,7 @@ def set_aside(store: Store, runs: Sequence[PlannedRun], name: str) -> None:
         return
     aside = next(f"{name}.{i}" for i in count(1) if store.sweep(f"{name}.{i}") is None)
     store.write_sweep(aside, before)
+    store.rename_bisection(name, aside)
     log.warning("sweep.name=%s: the sweep that had this name and other runs is now called %s", name, aside)
 
 

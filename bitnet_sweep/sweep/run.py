@@ -47,14 +47,14 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
     """Complete one run, registered as a sweep of its own, with a progress bar.
 
     Raises:
-        ConfigError: the store or the corpus cannot be used.
+        ConfigError: the store or the corpus cannot be used; nothing has started.
         InterruptedRunError: a signal asked to stop.
         FailedRunError: training failed.
     """
     stop = stop_request()
     store, [planned] = plan_runs([(tuple(overrides), config)])
+    plan = make_plan([planned], store)
     if config.sweep.dry_run:
-        plan = make_plan([planned], store)
         print("\n".join([plan.summary(), *forecast_lines(plan, store, jobs_at_once=1), plan.tree()]))
         return
     name = sweep_name([planned], config.sweep.name)
@@ -63,9 +63,9 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
     try:
         with _progress_bar(config) as on_step:
             Job(config, name, overrides, Hooks(stop.__bool__, on_step)).complete()
-    except (InterruptedRunError, ConfigError):
+    except InterruptedRunError:
         raise
-    except Exception as error:
+    except Exception as error:  # a ConfigError, too: what it says has become wrong since the run was planned
         raise FailedRunError(f"{planned.run_id}: {type(error).__name__}: {error}") from error
     tidy(store, [planned])
     print(state_table(store, [planned]))

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.lease import HeldError, lease
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded
@@ -91,4 +92,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(until_unread(main))

@@ -62,11 +62,6 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             raise OSError(f"{error}: {path} could not be written") from error
 
 
-def exists(folder: Path, name: str) -> bool:
-    """Whether there is a checkpoint of that name (it may still turn out corrupt)."""
-    return (folder / f"{name}.json").exists()
-
-
 def load(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and facts of a checkpoint.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -9,8 +10,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from bitnet_sweep.config import (
     GPT2_VOCAB_SIZE,
@@ -381,6 +385,53 @@ def test_a_store_that_cannot_be_written(
     with pytest.raises(ConfigError, match="cannot be written") as raised:
         prepare(text_config(write_text()), tmp_path / "file" / "tokens")
     assert raised.value.key == "store"
+
+
+def test_token_files_that_cannot_be_read(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    config = text_config(write_text())
+    (tmp_path / "tokens" / f"{fingerprint(config)}.json").mkdir(parents=True)
+    with pytest.raises(ConfigError, match=r"tokens cannot be read \(Is a directory\)") as raised:
+        prepare(config, tmp_path / "tokens")
+    assert raised.value.key == "store"
+
+
+@pytest.mark.parametrize(("is_gone", "key"), [(True, "data.path"), (False, "store")])
+def test_who_is_to_blame_for_a_build_that_fails(
+    is_gone: bool,
+    key: str,
+    write_text: WriteText,
+    text_config: TextConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of an I/O error nobody says whether the text or the disk had it: the text is read once more."""
+    path = write_text()
+
+    def fail(*_: object, **__: object) -> None:
+        if is_gone:
+            path.unlink()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(datasets.Dataset, "from_text", fail)
+    with pytest.raises(ConfigError) as raised:
+        prepare(text_config(path), tmp_path / "tokens")
+    assert raised.value.key == key
+
+
+def test_a_parquet_file_with_broken_pages(
+    text_config: TextConfig, tmp_path: Path, text: Callable[..., str]
+) -> None:
+    """Its footer is whole, so it is found out in the middle of a build; pyarrow calls that an OSError."""
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"text": [text(200_000)]}), path, use_dictionary=False)
+    content = bytearray(path.read_bytes())
+    content[2000:4000] = bytes(2000)
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match="cannot be read") as raised:
+        prepare(text_config(path), tmp_path / "tokens")
+    assert raised.value.key == "data.path"
 
 
 FULL_DISK = """

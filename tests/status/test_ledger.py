@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.status import Entry, Ledger, ledger, render
+from bitnet_sweep.status import Entry, Ledger, render
 from bitnet_sweep.status.__main__ import main
-from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING
+from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING, standing
 from bitnet_sweep.store.recorded import AskedRun
 from tests.status.conftest import asked
 
@@ -108,7 +108,7 @@ def test_a_run_that_finishes_while_it_is_read_has_not_died(writer, monkeypatch):
         writer.run("r", FINISHED, RECORD | {"step": 100})
         (path / "lease.json").unlink()
 
-    monkeypatch.setattr(ledger, "read_lease", finishes_now)
+    monkeypatch.setattr(standing, "read_lease", finishes_now)
     assert by_id(writer.store)["r"].state == FINISHED
 
 

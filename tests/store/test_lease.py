@@ -101,6 +101,37 @@ def test_suspended_owner_notices_that_another_host_took_over(tmp_path, monkeypat
     assert read_lease(tmp_path) == other
 
 
+@pytest.mark.parametrize("limit", [HEARTBEAT_LIMIT, 0.0], ids=["the heart looks", "a step comes first"])
+def test_suspended_owner_notices_that_another_host_was_there_and_is_through(tmp_path, monkeypatch, limit):
+    """The other one took its heartbeat away at its end: no file does not mean that all is as it was."""
+    monkeypatch.setattr(lease_module, "HEARTBEAT_EVERY", 0.02 if limit else 3600)
+    monkeypatch.setattr(lease_module, "HEARTBEAT_LIMIT", limit)
+
+    def work_on(held):
+        (tmp_path / "lease.json").unlink()
+        if limit:
+            _wait_for(lambda: held.beat({"step": 1}))
+        held.beat({"step": 1})
+
+    with lease(tmp_path) as held, pytest.raises(LostError, match="another host"):
+        work_on(held)
+    assert read_lease(tmp_path) is None
+
+
+def test_an_owner_is_known_by_more_than_host_and_number(tmp_path, monkeypatch):
+    """Two containers may both be process 1 of a host of the same name, without a lock between them."""
+    monkeypatch.setattr(lease_module, "HEARTBEAT_EVERY", 0.02)
+
+    def work_on(held):
+        mine = read_lease(tmp_path)
+        assert mine is not None
+        files.write_json(tmp_path / "lease.json", mine | {"token": "of the other one"})
+        _wait_for(lambda: held.beat({"step": 1}))
+
+    with lease(tmp_path) as held, pytest.raises(LostError):
+        work_on(held)
+
+
 def test_half_written_files_of_a_killed_owner_are_removed(tmp_path):
     (tmp_path / ".latest-20.safetensors.x1.tmp").write_bytes(bytes(1000))
     (tmp_path / "records.jsonl").write_text("")

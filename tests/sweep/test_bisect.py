@@ -1,6 +1,7 @@
 """Bisection: how an interval is narrowed, what is refused, and what is said of each cell."""
 
 import json
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -141,6 +142,22 @@ class World:
         settings = {"bisect": "wd2:0.0..0.8", "tolerance": 0.2, "name": "search", **settings}
         bisect(axes, SweepConfig(**settings), self.compose, ["the words"], self.launch)
 
+    def stop_after(self, rounds):
+        """Search until the launcher is asked once more; what was registered whenever it was asked."""
+        seen = []
+
+        def launch(plan, name):
+            seen.append(set(self.registered()["run_ids"]))
+            if len(seen) > rounds:
+                raise KeyboardInterrupt
+            self.launch(plan, name)
+
+        axes = {"seed": [Setting("seed", seed, f"seed={seed}") for seed in (0, 1)]}
+        settings = SweepConfig(bisect="wd2:0.0..0.8", tolerance=0.2, name="search")
+        with suppress(KeyboardInterrupt):
+            bisect(axes, settings, self.compose, ["the words"], launch)
+        return seen
+
     def registered(self):
         return json.loads((self.store.root / "sweeps" / "search.json").read_text())
 
@@ -232,6 +249,53 @@ def test_dry_run_shows_the_next_probes(tiny, capsys):
     assert "The probes that follow depend on these." in capsys.readouterr().out
     assert world.rounds == []
     assert not (world.store.root / "sweeps").exists()
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 9])
+def test_dry_run_writes_nothing(tiny, rounds):
+    """Not over a search that was stopped after some rounds, nor over one that is through."""
+    world = World(tiny, made_up)
+    world.stop_after(rounds)
+    before = {path: path.read_bytes() for path in world.store.root.rglob("*.json")}
+    world.bisect(seeds=(0, 1), dry_run=True)
+    assert {path: path.read_bytes() for path in world.store.root.rglob("*.json")} == before
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_search_that_goes_on_forgets_no_probe(tiny, rounds):
+    """Nor for the moment until it is where it was: `status --clean` would free what it needs."""
+    world = World(tiny, made_up)
+    world.stop_after(rounds)
+    before = set(world.registered()["run_ids"])
+    assert world.stop_after(0) == [before]
+    assert world.store.sweep("search.1") is None
+
+
+def test_a_search_that_goes_on_forgets_no_probe_of_a_cell_that_was_ahead(tiny):
+    broken = World(tiny, lambda config: None if (config.seed, config.wd2) == (0, 0.4) else made_up(config))
+    with pytest.raises(FailedRunError):
+        broken.bisect(seeds=(0, 1))
+    before = set(broken.registered()["run_ids"])
+    assert World(tiny, made_up).stop_after(0) == [before]
+
+
+def test_a_name_that_another_sweep_has_is_taken_from_it(tiny, caplog):
+    world = World(tiny, made_up)
+    world.bisect(seeds=(0,))
+    first, found = world.registered(), world.found()
+    world.bisect(seeds=(1,))
+    assert "is now called search.1" in caplog.text
+    assert world.store.sweep("search.1") == first
+    assert json.loads((world.store.root / "bisections" / "search.1.json").read_text()) == found
+    assert not set(first["run_ids"]) & set(world.registered()["run_ids"])
+
+
+def test_the_trunk_stays_until_the_search_is_through(tiny):
+    """With sweep.keep_stages=false: the next probe forks from it."""
+    world = World(lambda **changes: tiny(sweep=SweepConfig(keep_stages=False), **changes), made_up)
+    world.bisect()
+    assert world.steps == [30, 10, 10]
+    assert not list(world.store.root.glob("stages/*/boundary.json"))
 
 
 def test_excluded_cells_are_left_out(tiny):

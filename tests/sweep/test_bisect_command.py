@@ -69,6 +69,17 @@ def run(folder, *words):
     return out
 
 
+def alone(folder, *words):
+    """Without ``-m``, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "bitnet_sweep", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def finished(store):
     statuses = {path.name: store.run(path.name).status() for path in (store.root / "runs").glob("*")}
     return {run_id: status for run_id, status in statuses.items() if status and status.state == "finished"}
@@ -133,6 +144,7 @@ def test_grid_expressions(arguments, tmp_path):
         (["sweep.bisect=wd2:-1..1"], "wd2"),
         (["sweep.bisect=track.timeout_seconds:1..2"], "sweep.bisect"),
         (["sweep.dry_run=true,false"], "sweep.dry_run"),
+        (["sweep.until_stage=1"], "sweep.until_stage"),
         (["experiment=003_precison"], "experiment"),
         (["hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs"),
         (["hydra.launcher.n_jobs=two"], "hydra.launcher.n_jobs"),
@@ -153,16 +165,19 @@ def test_wrong_grid_expressions_start_nothing(arguments, tmp_path, wrong, key):
     [
         ("sweep.bisect=wd2:0..1", "sweep.bisect=wd2:0..1"),
         ("experiment=001_small_stage2", "hydra.sweeper.params=model.hidden,wd2,optimizer,seed"),
+        ("sweep.max_retries=1", "sweep.max_retries=1"),
     ],
 )
 def test_a_grid_needs_a_sweep(arguments, tmp_path, grid, key):
-    process = subprocess.run(
-        [sys.executable, "-m", "bitnet_sweep", *arguments, grid],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = alone(tmp_path, *arguments, grid)
     assert process.returncode == 2
     assert "Error executing job" not in process.stderr
     assert process.stderr.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}: needs -m")
+
+
+def test_a_run_alone_refuses_what_a_sweep_tells_its_jobs(arguments, tmp_path):
+    """It would train a trunk, show the run as not started, and call that well."""
+    process = alone(tmp_path, *arguments, "sweep.until_stage=1")
+    assert process.returncode == 2
+    assert process.stderr.strip().splitlines()[-1].startswith("bitnet_sweep: sweep.until_stage=1: is set by")
+    assert not (tmp_path / "store").exists()

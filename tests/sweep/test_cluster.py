@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+import pytest
 from hydra.plugins.launcher import Launcher
 
+from bitnet_sweep.config import ConfigError
 from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import Store
@@ -93,13 +95,42 @@ class RaisingLauncher(Launcher):
         raise RuntimeError("a worker died")
 
 
-def test_sweeper_outlives_a_launcher_that_raises(tiny, tmp_path, caplog):
+def _two_arms(tiny, tmp_path):
     runs = []
     for wd2 in (0.0, 0.05):
         config = tiny(wd2=wd2)
         runs.append(PlannedRun((f"wd2={wd2}",), config, tuple(stage_ids(config, fingerprint(config)))))
+    return make_plan(runs, Store(tmp_path / "store"))
+
+
+def test_sweeper_outlives_a_launcher_that_raises(tiny, tmp_path, caplog):
     sweeper = StageTreeSweeper({})
     sweeper.launcher = launcher = RaisingLauncher()
-    sweeper._launch(make_plan(runs, Store(tmp_path / "store")), "name")
+    sweeper._launch(_two_arms(tiny, tmp_path), "name")
     assert launcher.batches == [1, 2], "one trunk, then its two arms"
     assert caplog.text.count("RuntimeError: a worker died") == 2
+
+
+class RefusingLauncher(RaisingLauncher):
+    """A cluster that takes jobs when it likes."""
+
+    takes = False
+
+    def launch_after(self, job_overrides, after):
+        if not self.takes:
+            raise ConfigError("hydra.launcher", "?", "no more jobs")
+        self.batches.append(len(job_overrides))
+
+
+def test_a_cluster_that_refuses_is_a_wrong_command_only_before_anything_has_started(tiny, tmp_path, caplog):
+    """Later, at a retry or in the next round of a bisection, the sweep still has to be told how it stands."""
+    sweeper, plan = StageTreeSweeper({}), _two_arms(tiny, tmp_path)
+    sweeper.launcher = launcher = RefusingLauncher()
+    with pytest.raises(ConfigError, match="no more jobs"):
+        sweeper._launch(plan, "name")
+    launcher.takes = True
+    sweeper._launch(plan, "name")
+    launcher.takes = False
+    sweeper._launch(plan, "name")
+    assert launcher.batches == [3]
+    assert caplog.messages == ["the launcher ended with ConfigError: hydra.launcher=?: no more jobs"]

@@ -207,6 +207,28 @@ def test_help_is_quick_and_reads_well(tmp_path):
         assert f"| {heavy}\n" not in imported, f"--help imports {heavy}"
 
 
+@pytest.mark.parametrize("many", [True, False], ids=["sweep", "one run"])
+def test_nobody_reading_stops_no_training(arguments, tmp_path, many):
+    """As in ``2>&1 | head``: what counts is in the store, and the exit status tells of the runs."""
+    process = start(tmp_path, *(["-m", "wd2=0.0,0.05"] if many else []), "model.hidden=16", *arguments)
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(timeout=120) == 0
+    assert states(tmp_path / "runs") == ["finished"] * (2 if many else 1)
+
+
+def test_nobody_reading_does_not_hide_that_a_run_failed(arguments, tmp_path):
+    store = tmp_path / "runs"
+    process = start(tmp_path, *GRID, *arguments, *LONG)
+    process.stdout.close()
+    process.stderr.close()
+    wait_for(lambda: is_training(store))
+    for path in store.glob("*/*/lease.json"):
+        os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
+        break
+    assert process.wait(timeout=300) == 1
+
+
 def test_store_path_with_an_equals_sign(arguments, tmp_path):
     status, _, err = run(tmp_path, "-m", "wd2=0.0", "model.hidden=16", *arguments, "store='a=b c'")
     assert status == 0, err

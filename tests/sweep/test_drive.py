@@ -6,8 +6,9 @@ import pytest
 
 from bitnet_sweep.store import FAILED, FINISHED, RUNNING, Status, Store
 from bitnet_sweep.store import lease as lease_module
+from bitnet_sweep.store import standing as standing_module
 from bitnet_sweep.sweep import drive
-from bitnet_sweep.sweep.closing import DIED
+from bitnet_sweep.sweep.closing import WITHOUT_A_WORD, state_table
 from bitnet_sweep.sweep.plan import PlannedRun, Unit
 from bitnet_sweep.sweep.register import register, set_aside
 
@@ -57,7 +58,7 @@ def test_a_job_that_died_without_a_word_has_failed(unit, tmp_path):
     store = Store(tmp_path)
     store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
     drive._bury(store, [unit], FAILED)
-    assert standing(store) == (FAILED, DIED)
+    assert standing(store) == (FAILED, WITHOUT_A_WORD)
 
 
 def test_a_run_that_another_sweep_trains_is_let_be(unit, tmp_path):
@@ -82,3 +83,28 @@ def test_a_run_that_another_sweep_finishes_just_then_stays_finished(unit, tmp_pa
     monkeypatch.setattr(drive, "lease", lease_after_the_end)
     drive._bury(store, [unit], FAILED)
     assert standing(store) == (FINISHED, None)
+
+
+def test_a_run_that_another_sweep_finishes_while_the_table_is_made_has_not_failed(
+    unit, tmp_path, monkeypatch
+):
+    """Running by its status, and nobody's by the time its owner is looked for: it is through."""
+    store = Store(tmp_path)
+    store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
+
+    def finishes_now(path):
+        store.run("b").write_status(Status(state=FINISHED, stage_ids=["a", "b"], outcome="stuck"))
+
+    monkeypatch.setattr(standing_module, "read_lease", finishes_now)
+    last = state_table(store, [unit.run]).splitlines()[-1]
+    assert "finished" in last
+    assert "stuck" in last
+
+
+def test_a_run_that_could_not_write_that_it_failed_has_failed(unit, tmp_path):
+    """On a full disk, for example."""
+    store = Store(tmp_path)
+    store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
+    last = state_table(store, [unit.run]).splitlines()[-1]
+    assert "failed" in last
+    assert WITHOUT_A_WORD in last

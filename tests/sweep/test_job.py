@@ -23,6 +23,7 @@ from bitnet_sweep.config import (
 from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, Store
+from bitnet_sweep.store.lease import Lease
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.train.loop import Step
@@ -231,6 +232,15 @@ def test_divergence_is_a_result(tiny):
     assert complete(other, on_step=steps.append).outcome == "diverged"
     assert steps == []
     assert science(run_folder(other).records()) == science(records)
+
+
+def test_a_loss_that_is_not_finite_is_null_in_the_heartbeat(tiny, monkeypatch):
+    """The JSON of a heartbeat takes no NaN: the heart would stop, and the folder be free to be taken."""
+    told = []
+    monkeypatch.setattr(Lease, "beat", lambda lease, progress: told.append(progress))
+    complete(tiny(lr=1e38, optimizer=OptimizerConfig(name=OptimizerName.adamw, clip=None)))
+    assert told[0]["loss"] > 0
+    assert told[-1]["loss"] is None
 
 
 @pytest.mark.slow

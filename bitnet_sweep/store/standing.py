@@ -1,0 +1,33 @@
+"""How a folder stands while anybody may be writing it: its status and its owner's heartbeat, read as one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bitnet_sweep.store.folder import RUNNING, Folder, Status
+from bitnet_sweep.store.lease import is_alive, read_lease
+
+WAITING, DIED, UNREADABLE = "waiting", "died", "unreadable"
+"""Beside the states of a status: not begun; running by its status, but its process is gone; a status
+that cannot be read."""
+
+
+def standing(folder: Folder) -> tuple[Status | None, dict[str, Any], str]:
+    """The status, the heartbeat of a living owner (else nothing), and the state they make together.
+
+    An owner writes its heartbeat before it says *running* and takes it away after it says how it
+    ended; so a folder has died only if it says *running* before and after nobody was found.
+
+    Raises:
+        ConfigError: a newer version wrote the status.
+    """
+    status = folder.status()
+    if status is None:
+        return None, {}, WAITING if folder.status_modified() is None else UNREADABLE
+    if status.state != RUNNING:
+        return status, {}, status.state
+    owner = read_lease(folder.path)
+    if owner is not None and is_alive(owner):
+        return status, owner, RUNNING
+    again = folder.status() or status
+    return again, {}, DIED if again.state == RUNNING else again.state

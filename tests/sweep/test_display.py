@@ -1,0 +1,25 @@
+"""The bar over a sweep, drawn from heartbeats written by hand."""
+
+import json
+import os
+import socket
+import time
+
+import pytest
+
+from bitnet_sweep.store import RUNNING, Status, Store
+from bitnet_sweep.sweep.display import progress_bar
+from bitnet_sweep.sweep.plan import PlannedRun, Unit
+
+
+@pytest.mark.parametrize(("loss", "shown"), [(5.126, "5.13"), (None, "not finite")])
+def test_losses_of_running_jobs(tiny, tmp_path, capsys, loss, shown):
+    unit = Unit(PlannedRun((), tiny(), ("a", "b")), num_stages=2, parent=None, steps=20, rank=0.0)
+    folder = Store(tmp_path).run("b")
+    folder.write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time(), "step": 7}
+    (folder.path / "lease.json").write_text(json.dumps(owner | {"loss": loss}))
+    with progress_bar([unit], Store(tmp_path)):
+        pass
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"0/1 jobs, losses {shown}" in last
