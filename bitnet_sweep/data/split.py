@@ -13,7 +13,7 @@ import numpy.typing as npt
 from bitnet_sweep.data.sources import Documents
 
 MIN_HELDOUT_TOKENS = 4097
-"""4,096 targets (DESIGN §5) and the token before the first of them."""
+"""4,096 targets and the token before the first of them."""
 
 Mask = npt.NDArray[np.bool_]
 

@@ -33,7 +33,7 @@ LATEST, BOUNDARY = "latest", "boundary"
 
 @dataclass
 class Status:
-    """How far a folder has come; the truth about its state (DESIGN §5)."""
+    """How far a folder has come; the truth about its state."""
 
     state: str
     stage_ids: list[str]
@@ -43,14 +43,15 @@ class Status:
     parent_stage_id: str | None = None
     attempts: int = 0
     outcome: str | None = None
-    """By DESIGN §6, for a finished run; "diverged" also for a trunk."""
+    """By ``outcome``, for a finished run; "diverged" also for a trunk."""
     error: str | None = None
     """The traceback of the last failure."""
     diverged_step: int | None = None
     parameters: dict[str, int] = field(default_factory=dict)
     """True counts: total, ternary, embedding (with the head)."""
     train_seconds: float = 0.0
-    """Training and probing, over all attempts."""
+    """Wall time of its jobs: besides training and probing, the mirror, checkpoints, and waiting for another
+    process that trains the trunk. Killed attempts add nothing."""
     provenance: dict[str, Any] = field(default_factory=dict)
     updated: str = ""
     schema: int = SCHEMA

@@ -25,7 +25,7 @@ from bitnet_sweep import files
 HEARTBEAT_EVERY = 2.0
 """Seconds between heartbeats: what a live display of the store can show."""
 HEARTBEAT_LIMIT = 60.0
-"""Seconds after which another host's silent owner counts as dead (assumed; DESIGN asks for at most 60)."""
+"""Seconds after which another host's silent owner counts as dead (assumed)."""
 CLOCK_SLACK = 1.0
 """Seconds by which a process's start, counted from boot, may differ from the wall clock (assumed)."""
 

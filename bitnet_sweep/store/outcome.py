@@ -1,6 +1,6 @@
 """What became of a run: its outcome, its collapse and recovery steps, and its transition figures.
 
-The definitions of DESIGN §6, in one place. They look at held-out losses alone, never at token counts:
+They look at held-out losses alone, never at token counts:
 a uniform predictor can score many distinct tokens. With U = ``ref/unigram_loss``, L_b = ``val/loss``
 at the first decay boundary and L_e at the end:
 
@@ -27,7 +27,7 @@ Kind = Literal["healthy", "recovered", "stuck", "late collapse", "diverged", "un
 KINDS: tuple[Kind, ...] = ("healthy", "recovered", "stuck", "late collapse", "diverged", "unknown")
 
 AT_UNIGRAM_NATS = 0.1
-"""An end loss this close to U is marked *at unigram* (DESIGN §6)."""
+"""An end loss this close to U is marked *at unigram*."""
 
 _ROUNDING = 1e-9
 """Slack for the decimals of a loss: 8.3 - 8.2 is 0.1 in the records and a little more in binary."""

@@ -1,6 +1,6 @@
 """N processes at once, one for each job: a job that dies takes no other with it.
 
-Existing launchers were measured and fall short here (DESIGN, FACTS): joblib's kills the siblings of a
+Existing launchers were measured and fall short here: joblib's kills the siblings of a
 killed worker and loses the jobs behind it, submitit's local executor has no cap on parallel jobs.
 """
 

@@ -1,6 +1,6 @@
 """When a run in training has collapsed and when it has come back, for whoever wants to be told at once.
 
-DESIGN §6 judges a run by the first decay boundary and the end. A run in training has no end yet, so an
+``store.outcome`` judges a run by the first decay boundary and the end. A run in training has no end yet, so an
 alert judges by the records so far, from the first decay boundary on, with U = ``ref/unigram_loss``:
 
 - *collapse* is established by the first record whose held-out loss is not below U;
