@@ -1,8 +1,7 @@
 """What became of a run: its outcome, its collapse and recovery steps, and its transition figures.
 
-They look at held-out losses alone, never at token counts:
-a uniform predictor can score many distinct tokens. With U = ``ref/unigram_loss``, L_b = ``val/loss``
-at the first decay boundary and L_e at the end:
+They look at held-out losses alone, never at token counts: a uniform predictor can score many distinct
+tokens. With U = ``ref/unigram_loss``, L_b = ``val/loss`` at the first decay boundary and L_e at the end:
 
 =============  ============================================================================
 healthy        L_b < U and L_e < U

@@ -1,7 +1,7 @@
 """When a run in training has collapsed and when it has come back, for whoever wants to be told at once.
 
-``store.outcome`` judges a run by the first decay boundary and the end. A run in training has no end yet, so an
-alert judges by the records so far, from the first decay boundary on, with U = ``ref/unigram_loss``:
+``store.outcome`` judges a run by the first decay boundary and the end. A run in training has no end yet,
+so an alert judges by the records so far, from the first decay boundary on, with U = ``ref/unigram_loss``:
 
 - *collapse* is established by the first record whose held-out loss is not below U;
 - *recovery* by the first record after that one whose loss is below U.
