@@ -1,4 +1,4 @@
-"""The picture at the top of the project's README, from experiment 005.
+"""The picture at the top of the project's README, and its like, from experiments 005 and 009.
 
     python experiments/headline.py experiments/005_root_cause docs/img/headline.svg
 

@@ -72,10 +72,15 @@ def test_ledger_follows_from_all_stores():
 
 
 @pytest.mark.slow
-def test_headline_follows_from_its_store():
+@pytest.mark.parametrize(
+    ("study", "picture"),
+    [("005_root_cause", "headline.svg"), ("009_root_cause_seed", "headline_seed.svg")],
+    ids=["005", "009"],
+)
+def test_headline_follows_from_its_store(study, picture):
     program = runpy.run_path(str(ROOT / "experiments" / "headline.py"))
-    drawn = program["headline"](ROOT / "experiments" / "005_root_cause" / "store")
-    assert drawn == (ROOT / "docs" / "img" / "headline.svg").read_text()
+    drawn = program["headline"](ROOT / "experiments" / study / "store")
+    assert drawn == (ROOT / "docs" / "img" / picture).read_text()
 
 
 @pytest.mark.parametrize(
