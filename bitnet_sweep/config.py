@@ -451,7 +451,7 @@ def added_knobs() -> dict[str, Any]:
         f"{name}.{knob.name}": plain(knob.default)
         for name, group in _GROUPS.items()
         for knob in dataclasses.fields(group)
-        if knob.metadata.items() >= ADDED.items()
+        if "added" in knob.metadata
     }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.data import Batches, fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.model.counts import predicted_counts
-from bitnet_sweep.records import Record
+from bitnet_sweep.records import Record, clean
 from bitnet_sweep.store import BOUNDARY, FAILED, FINISHED, INTERRUPTED, LATEST, RUNNING, Status, Store
 from bitnet_sweep.store.lease import HeldError, Lease, LostError, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
@@ -273,8 +272,7 @@ class Job:
 
     def _report(self, step: Step) -> None:
         self._hooks.on_step(step)
-        loss = step.loss if math.isfinite(step.loss) else None  # JSON has no other word for it
-        progress = {"step": step.step, "steps": self._config.steps, "loss": loss}
+        progress = clean({"step": step.step, "steps": self._config.steps, "loss": step.loss})
         for held in self._leases:
             held.beat(progress)
 

@@ -83,6 +83,12 @@ def beyond(value: float, margin: float) -> Direction:
     return -1 if value < -margin - _SLACK else 0
 
 
+def opposite(direction: Direction) -> Direction:
+    """What it says of the contrary claim."""
+    turned: dict[Direction, Direction] = {1: -1, 0: 0, -1: 1}
+    return turned[direction]
+
+
 def within(value: float, low: float, high: float, margin: float) -> Direction:
     """As claimed in ``low`` to ``high``, against it from more than ``margin`` outside."""
     outside = max(low - value, value - high)

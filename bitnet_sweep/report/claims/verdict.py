@@ -52,14 +52,13 @@ def verdict_of(units: Sequence[Unit], *, cells: int = 1, exact: bool = False) ->
     judged = [unit for unit in units if isinstance(unit.found, Finding)]
     if not units:
         return Verdict("not tested", 0)
-    seen = len({unit.cell for unit in judged})
     directions = {unit.found.direction for unit in judged if isinstance(unit.found, Finding)}
     seeds = _seeds_by_cell(judged)
-    n = seen if exact else (max if directions == {-1} else min)(seeds, default=0)
+    n = len(seeds) if exact else (max if directions == {-1} else min)(seeds, default=0)
     if exact and -1 in directions:
         return Verdict("contradicted", n)
     if directions == {1}:
-        return Verdict("reproduced" if n >= ENOUGH_SEEDS and seen >= cells else "consistent", n)
+        return Verdict("reproduced" if n >= ENOUGH_SEEDS and len(seeds) >= cells else "consistent", n)
     if directions == {-1}:
         return Verdict("contradicted" if n >= ENOUGH_SEEDS else "at odds", n)
     return Verdict("inconclusive", n)

@@ -33,7 +33,8 @@ CLAIMS = [
         name="recovery",
         says="When decay goes from 0.1 to 0.0, every size recovers within a tenth of the schedule",
         source=f"{FINAL}, Key Finding, 3",
-        margin=f"loss below U a tenth of the run later and at the end; either within {MARGIN} is undecided",
+        margin="loss below U a tenth of the run later and at the end; "
+        f"undecided where the worse is within {MARGIN}",
         grid=f"{SIZES} {SEEDS}",
         look=each_run(_recovered, wd2=0.0),
         measure="loss a tenth of the run behind the boundary, minus U (nats)",

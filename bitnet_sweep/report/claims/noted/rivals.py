@@ -1,7 +1,7 @@
 """The rival explanation: coupled decay (L2 in Adam's gradient) does it, and ternary weights do not."""
 
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.claims.claim import Claim, Direction, Finding, Unjudged, beyond
+from bitnet_sweep.report.claims.claim import Claim, Finding, Unjudged, beyond, opposite
 from bitnet_sweep.report.claims.look import each_pair
 from bitnet_sweep.report.claims.measures import MARGIN, above_unigram, collapsed, collapsed_clearly
 from bitnet_sweep.report.claims.noted import SEEDS, SIZES
@@ -12,8 +12,7 @@ def _no_collapse(coupled: Arm, decoupled: Arm) -> Finding | Unjudged:
     found = collapsed_clearly(coupled) or collapsed(decoupled)
     if isinstance(found, Unjudged):
         return found
-    opposite: dict[Direction, Direction] = {1: -1, 0: 0, -1: 1}
-    return Finding(opposite[found.direction], found.value)
+    return Finding(opposite(found.direction), found.value)
 
 
 def _same_pattern(ternary: Arm, full: Arm) -> Finding | Unjudged:
@@ -47,7 +46,7 @@ CLAIMS = [
         name="rival: full precision",
         says="Full-precision weights collapse and recover as ternary ones do",
         source="this project, against the notes: ternary weights",
-        margin=f"above U at the boundary, below it at the end; either within {MARGIN} is undecided",
+        margin=f"above U at the boundary, below it at the end; undecided where the worse is within {MARGIN}",
         grid=f"{SIZES} model.weights=ternary,full {SEEDS}",
         look=each_pair(_same_pattern, "model.weights", value="full"),
         measure="full-precision loss at the boundary minus U (nats)",

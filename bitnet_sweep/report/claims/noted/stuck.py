@@ -1,7 +1,7 @@
 """The second stage's decay: at 0.05 nothing recovers, and that alone is the difference."""
 
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.claims.claim import Claim, Finding, Unjudged, beyond
+from bitnet_sweep.report.claims.claim import Claim, Finding, Unjudged, beyond, opposite
 from bitnet_sweep.report.claims.look import each_pair, each_run
 from bitnet_sweep.report.claims.measures import MARGIN, above_unigram, collapsed_clearly
 from bitnet_sweep.report.claims.noted import CRITICAL, FINAL, SEEDS, SIZES
@@ -22,11 +22,8 @@ def needs_decay_off(off: Arm, on: Arm) -> Finding | Unjudged:
     judged = [height for height in found if isinstance(height, Finding)]
     if len(judged) < len(found):
         return next(height for height in found if isinstance(height, Unjudged))
-    recovers, stays = -judged[0].direction, judged[1].direction
     value = (judged[1].value or 0.0) - (judged[0].value or 0.0)
-    if recovers == stays == 1:
-        return Finding(1, value)
-    return Finding(-1 if -1 in (recovers, stays) else 0, value)
+    return Finding(min(opposite(judged[0].direction), judged[1].direction), value)
 
 
 CLAIMS = [
@@ -44,7 +41,7 @@ CLAIMS = [
         name="0.0 against 0.05",
         says="From one trunk, wd2=0.0 recovers and wd2=0.05 does not",
         source=f"{CRITICAL}, Difference",
-        margin=f"end loss below U at 0.0 and above it at 0.05; either within {MARGIN} is undecided",
+        margin=f"end loss below U at 0.0 and above it at 0.05; undecided where the worse is within {MARGIN}",
         grid=f"{SIZES} wd2=0.0,0.05 {SEEDS}",
         look=each_pair(needs_decay_off, "wd2", value=0.05),
         measure="end loss at 0.05 minus that at 0.0 (nats)",

@@ -85,7 +85,7 @@ CLAIMS = [
         name="decay must change",
         says="Where decay stays at 0.1 and the learning rate bends all the same, nothing recovers",
         source=f"{CRITICAL}, Confidence Level",
-        margin=f"end loss below U at 0.0 and above it at 0.1; either within {MARGIN} is undecided",
+        margin=f"end loss below U at 0.0 and above it at 0.1; undecided where the worse is within {MARGIN}",
         grid=f"model.hidden=256 wd2=0.0,0.1 {SEEDS}",
         look=each_pair(needs_decay_off, "wd2", value=0.1),
         measure="end loss at 0.1 minus that at 0.0 (nats)",
