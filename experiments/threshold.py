@@ -3,7 +3,8 @@
     python experiments/threshold.py experiments/007_threshold
 
 Reads ``store/bisections/*.json`` and writes ``tables/threshold.csv``: for each cell the last interval, its
-middle, both predictions and by what factor the middle exceeds them.
+middle, both predictions and by what factor the middle exceeds them; and ``tables/threshold_means.csv``: over
+the seeds of a width and a learning rate, the mean of the middles and the extremes of those factors.
 """
 
 from __future__ import annotations
@@ -52,13 +53,33 @@ def rows_of(document: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def table(store: Path) -> str:
-    """As CSV."""
+def means_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each width and learning rate; a cell without a threshold inside counts in ``n`` alone."""
+    means = []
+    for (hidden, lr), cells in pd.DataFrame(rows, dtype=object).groupby(["model.hidden", "lr"], sort=False):
+        found = cells[cells["middle"] != ""]
+        row = {"model.hidden": hidden, "lr": lr, "n": f"{len(found)} of {len(cells)}", "mean_middle": ""}
+        row["verdicts"] = ", ".join(dict.fromkeys(cells["verdict"]))
+        if len(found):
+            row["mean_middle"] = f"{found['middle'].astype(float).mean():.5f}"
+        for name in GRADIENT_NORMS:
+            factors = found[f"over_{name}"].astype(float)
+            row[f"over_{name}"] = f"{factors.min():.2f} to {factors.max():.2f}" if len(found) else ""
+        means.append(row)
+    return means
+
+
+def tables(store: Path) -> dict[str, str]:
+    """Both as CSV, by name."""
     (path,) = (store / "bisections").glob("*.json")
-    frame = pd.DataFrame(rows_of(json.loads(path.read_text())), dtype=object)
-    return frame.to_csv(index=False, lineterminator="\n")
+    rows = rows_of(json.loads(path.read_text()))
+    return {
+        name: pd.DataFrame(content, dtype=object).to_csv(index=False, lineterminator="\n")
+        for name, content in (("threshold", rows), ("threshold_means", means_of(rows)))
+    }
 
 
 if __name__ == "__main__":
     experiment = Path(sys.argv[1])
-    (experiment / "tables" / "threshold.csv").write_text(table(experiment / "store"))
+    for name, text in tables(experiment / "store").items():
+        (experiment / "tables" / f"{name}.csv").write_text(text)

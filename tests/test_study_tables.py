@@ -179,7 +179,26 @@ def test_thresholds_beside_the_law(tmp_path):
     assert (found["middle"], found["probes"]) == ("0.00700", 3)
     assert float(found["over_clipped"]) == pytest.approx(0.007 / law, abs=0.006)
     assert (without["verdict"], without["middle"], without["over_clipped"]) == ("recovers everywhere", "", "")
-    assert THRESHOLD["table"](tmp_path).count("\n") == 3
+    tables = THRESHOLD["tables"](tmp_path)
+    assert {name: text.count("\n") for name, text in tables.items()} == {"threshold": 3, "threshold_means": 3}
+
+
+def test_thresholds_over_the_seeds():
+    def cell(seed, middle):
+        return {
+            "overrides": ["model.hidden=512", "lr=0.0005", f"seed={seed}"],
+            "verdict": "found" if middle else "at both ends",
+            "interval": [middle - 1e-4, middle + 1e-4] if middle else None,
+            "probes": [],
+        }
+
+    law = THRESHOLD["predicted"](512, 1.0)
+    cells = [cell(1, 0.004), cell(2, 0.008), cell(3, None)]
+    (row,) = THRESHOLD["means_of"](THRESHOLD["rows_of"]({"cells": cells}))
+    assert (row["n"], row["mean_middle"], row["verdicts"]) == ("2 of 3", "0.00600", "found, at both ends")
+    assert row["over_clipped"] == f"{0.004 / law:.2f} to {0.008 / law:.2f}"
+    (nowhere,) = THRESHOLD["means_of"](THRESHOLD["rows_of"]({"cells": [cell(1, None)]}))
+    assert (nowhere["n"], nowhere["mean_middle"], nowhere["over_clipped"]) == ("0 of 1", "", "")
 
 
 def test_publishing_replaces_what_is_there_only_by_something_whole(store, tmp_path):
