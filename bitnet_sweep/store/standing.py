@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from bitnet_sweep.store.folder import RUNNING, Folder, Status
+from bitnet_sweep.store.folder import FAILED, RUNNING, Folder, Status
 from bitnet_sweep.store.lease import is_alive, read_lease
+from bitnet_sweep.store.store import Store
 
 WAITING, DIED, UNREADABLE = "waiting", "died", "unreadable"
 """Beside the states of a status: not begun; running by its status, but its process is gone; a status
 that cannot be read."""
+
+
+WITHOUT_A_WORD = "its process ended without a word (killed, or out of memory)"
+"""The error of a run whose process could not say what happened to it."""
+
+
+def error_of(folder: Folder) -> str | None:
+    """The last line of what went wrong there; None where nothing did."""
+    status, _, state = standing(folder)
+    if state not in (FAILED, DIED):
+        return None
+    error = (status.error if status else None) or WITHOUT_A_WORD
+    return error.strip().splitlines()[-1]
+
+
+def error_before(store: Store, stage_ids: Sequence[str]) -> str | None:
+    """Of a run that has not begun: the error of the first trunk before it that has one."""
+    errors = (error_of(store.stage(stage)) for stage in stage_ids[:-1])
+    return next((error for error in errors if error), None)
 
 
 def standing(folder: Folder) -> tuple[Status | None, dict[str, Any], str]:

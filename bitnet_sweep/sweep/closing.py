@@ -7,18 +7,16 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from bitnet_sweep.config import TrackMode, TrackName
-from bitnet_sweep.store import FAILED, FINISHED, Folder, Status, Store
+from bitnet_sweep.config import TrackName
+from bitnet_sweep.store import FAILED, FINISHED, Store
 from bitnet_sweep.store.housekeeping import free_trunks
-from bitnet_sweep.store.standing import DIED, standing
+from bitnet_sweep.store.standing import DIED, error_before, error_of, standing
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
+from bitnet_sweep.track.mirror import SUFFIX, Mirror
 
 ERROR_WIDTH = 120
 """Characters of an error's last line that the table shows; the status holds all of it."""
-
-WITHOUT_A_WORD = "its process ended without a word (killed, or out of memory)"
-"""The error of a run whose process could not say what happened to it."""
 
 
 def unfinished(store: Store, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
@@ -39,9 +37,11 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
     rows: list[dict[str, str]] = []
     for run in runs:
         folder = store.run(run.run_id)
-        status, state, error = _standing(folder)
+        status, _, state = standing(folder)
         if status is None:
-            state, error = _waiting(store, run)
+            state, error = "not started", error_before(store, run.stage_ids)
+        else:  # on a full disk a failed run could not even write that it failed
+            state, error = FAILED if state == DIED else state, error_of(folder)
         last = folder.last_record() or {}
         loss = last.get("val/loss")
         rows.append(
@@ -52,7 +52,7 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
                 "outcome": (status.outcome or "") if status else "",
                 "step": str(last.get("step", 0)),
                 "val/loss": "" if loss is None else f"{loss:.2f}",
-                "error": error.strip().splitlines()[-1][:ERROR_WIDTH] if error else "",
+                "error": (error or "")[:ERROR_WIDTH],
             }
         )
     if not any(row["error"] for row in rows):
@@ -60,20 +60,14 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
-def _waiting(store: Store, run: PlannedRun) -> tuple[str, str | None]:
-    """State and error of a run that never began: a trunk before it may have failed."""
-    for stage in run.stage_ids[:-1]:
-        _, state, error = _standing(store.stage(stage))
-        if state == FAILED and error:
-            return "not started", error
-    return "not started", None
-
-
-def _standing(folder: Folder) -> tuple[Status | None, str, str | None]:
-    """Status, state and error; on a full disk a failed run could not even write that it failed."""
-    status, _, state = standing(folder)
-    error = status.error if status else None
-    return (status, FAILED, error or WITHOUT_A_WORD) if state == DIED else (status, state, error)
+def _is_left_to_upload(store: Store, run: PlannedRun) -> bool:
+    """Whether W&B lacks it: it was offline, or online and lost its server."""
+    if run.config.track.name is not TrackName.wandb:
+        return False
+    try:
+        return not Mirror.load(store.root / "wandb" / f"{run.run_id}{SUFFIX}").uploaded
+    except (OSError, ValueError, TypeError):  # it has not begun, or cannot be uploaded
+        return False
 
 
 def next_lines(store: Store, runs: Sequence[PlannedRun], name: str) -> list[str]:
@@ -83,7 +77,6 @@ def next_lines(store: Store, runs: Sequence[PlannedRun], name: str) -> list[str]
         f"Runs: {store.root / 'runs'}",
         f"Read the tables:  python -m bitnet_sweep.report {root} --sweep {name} --out report",
     ]
-    track = runs[0].config.track
-    if track.name is TrackName.wandb and track.mode is TrackMode.offline:
+    if any(_is_left_to_upload(store, run) for run in runs):
         lines.append(f"Upload to W&B:    python -m bitnet_sweep.track.sync {root}")
     return lines

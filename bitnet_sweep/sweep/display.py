@@ -30,7 +30,7 @@ def new_bar(total: int) -> tqdm[NoReturn]:
 def progress_bar(units: Sequence[Unit], store: Store) -> Iterator[None]:
     """Show steps done, the last losses and the time left while the block runs."""
     closed = threading.Event()
-    with new_bar(sum(unit.steps for unit in units)) as bar:
+    with new_bar(sum(unit.left for unit in units)) as bar:
         thread = threading.Thread(target=_follow, args=(units, store, bar, closed), daemon=True)
         thread.start()
         try:
@@ -51,11 +51,11 @@ def _follow(units: Sequence[Unit], store: Store, bar: tqdm[NoReturn], closed: th
         for unit, leg in list(legs.values()):
             owner = read_lease(leg.folder.path)
             if owner is not None and "step" in owner:
-                steps += max(0, int(owner["step"]) - (leg.end - unit.steps))
+                steps += max(0, int(owner["step"]) - (leg.end - unit.left))
                 loss = owner.get("loss")
                 running.append("not finite" if loss is None else f"{loss:.2f}")
             elif owner is None and leg.is_done():
-                finished_steps += unit.steps
+                finished_steps += unit.left
                 finished += 1
                 del legs[unit.id]
         bar.set_postfix_str(f"{finished}/{len(units)} jobs, losses {' '.join(running)}", refresh=False)

@@ -12,7 +12,8 @@ from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
 from bitnet_sweep.store.lease import HeldError, lease
-from bitnet_sweep.sweep.closing import WITHOUT_A_WORD, next_lines, state_table, tidy, unfinished
+from bitnet_sweep.store.standing import WITHOUT_A_WORD
+from bitnet_sweep.sweep.closing import next_lines, state_table, tidy, unfinished
 from bitnet_sweep.sweep.display import progress_bar
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines

@@ -161,7 +161,7 @@ def unit_seconds(unit: Unit, paces: Sequence[Pace]) -> float | None:
         cost / pace.cost * (pace.step_seconds + pace.probe_seconds / config.probe_every_steps)
         for pace in same or alike
     ]
-    return unit.steps * median(scaled)
+    return unit.left * median(scaled)
 
 
 _COMPUTED = ("precision", "threads", "device")

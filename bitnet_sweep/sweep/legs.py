@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.stages import stage_ends
-from bitnet_sweep.store import BOUNDARY, FINISHED, Folder, Store
+from bitnet_sweep.store import BOUNDARY, FINISHED, LATEST, Folder, Store
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,19 @@ class Leg:
         if status is None or status.state != FINISHED:
             return False
         return self.is_run or status.diverged_step is not None or self.has(BOUNDARY)
+
+    def reached(self) -> int:
+        """The last step that need not be trained again; 0 where there is no checkpoint.
+
+        What is corrupt turns out when it is loaded.
+        """
+        if self.has(BOUNDARY):
+            return self.end
+        try:
+            document = files.read_json(self.folder.path / f"{LATEST}.json")
+            return int(document["facts"]["step"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return 0
 
     def has(self, name: str) -> bool:
         """Whether there is a checkpoint of that name (it may still turn out corrupt)."""

@@ -43,6 +43,8 @@ class Unit:
     """The unit id of the trunk it forks from."""
     steps: int
     """From its fork to its end."""
+    left: int
+    """Of these, by the checkpoints there are, those that are still to be trained."""
     rank: float
     """Work from its start to the end of the longest chain behind it; the largest goes first."""
 
@@ -63,11 +65,20 @@ class Unit:
 
     def leg(self, store: Store) -> Leg:
         """Where it ends."""
+        return self.legs(store)[-1]
+
+    def steps_left(self, store: Store) -> int:
+        """``left``, as the store has it now."""
+        legs = self.legs(store)
+        return min(self.steps, legs[-1].end - max(leg.reached() for leg in legs))
+
+    def legs(self, store: Store) -> list[Leg]:
+        """From the start of the run to its end."""
         config = self.run.config
         if not self.is_run:
             sweep = replace(config.sweep, until_stage=self.num_stages)
             config = replace(config, sweep=sweep)
-        return legs_of(config, store, list(self.run.stage_ids))[-1]
+        return legs_of(config, store, list(self.run.stage_ids))
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class Plan:
         """One line: runs, what sharing saves, what is done, what is left to train."""
         alone = sum(run.config.steps for run in self.runs)
         steps = sum(unit.steps for unit in self.units)
-        left = sum(unit.steps for unit in self.todo)
+        left = sum(unit.left for unit in self.todo)
         trunks = sum(not unit.is_run for unit in self.units)
         twice = f" ({self.num_alike} more points are the same as others)" if self.num_alike else ""
         return (
@@ -110,12 +121,15 @@ class Plan:
         children: dict[str | None, list[Unit]] = {}
         for unit in self.units:
             children.setdefault(unit.parent, []).append(unit)
-        todo = {unit.id for unit in self.todo}
+        todo = {unit.id: unit for unit in self.todo}
 
         def lines(parent: str | None, depth: int) -> Iterator[str]:
             for unit in children.get(parent, []):
                 kind = "run  " if unit.is_run else "trunk"
-                state = "to train" if unit.id in todo else "done"
+                left = todo[unit.id].left if unit.id in todo else 0
+                state = (
+                    "done" if unit.id not in todo else f"{left:,} left" if left < unit.steps else "to train"
+                )
                 what = " ".join(unit.run.overrides) if unit.is_run else f"{unit.num_stages} stage(s)"
                 yield f"{'  ' * depth}{kind} {unit.id}  {unit.steps:>7,} steps  {state:8}  {what}"
                 yield from lines(unit.id, depth + 1)
@@ -134,7 +148,11 @@ def make_plan(grid: Sequence[PlannedRun], store: Store) -> Plan:
             needed.add(unit.id)
             if unit.parent is not None:
                 needed.add(unit.parent)
-    todo = [unit for unit in units if unit.id in needed and unit.id not in done]
+    todo = [
+        replace(unit, left=unit.steps_left(store))
+        for unit in units
+        if unit.id in needed and unit.id not in done
+    ]
     return Plan(runs, units, todo, len(grid) - len(runs))
 
 
@@ -157,7 +175,7 @@ def _units(runs: Sequence[PlannedRun]) -> list[Unit]:
         for before, number in zip([0, *stops], stops, strict=False):
             steps = ends[number - 1] - (ends[before - 1] if before else 0)
             parent = chain[-1].id if chain else None
-            chain.append(Unit(run, number, parent, steps, rank=0.0))
+            chain.append(Unit(run, number, parent, steps, left=steps, rank=0.0))
         rank = 0.0
         for unit in reversed(chain):
             rank += unit.steps * cost_of_step(run.config)

@@ -14,7 +14,7 @@ from bitnet_sweep.sweep.plan import PlannedRun, Unit
 
 @pytest.mark.parametrize(("loss", "shown"), [(5.126, "5.13"), (None, "not finite")])
 def test_losses_of_running_jobs(tiny, tmp_path, capsys, loss, shown):
-    unit = Unit(PlannedRun((), tiny(), ("a", "b")), num_stages=2, parent=None, steps=20, rank=0.0)
+    unit = Unit(PlannedRun((), tiny(), ("a", "b")), num_stages=2, parent=None, steps=20, left=20, rank=0.0)
     folder = Store(tmp_path).run("b")
     folder.write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
     owner = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": time.time(), "step": 7}

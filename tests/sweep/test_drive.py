@@ -7,15 +7,16 @@ import pytest
 from bitnet_sweep.store import FAILED, FINISHED, RUNNING, Status, Store
 from bitnet_sweep.store import lease as lease_module
 from bitnet_sweep.store import standing as standing_module
+from bitnet_sweep.store.standing import WITHOUT_A_WORD
 from bitnet_sweep.sweep import drive
-from bitnet_sweep.sweep.closing import WITHOUT_A_WORD, state_table
+from bitnet_sweep.sweep.closing import state_table
 from bitnet_sweep.sweep.plan import PlannedRun, Unit
 from bitnet_sweep.sweep.register import register, set_aside
 
 
 @pytest.fixture
 def unit(tiny):
-    return Unit(PlannedRun((), tiny(), ("a", "b")), num_stages=2, parent=None, steps=20, rank=0.0)
+    return Unit(PlannedRun((), tiny(), ("a", "b")), num_stages=2, parent=None, steps=20, left=20, rank=0.0)
 
 
 def standing(store):

@@ -133,7 +133,7 @@ def test_pace_of_another_kind_is_scaled(store):
 
 
 def _unit(name, parent=None):
-    return Unit(PlannedRun((), RunConfig(), (name, f"{name}'s run")), 1, parent, steps=1, rank=0.0)
+    return Unit(PlannedRun((), RunConfig(), (name, f"{name}'s run")), 1, parent, steps=1, left=1, rank=0.0)
 
 
 @pytest.mark.parametrize(("slots", "wall"), [(1, 19.0), (2, 10.0), (3, 9.0), (50, 9.0)])

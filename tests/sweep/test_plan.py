@@ -1,5 +1,7 @@
 """The plan: which stretches are trained once, in which order, and what is left out."""
 
+import json
+
 import pytest
 
 from bitnet_sweep.config import Knot, ModelConfig, RunConfig, Stage, SweepConfig
@@ -86,6 +88,36 @@ def test_the_same_run_twice_is_one(store):
     plan = make_plan([planned("a=1"), planned("a=2")], store)
     assert len(plan.runs) == 1
     assert plan.summary().startswith("1 runs (1 more points are the same as others) sharing")
+
+
+def reach(leg, step):
+    leg.folder.path.mkdir(parents=True, exist_ok=True)
+    (leg.folder.path / "latest.json").write_text(json.dumps({"facts": {"step": step}}))
+
+
+def test_what_a_checkpoint_holds_is_not_counted_again(store):
+    grid = [planned(wd2=0.0), planned(wd2=0.05)]
+    trunk, first, _ = make_plan(grid, store).todo
+    reach(trunk.leg(store), 30)
+    plan = make_plan(grid, store)
+    assert [unit.left for unit in plan.todo] == [20, 50, 50]
+    assert plan.summary().endswith("150 steps instead of 200; 30 done, 120 to train in 3 jobs")
+    assert "50 steps  20 left" in plan.tree()
+    finish(trunk.leg(store))
+    reach(first.leg(store), 90)
+    assert [unit.left for unit in make_plan(grid, store).todo] == [10, 50]
+
+
+def test_a_run_alone_goes_on_from_the_trunks_it_left(store):
+    run = planned(wd2=0.0)
+    (unit,) = make_plan([run], store).todo
+    trunk, arm = unit.legs(store)
+    assert unit.left == 100
+    finish(trunk)
+    assert [unit.left for unit in make_plan([run], store).todo] == [50]
+    (arm.folder.path).mkdir(parents=True)
+    (arm.folder.path / "latest.json").write_text("{")  # it is trained again from the trunk
+    assert [unit.left for unit in make_plan([run], store).todo] == [50]
 
 
 def test_what_is_done_is_left_out(store):
