@@ -34,6 +34,8 @@ _MOST_SAMPLES = 120
 """Runs whose texts are on the page."""
 _MOST_RUNS = 300
 """Runs whose provenance is on the page."""
+_LONG = 32
+"""Characters of a cell that gets room for more than a word a line."""
 _MOST_TEXT = 1_200
 """Characters of one text."""
 
@@ -161,7 +163,7 @@ def _numeric_columns(frame: pd.DataFrame) -> set[str]:
 
 def _cell_class(cell: str, is_numeric: bool) -> Markup:
     text = str(cell)
-    classes = ["num"] if is_numeric else []
+    classes = ["num"] if is_numeric else ["text"] if len(text) > _LONG else []
     if text.startswith("WD "):
         classes.append("change")
     elif text.split(" ")[0] in _GAPS or text in _GAPS:

@@ -67,7 +67,9 @@ def _origin(arm: Arm) -> dict[str, str]:
 
 def _text(value: object) -> str:
     if isinstance(value, list):
-        return " ".join(map(str, value))
+        return " ".join(map(_text, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
     if isinstance(value, float):
         return f"{value:.6g}"
     return "-" if value is None else str(value)
