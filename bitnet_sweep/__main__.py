@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 
 import hydra
@@ -32,6 +33,7 @@ from bitnet_sweep.sweep.ending import (
 def main() -> None:
     """Run the command line; ends by SystemExit."""
     go_on_unread()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until jobs listen for both themselves
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach the handlers below
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")

@@ -283,6 +283,10 @@ class ScheduleConfig:
             check_number(f"schedule.{name}", getattr(self, name))
 
 
+MAX_TIMEOUT_SECONDS = 86_400.0
+"""A day; timers of the operating system end somewhere."""
+
+
 @dataclass
 class TrackConfig:
     """W&B (https://wandb.ai) or nothing; the store is the truth either way."""
@@ -297,7 +301,7 @@ class TrackConfig:
     """The longest wait for the server, at start and at the end; then the run goes on offline."""
 
     def __post_init__(self) -> None:
-        check_number("track.timeout_seconds", self.timeout_seconds, above=0.0)
+        check_number("track.timeout_seconds", self.timeout_seconds, above=0.0, below=MAX_TIMEOUT_SECONDS)
         if not 1 <= len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ConfigError("track.project", self.project, "1 to 128 characters, none of / \\ # ? % :")
         if not self.base_url.startswith(("http://", "https://")):
@@ -347,14 +351,21 @@ class SweepConfig:
             check_number("sweep.tolerance", self.tolerance, above=0.0)
         if self.until_stage is not None:
             check_whole("sweep.until_stage", self.until_stage)
+        if self.bisect is None:
+            for name in ("until", "tolerance"):
+                if getattr(self, name) != getattr(SweepConfig, name):
+                    raise ConfigError(f"sweep.{name}", getattr(self, name), "needs sweep.bisect")
         if self.name is not None and (
-            not self.name or not set(self.name) <= _NAME_CHARACTERS or self.name.startswith(".")
+            not 1 <= len(self.name) <= _MAX_NAME_LENGTH
+            or not set(self.name) <= _NAME_CHARACTERS
+            or self.name.startswith(".")
         ):
-            raise ConfigError(
-                "sweep.name", self.name, "letters, digits, '-', '_', '.'; not starting with '.'"
-            )
+            allowed = f"1 to {_MAX_NAME_LENGTH} letters, digits, '-', '_' or '.'; not starting with '.'"
+            raise ConfigError("sweep.name", self.name, allowed)
 
 
+_MAX_NAME_LENGTH = 128
+"""What W&B takes for a group; a file name takes more."""
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
@@ -443,6 +454,11 @@ class RunConfig:
                     raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
+
+    @property
+    def boundary_step(self) -> int:
+        """The completed step behind which the decay is another."""
+        return round(self.boundary * self.steps)
 
 
 def added_knobs() -> dict[str, Any]:

@@ -10,7 +10,7 @@ import typing
 from enum import Enum
 from typing import Any
 
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
@@ -33,7 +33,24 @@ def as_config_error(error: Exception) -> ConfigError:
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, choice = str(cause.missing_cfg_file).rpartition("/")
             return ConfigError(group, choice, f"no such choice; allowed: {', '.join(cause.options)}")
+        if isinstance(cause, OverrideParseException):
+            return _unreadable(cause.override)
+        if several := re.match(r"Ambiguous value for argument '(.*?)=(.*)'$", str(cause).partition("\n")[0]):
+            return ConfigError(
+                several[1], several[2], f"several values need -m; a list is written [{several[2]}]"
+            )
     return ConfigError("command line", "?", _one_line(chain[-1]))
+
+
+def _unreadable(override: str) -> ConfigError:
+    """A word that is no override by Hydra's grammar."""
+    key, equals, value = override.partition("=")
+    if not equals:
+        return ConfigError(key, "?", "is written key=value")
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    return ConfigError(
+        key, value, f"is no value by Hydra's grammar; text is best quoted: '{key}=\"{quoted}\"'"
+    )
 
 
 def _chain(error: BaseException) -> list[BaseException]:

@@ -35,7 +35,7 @@ def _length(fraction: float, steps: int) -> int:
     return max(1, round(fraction * steps))
 
 
-def boundary_step(key: str, fraction: float, steps: int) -> int:
+def _inner_step(key: str, fraction: float, steps: int) -> int:
     """The step at ``fraction`` of the run; a boundary has at least one step on each side."""
     step = round(fraction * steps)
     if not 0 < step < steps:
@@ -50,8 +50,8 @@ def boundary_step(key: str, fraction: float, steps: int) -> int:
 def _stages_of_schedule(config: RunConfig, warmup_steps: int) -> list[Stage]:
     """The learning-rate path cut at the union of the decay boundary and the LR boundary."""
     steps, peak, shape = config.steps, config.lr, config.schedule
-    decay_step = boundary_step("boundary", config.boundary, steps)
-    bend_step = boundary_step("lr_boundary", config.lr_boundary, steps)
+    decay_step = _inner_step("boundary", config.boundary, steps)
+    bend_step = _inner_step("lr_boundary", config.lr_boundary, steps)
     if warmup_steps > bend_step:
         raise ConfigError(
             "lr_boundary",
@@ -104,7 +104,7 @@ def _check_stages(config: RunConfig) -> None:
             )
     for end, (stage, after) in zip(stage_ends(config.stages), pairwise(config.stages), strict=False):
         if stage.weight_decay != after.weight_decay:
-            if round(config.boundary * total) != end:
+            if config.boundary_step != end:
                 config.boundary = end / total
             break
 

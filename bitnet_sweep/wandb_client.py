@@ -59,7 +59,7 @@ def server_url() -> str:
     return (os.environ.get("WANDB_BASE_URL") or TrackConfig().base_url).rstrip("/")
 
 
-def open_api(server: str, entity: str) -> wandb.Api:
+def open_api(server: str, entity: str | None) -> wandb.Api:
     """The public API, once the server has accepted the key.
 
     Raises:

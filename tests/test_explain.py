@@ -50,7 +50,13 @@ def composed(*overrides):
         ("stages=[{lr:[5]}]", r"stages\[\?\].lr\[0\]=\?: must be a group with the keys step, lr"),
         ("stages=[{lr:[{step:x}]}]", r"stages\[\?\].lr\[\?\].step=x: must be a whole number"),
         ("lr=", r"lr=: must be a number"),
-        ("lr", r"command line=\?: .*missing EQUAL"),
+        ("lr", r"lr=\?: is written key=value$"),
+        ("data.path=~/a", r"data.path=~/a: is no value by Hydra's grammar; .*'data.path=\"~/a\"'$"),
+        ('track.project=<"b', r""".*'track.project="<\\"b"'$"""),
+        ("sweep.tolerance=0.1", r"sweep.tolerance=0.1: needs sweep.bisect"),
+        ("sweep.until=stuck", r"sweep.until=stuck: needs sweep.bisect"),
+        ("sweep.name=" + 129 * "x", r"sweep.name=x*: 1 to 128 letters"),
+        ("track.timeout_seconds=1e12", r"track.timeout_seconds=1000.*less than 86400"),
     ],
 )
 def test_one_line(override, line):

@@ -171,7 +171,7 @@ def _write_parts(config: RunConfig, folder: Path) -> dict[str, Any]:
     tokenizer, heldout_mask = _write_heldout(config, documents, survey, folder)
     train = select(documents, ~heldout_mask)
     counts = _write_tokens(folder / TRAIN, tokenizer, train, config.tokenizer.vocab_size)
-    counts.tofile(folder / UNIGRAM)
+    (folder / UNIGRAM).write_bytes(counts.data)
     tokenizer.save(str(folder / TOKENIZER), pretty=False)
     dtype = np.dtype(token_dtype(config.tokenizer.vocab_size))
 
@@ -228,7 +228,7 @@ def _write_tokens(
         for ids in encode(tokenizer, documents()):
             tokens = np.array(ids, dtype)
             counts += np.bincount(tokens, minlength=vocab_size)
-            tokens.tofile(file)
+            file.write(tokens.data)  # tofile() would not say that the disk is full
     return counts
 
 

@@ -162,7 +162,7 @@ class Arm:
     def label(self) -> str:
         """A name a person can read."""
         if not self.run.config:
-            return "settings unknown"
+            return self.run.name or "settings unknown"
         parts = [
             f"h{shown(self.hidden)}",
             f"wd2={UNKNOWN if self.wd2 is None else repr(self.wd2)}",

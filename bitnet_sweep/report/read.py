@@ -16,7 +16,9 @@ from typing import Any
 from bitnet_sweep.config import ConfigError, added_knobs
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.parse import flatten, read_document, read_rows, records_of
-from bitnet_sweep.store import check_is_store
+from bitnet_sweep.store import Store, check_is_store
+from bitnet_sweep.store.recorded import asked_runs
+from bitnet_sweep.store.standing import error_before
 
 SCHEMA = 1
 """Of ``status.json``; a run of another schema is left out and named."""
@@ -42,6 +44,8 @@ class Run:
     samples: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     store: str = ""
+    name: str = ""
+    """As its sweep has it, of one that has not begun."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,30 @@ def read_stores(paths: Sequence[Path], sweep: str | None = None) -> Evidence:
     for project in projects:
         for run in project.runs.values():
             runs[run.run_id] = _better(runs.get(run.run_id), run)
-    for recorded in sweeps.values():
-        for run_id in recorded.run_ids:
-            runs.setdefault(run_id, Run(run_id, "missing", problems=["no store holds it"]))
+    missing = [id_ for recorded in sweeps.values() for id_ in recorded.run_ids if id_ not in runs]
+    runs |= _not_begun(missing, paths)
     return Evidence(runs, sweeps, notes)
+
+
+def _not_begun(run_ids: Sequence[str], paths: Sequence[Path]) -> dict[str, Run]:
+    """Runs that sweeps list and no store holds, with what their sweep and trunks say of them."""
+    found = {run_id: Run(run_id, "missing", problems=["no store holds it"]) for run_id in run_ids}
+    for store in map(Store, paths if run_ids else ()):
+        asked = asked_runs(store)
+        for run_id in asked.keys() & found.keys():
+            failed = _error_before(store, asked[run_id].stage_ids)
+            problems = [f"a trunk before it failed: {failed}"] if failed else found[run_id].problems
+            found[run_id] = replace(
+                found[run_id], problems=problems, name=asked[run_id].name or found[run_id].name
+            )
+    return found
+
+
+def _error_before(store: Store, stage_ids: Sequence[str]) -> str | None:
+    try:
+        return error_before(store, stage_ids)
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _is_wandb(path: Path) -> bool:

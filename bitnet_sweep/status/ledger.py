@@ -11,7 +11,7 @@ from bitnet_sweep.store import FINISHED, RUNNING, Folder, Store
 from bitnet_sweep.store.outcome import finite
 from bitnet_sweep.store.pace import seconds_per_step
 from bitnet_sweep.store.recorded import AskedRun, asked_runs
-from bitnet_sweep.store.standing import UNREADABLE, standing
+from bitnet_sweep.store.standing import UNREADABLE, error_of, standing
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Entry:
     tokens_per_s: float | None = None
     seconds_left: float | None = None
     """Of a running one, at the pace of its last record."""
+    error: str | None = None
+    """The last line of what went wrong."""
 
 
 class Ledger:
@@ -126,6 +128,7 @@ def _read(folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
         finite(record, "probe/unique_tokens"),
         finite(record, "perf/tokens_per_s"),
         _seconds_left(record, step, steps) if state == RUNNING else None,
+        error_of(folder),
     )
 
 

@@ -91,6 +91,11 @@ def check_is_store(path: Path) -> None:
     """
     if not path.is_dir():
         raise ConfigError("STORE", path, "there is no such folder")
+    if (path / _PARTS[0]).exists():
+        return
+    inner = next((child for child in sorted(path.iterdir()) if (child / _PARTS[0]).exists()), None)
+    if inner is not None:
+        raise ConfigError("STORE", path, f"is no store, but {inner} is one")
     if any(path.iterdir()) and not any((path / name).exists() for name in _PARTS):
         raise ConfigError("STORE", path, f"is no store: it holds none of {', '.join(_PARTS)}")
 

@@ -27,7 +27,7 @@ from bitnet_sweep.identity import digest
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.store.outcome import KINDS
 from bitnet_sweep.sweep.drive import Launch, carry_out, close, plan_runs
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.grid import Axes, Compose, Point, Setting, make_grid, overrides_of, typed_value
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
@@ -157,7 +157,8 @@ def bisect(
     Raises:
         ConfigError: the search or a point of the grid cannot be run; nothing has started.
         InterruptedRunError: a signal asked to stop.
-        FailedRunError: some probes are not finished, so their cells were not searched to the end.
+        FailedRunError: some probes are not finished, so their cells were not searched to the end; or the
+            next ones cannot be run.
     """
     search = Search.of(settings)
     if search.key in axes:
@@ -165,7 +166,8 @@ def bisect(
     grid = make_grid(axes | {search.key: [search.setting(search.low)]}, settings, compose)
     cells = [Cell(point[:-1]) for point, _ in grid.points]
     store = Store(Path(grid.points[0][1].store))
-    while due := _walk(search, cells, compose):
+    due = _walk(search, cells, compose)
+    while due:
         if stop_request():
             raise InterruptedRunError
         name = settings.name or _name(search, cells)
@@ -180,6 +182,10 @@ def bisect(
         set_aside(store, probes, name)
         register(store, probes, name, overrides, grid.excluded)
         carry_out(store, plan, name, launch)
+        try:
+            due = _walk(search, cells, compose)
+        except ConfigError as error:  # a corpus that is gone, or a value between two that may be had
+            raise FailedRunError(f"the search cannot go on: {error}") from error
     store.write_bisection(name, document(search, cells))
     swept = {key for key, values in axes.items() if len(values) > 1}
     close(store, probes, name, findings=table(search, cells, swept))

@@ -256,16 +256,15 @@ class Job:
     def _conclude(self, status: Status) -> dict[str, Any]:
         """Judge the finished run; the figures for the tracker's summary."""
         config, records = self._config, self._target.folder.records()
-        boundary = round(config.boundary * config.steps)
         outcome = outcome_of(
             records,
             steps=config.steps,
-            boundary_step=boundary,
+            boundary_step=config.boundary_step,
             warmup_steps=config.warmup_steps,
             diverged=status.diverged_step is not None,
         )
         status.outcome = outcome.kind
-        figures = transition_figures(records, steps=config.steps, boundary_step=boundary)
+        figures = transition_figures(records, steps=config.steps, boundary_step=config.boundary_step)
         sizes = {f"parameters/{name}": count for name, count in status.parameters.items()}
         stage_ids = " ".join(status.stage_ids)  # what the report pairs arms by, also when it reads W&B
         return figures | sizes | {"outcome": outcome.kind, "stage_ids": stage_ids}
@@ -304,6 +303,7 @@ class Job:
         It says finished last of all, so nothing that a finished leg has no use for stays behind.
         """
         before = leg.folder.status()
+        goes_on_from = before.provenance if before and leg.has(LATEST) else None
         status = Status(
             state=RUNNING,
             stage_ids=leg.stage_ids,
@@ -314,7 +314,7 @@ class Job:
                 predicted_counts(self._config.model, self._config.tokenizer.vocab_size)
             ),
             train_seconds=before.train_seconds if before else 0.0,
-            provenance=provenance(self._command, self._config.threads),
+            provenance=provenance(self._command, self._config.threads, goes_on_from),
         )
         leg.folder.write_config(plain(self._config))
         leg.folder.write_status(status)

@@ -51,7 +51,6 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
         InterruptedRunError: a signal asked to stop.
         FailedRunError: training failed.
     """
-    stop = stop_request()
     store, [planned] = plan_runs([(tuple(overrides), config)])
     plan = make_plan([planned], store)
     if config.sweep.dry_run:
@@ -60,9 +59,11 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
     name = sweep_name([planned], config.sweep.name)
     set_aside(store, [planned], name)
     register(store, [planned], name, overrides, excluded=[])
+    stop = stop_request()  # from here on; what comes before may be broken off anywhere
     try:
-        with _progress_bar(config) as on_step:
-            Job(config, name, overrides, Hooks(stop.__bool__, on_step)).complete()
+        if plan.todo:
+            with _progress_bar(config) as on_step:
+                Job(config, name, overrides, Hooks(stop.__bool__, on_step)).complete()
     except InterruptedRunError:
         raise
     except Exception as error:  # a ConfigError, too: what it says has become wrong since the run was planned

@@ -6,7 +6,8 @@ import dataclasses
 import functools
 from typing import Any
 
-from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.config import ConfigError, RunConfig, plain
+from bitnet_sweep.identity import digest
 from bitnet_sweep.stages import resolve
 
 MAX_NAME_LENGTH = 128
@@ -44,7 +45,29 @@ def run_name(config: RunConfig) -> str:
     changed = _changed(config)
     words = [str(changed.pop(key)) for key in _WORDS if key in changed]
     others = [f"{key.split('.')[-1]}={_short(value)}" for key, value in changed.items()]
-    return " ".join([head, *words, *others])[:MAX_NAME_LENGTH]
+    if not _are_of_schedule(config):
+        others.insert(0, f"stages={_mark(plain(config.stages))}")
+    return _cut(" ".join([head, *words, *others]))
+
+
+def _are_of_schedule(config: RunConfig) -> bool:
+    """Whether the shorthands say all of the stages."""
+    try:
+        return resolve(dataclasses.replace(config, stages=[])).stages == config.stages
+    except ConfigError:  # such a boundary is only to be had by hand
+        return False
+
+
+def _cut(name: str) -> str:
+    """Whole words, and in the place of those that W&B would not take a mark of them all."""
+    if len(name) <= MAX_NAME_LENGTH:
+        return name
+    mark = f" ~{_mark(name)}"
+    return name[: MAX_NAME_LENGTH - len(mark) + 1].rpartition(" ")[0] + mark
+
+
+def _mark(document: object) -> str:
+    return digest(document)[:6]
 
 
 def run_tags(config: RunConfig, group: str) -> list[str]:

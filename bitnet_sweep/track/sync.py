@@ -8,18 +8,20 @@ training apart), 1 something failed, 2 there is no such store.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from bitnet_sweep.config import MAX_TIMEOUT_SECONDS, ConfigError
 from bitnet_sweep.pipes import until_unread
-from bitnet_sweep.store import Store
+from bitnet_sweep.store import Store, check_is_store
 from bitnet_sweep.store.lease import HeldError, lease
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded
 from bitnet_sweep.track.wandb_run import WandbRun
-from bitnet_sweep.wandb_client import WandbError, stop_client
+from bitnet_sweep.wandb_client import NoAnswerError, WandbError, open_api, stop_client
 
 MAX_FAILURES = 2
 """In a row; then it is the server, not the run, and the rest is left for another time."""
@@ -40,7 +42,9 @@ def upload(path: Path, timeout: float) -> Mirror:
         mirror = Mirror.load(path)
         if mirror.uploaded:
             return mirror
-        server = os.environ.get("WANDB_BASE_URL") or mirror.config["track"]["base_url"]
+        track = mirror.config["track"]
+        server = os.environ.get("WANDB_BASE_URL") or track["base_url"]
+        _contact(server, track["entity"])
         run = WandbRun(mirror, Path(scratch), server=server, timeout=timeout)
         run.replay(folder.records(), folder.samples())
         run.finish(mirror)
@@ -50,10 +54,22 @@ def upload(path: Path, timeout: float) -> Mirror:
     return mirror
 
 
+@functools.cache
+def _contact(server: str, entity: str | None) -> None:
+    """Once for each server: asked for a run, the client tries for as long as it may (a minute).
+
+    Raises:
+        WandbError: the server does not answer, or refuses the key.
+    """
+    open_api(server, entity)
+
+
 def sync(store: Path, timeout: float) -> int:
     """Upload all runs of a store, saying what became of each; the exit status."""
-    if not store.is_dir():
-        print(f"{store}: no such store", file=sys.stderr)
+    try:
+        check_is_store(store)
+    except ConfigError as error:
+        print(f"bitnet_sweep.track.sync: {error}", file=sys.stderr)
         return 2
     paths = sorted((store / "wandb").glob(f"*{SUFFIX}"))
     uploaded = training = failed = in_a_row = 0
@@ -66,7 +82,8 @@ def sync(store: Path, timeout: float) -> int:
             training += 1
         except (WandbError, OSError, ValueError, TypeError) as error:
             print(f"{path.name.removesuffix(SUFFIX)}: not uploaded: {error}", file=sys.stderr)
-            failed, in_a_row = failed + 1, in_a_row + 1
+            failed += 1
+            in_a_row = MAX_FAILURES if isinstance(error, NoAnswerError) else in_a_row + 1
             stop_client(timeout)
         else:
             print(f"{mirror.run_id}: {mirror.name}")
@@ -88,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="longest wait for a run (60)"
     )
     arguments = parser.parse_args(argv)
+    if not 0 < arguments.timeout < MAX_TIMEOUT_SECONDS:
+        parser.error(f"--timeout must be greater than 0 and less than {MAX_TIMEOUT_SECONDS:g}")
     return sync(arguments.store, arguments.timeout)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +42,7 @@ class WandbTracker(Tracker):
         self._store = store.absolute()
         self._folder = self._store / "wandb"
         self._mirror.alerted = _alerted(self._folder / f"{run_id}{SUFFIX}")
-        self._boundary_step = round(config.boundary * config.steps)
+        self._boundary_step = config.boundary_step
         self._timeout = config.track.timeout_seconds
         self._records = list(past)
         self._samples = list(past_samples)
@@ -126,8 +127,9 @@ class WandbTracker(Tracker):
                 self._warn(error)
 
     def _warn(self, error: Exception) -> None:
+        command = f"python -m bitnet_sweep.track.sync {shlex.quote(str(self._store))}"
         ahead = (
-            "is mirrored offline from here; `make sync` uploads it later"
+            f"is mirrored offline from here; `{command}` uploads it later"
             if self._servers
             else "is no longer mirrored; its records are safe in the store"
         )

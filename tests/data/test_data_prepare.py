@@ -28,7 +28,7 @@ from bitnet_sweep.config import (
 from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS, Survey
 from bitnet_sweep.data.tokenizer import SEPARATOR, train_bpe
-from bitnet_sweep.data.tokens import token_dtype
+from bitnet_sweep.data.tokens import _write_tokens, token_dtype
 
 WriteText = Callable[..., Path]
 TextConfig = Callable[..., RunConfig]
@@ -461,3 +461,13 @@ def test_a_disk_that_fills_up(limit: int, write_text: WriteText, tmp_path: Path)
     assert out.startswith("store store=runs: ")
     assert "cannot be written" in out
     assert [path.suffix for path in (tmp_path / "tokens").iterdir()] == [".lock"]
+
+
+def test_a_full_disk_is_called_full(tmp_path: Path) -> None:
+    """numpy's tofile() says "15 requested and 0 written"."""
+    path = tmp_path / "full.bin"
+    path.symlink_to("/dev/full")
+    documents = ["some words of text " * 2000]
+    tokenizer = train_bpe(iter(documents), 260)
+    with pytest.raises(OSError, match="No space left on device"):
+        _write_tokens(path, tokenizer, lambda: iter(documents), 260)

@@ -12,6 +12,8 @@ import pytest
 
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.__main__ import main
+from bitnet_sweep.store import Status, Store
+from bitnet_sweep.store.recorded import AskedRun
 
 HEALTHY: dict[int, float | None] = {1: 9.0, 10: 6.5, 50: 5.0, 60: 4.5, 100: 4.0}
 UP_TO_60: dict[int, float | None] = {1: 9.0, 10: 6.5, 50: 5.0, 60: 4.5}
@@ -221,6 +223,22 @@ class TestMissing:
         assert report.summary.gaps == [("c (h128 wd2=0.0 s0)", "missing (no store holds it)")]
         contrast = report.table("stage2_contrast").csv
         assert list(contrast["Pair"]) == ["fork", "missing"]
+
+    def test_a_run_that_has_not_begun_has_its_name_and_its_trunks_error(self, store: Any) -> None:
+        store.run("a", HEALTHY)
+        asked = [
+            AskedRun("b", "h64 wd2=0.1", ("t", "b"), (50, 100)),
+            AskedRun("c", "h64 wd2=0.2", ("u", "c"), (50, 100)),
+        ]
+        runs = [{"run_id": "a", "name": "", "stage_ids": [], "stage_ends": []}]
+        runs += [run.document() for run in asked]
+        store.sweep("grid", ["a", "b", "c"], runs=runs)
+        error = "Traceback ...\nOSError: no space left\n"
+        Store(store.root).stage("u").write_status(Status("failed", ["u"], error=error))
+        assert make_report([store.root]).summary.gaps == [
+            ("b (h64 wd2=0.1)", "missing (no store holds it)"),
+            ("c (h64 wd2=0.2)", "missing (a trunk before it failed: OSError: no space left)"),
+        ]
 
     def test_where_the_grid_contradicts_a_run_nothing_is_placed(self, store: Any) -> None:
         store.run("a", HEALTHY, wd2=0.05)

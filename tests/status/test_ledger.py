@@ -10,7 +10,7 @@ import pytest
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.status import Entry, Ledger, render
 from bitnet_sweep.status.__main__ import main
-from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING, standing
+from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING, Status, standing
 from bitnet_sweep.store.recorded import AskedRun
 from tests.status.conftest import asked
 
@@ -55,6 +55,20 @@ def test_a_running_run_in_full(writer):
         "00:06",
     ]
     assert lines[3] == "1 runs: 1 running"
+
+
+def test_what_went_wrong_stands_in_a_column_of_its_own(writer):
+    writer.run("f", FAILED).write_status(
+        Status(FAILED, ["t", "f"], error="Traceback ...\nOSError: no space left\n")
+    )
+    writer.run("g", FINISHED)
+    writer.sweep("s", asked("f"), asked("g"))
+    failed, fine = Ledger(writer.store).entries()
+    assert (failed.error, fine.error) == ("OSError: no space left", None)
+    table = render([failed, fine])
+    assert "error" in table.splitlines()[0]
+    assert "OSError: no space left" in table
+    assert "error" not in render([fine])
 
 
 def test_time_left_without_a_known_probe_interval(writer):

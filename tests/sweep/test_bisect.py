@@ -229,6 +229,22 @@ def test_a_failed_probe_ends_its_cell_alone(tiny, capsys):
     assert [cell["verdict"] for cell in mended.found()["cells"]] == ["found", "found"]
 
 
+def test_a_value_that_cannot_be_run_is_no_wrong_command_once_something_ran(tiny, monkeypatch):
+    world = World(tiny, made_up)
+    allowed = world.compose
+
+    def compose(point):
+        if any(setting.value == 0.4 for setting in point):
+            raise ConfigError("wd2", 0.4, "not this one")
+        return allowed(point)
+
+    monkeypatch.setattr(world, "compose", compose)
+    with pytest.raises(FailedRunError, match=r"^the search cannot go on: wd2=0.4: not this one$"):
+        world.bisect()
+    assert world.rounds == [[(0, 0.0), (0, 0.8)]]
+    assert len(world.registered()["run_ids"]) == 2
+
+
 def test_other_outcomes_count_as_not_having_it(tiny):
     """Healthy, then recovered, then diverged: the search takes the ends at their word."""
     world = World(tiny, lambda config: "diverged" if config.wd2 > 0.3 else "recovered")

@@ -13,6 +13,7 @@ import pytest
 from tests.sweep.command import (
     GRID,
     LONG,
+    TINY,
     assert_gone,
     is_training,
     run,
@@ -72,6 +73,8 @@ def test_one_run_without_m(calm, arguments, tmp_path):
     (run_id,) = (path.name for path in (tmp_path / "runs" / "runs").iterdir())
     assert science(tmp_path / "runs")[run_id] == science(calm[0] / "runs")[run_id]
     assert "40/40" in err, "the progress bar"
+    status, out, err = run(tmp_path, "model.hidden=16", "wd2=0.05", *arguments)
+    assert (status, "finished" in out, "/40" in err) == (0, True, False), "nothing is left to do"
 
 
 @pytest.mark.parametrize(
@@ -156,6 +159,21 @@ def test_failed_trunk_is_tried_again(calm_long, arguments, tmp_path):
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert science(store) == calm_long
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize("grid", [["-m", "seed=0,1"], ["seed=1"]], ids=["sweep", "one run"])
+def test_asked_to_stop_before_anything_is_trained(tmp_path, grid, number):
+    """The text comes from a pipe that nobody writes to."""
+    os.mkfifo(tmp_path / "text.txt")
+    process = start(tmp_path, *grid, *TINY, "data.path=text.txt", "store=runs")
+    wait_for(lambda: (tmp_path / "runs" / "store.json").exists())
+    time.sleep(0.2)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "interrupted" in err.strip().splitlines()[-1]
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize("many", [True, False], ids=["sweep", "one run"])

@@ -24,6 +24,7 @@ from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, Store
 from bitnet_sweep.store.lease import Lease
+from bitnet_sweep.sweep import provenance
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.train.loop import Step
@@ -208,6 +209,40 @@ def test_finished_means_skip(tiny):
     steps: list[Step] = []
     assert complete(config, on_step=steps.append) == before
     assert steps == []
+
+
+def test_provenance_tells_what_went_before(tiny, monkeypatch):
+    """Begun at one commit, gone on with at another one, and not what nothing is left of."""
+    config = tiny(checkpoint_every_steps=5)
+
+    def until(last):
+        def stop(step):
+            if step.step == last:
+                raise MemoryError
+
+        return stop
+
+    def made_by(commit):
+        monkeypatch.setattr(provenance, "machine", lambda: {"commit": commit})
+
+    def told():
+        return run_folder(config).status().provenance
+
+    made_by("lost")
+    with pytest.raises(MemoryError):
+        complete(config, on_step=until(13))
+    assert run_folder(config).status().attempts == 1
+    made_by("first")
+    with pytest.raises(MemoryError):
+        complete(config, on_step=until(17))
+    assert told() == {"command": [], "threads": 1, "commit": "first"}
+    made_by("second")
+    with pytest.raises(MemoryError):
+        complete(config, on_step=until(18))
+    config.threads = 2
+    complete(config)
+    assert told()["earlier"] == [{"commit": "first"}, {"threads": 1}]
+    assert (told()["commit"], told()["threads"]) == ("second", 2)
 
 
 def test_arm_added_later_forks_from_the_trunk(tiny):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ from omegaconf import OmegaConf
 from bitnet_sweep.config import (
     Activations,
     DataConfig,
+    Knot,
     ModelConfig,
     OptimizerConfig,
     OptimizerName,
     Order,
     RunConfig,
     ScheduleConfig,
+    Stage,
     SweepConfig,
     TokenizerConfig,
     TokenizerName,
@@ -28,6 +31,31 @@ from bitnet_sweep.stages import resolve
 from bitnet_sweep.track import run_name, run_tags
 
 CONF = Path(__file__).parents[2] / "conf" / "track"
+
+
+def test_stages_by_hand_have_a_mark_of_their_own():
+    first, second = resolve(RunConfig()).stages
+    as_scheduled = resolve(RunConfig(stages=[first, second]))
+    assert run_name(as_scheduled) == run_name(resolve(RunConfig()))
+    by_hand = [
+        resolve(RunConfig(lr=rate, stages=[first, Stage(1000, 0.0, [Knot(0, rate), Knot(1000, 0.0)])]))
+        for rate in (1e-4, 2e-4)
+    ]
+    names = {run_name(config) for config in by_hand}
+    assert len(names) == 2
+    assert all(re.fullmatch(r"h256 wd2=0 lr=1.5e-3 s0 stages=[0-9a-f]{6}", name) for name in names)
+
+
+def test_a_name_that_is_cut_stays_its_own():
+    names = []
+    for vocab_size in (4097, 4098):
+        config = resolve(RunConfig(steps=21, batch_size=21, sequence_length=21, probe_every_steps=21))
+        config.tokenizer = TokenizerConfig(vocab_size=vocab_size)
+        config.schedule = ScheduleConfig(warmup=0.1, probe_every=0.2, lr_bend_from=0.3, lr_bend_to=0.4)
+        names.append(run_name(config))
+    assert len(set(names)) == 2
+    assert all(len(name) <= 128 and re.search(r"=\S+ ~[0-9a-f]{6}$", name) for name in names)
+    assert names[0].rpartition("~")[0] == names[1].rpartition("~")[0]
 
 
 @pytest.mark.parametrize(

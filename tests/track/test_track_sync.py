@@ -156,7 +156,40 @@ def test_the_environment_can_name_another_server(
 
 def test_no_such_store(store: MirrorStore, capsys: pytest.CaptureFixture[str]) -> None:
     assert sync.main([str(store.root)]) == 2
-    assert "no such store" in capsys.readouterr().err
+    assert "there is no such folder" in capsys.readouterr().err
+
+
+def test_a_folder_that_holds_a_store_is_not_one(
+    store: MirrorStore, config: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.train(config, [1])
+    (store.root / "store.json").write_text("{}")
+    assert sync.main([str(store.root.parent)]) == 2
+    assert f"is no store, but {store.root} is one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "1e12", "nan"])
+def test_a_timeout_that_no_timer_takes(store: MirrorStore, seconds: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        sync.main([str(store.root), "--timeout", seconds])
+
+
+def test_a_server_that_does_not_answer_is_asked_once(
+    server: WandbServer,
+    store: MirrorStore,
+    config: RunConfig,
+    api_key: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for letter in "ab":
+        store.train(config, [1], run_id=letter * 16)
+    server.hang()
+    monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "0.5")
+    started = time.monotonic()
+    assert sync.main([str(store.root)]) == 1  # though a run may take a minute
+    assert time.monotonic() - started < 20
+    assert capsys.readouterr().err.count("not uploaded: no answer within 0.5 s") == 1
 
 
 def test_a_store_without_mirrors_needs_nothing(store: MirrorStore) -> None:
