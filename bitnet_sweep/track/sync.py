@@ -61,7 +61,10 @@ def _contact(server: str, entity: str | None) -> None:
     Raises:
         WandbError: the server does not answer, or refuses the key.
     """
-    open_api(server, entity)
+    try:
+        open_api(server, entity)
+    except NoAnswerError as error:
+        raise NoAnswerError(f"{server}: {error}") from error
 
 
 def sync(store: Path, timeout: float) -> int:

@@ -296,6 +296,14 @@ def test_a_row_names_its_runs_and_each_run_its_origin(store: Any, tmp_path: Path
     assert rows[1].startswith("aaaa,h64 wd2=0.0 s0,finished,c0ffee,unknown,torch 2.13.0,")
 
 
+def test_provenance_says_what_a_run_was_begun_with(store: Any) -> None:
+    store.run("aaaa", RECOVERS)
+    earlier = [{"commit": "c0ffee", "versions": {"torch": "2.12"}}, {"threads": 2}]
+    store.run("bbbb", RECOVERS, seed=1, status={"provenance": {"commit": "beef", "earlier": earlier}})
+    told = make_report([store.root]).table("provenance").csv.set_index("run_id")["earlier"]
+    assert dict(told) == {"aaaa": "-", "bbbb": "commit c0ffee, versions torch 2.12; threads 2"}
+
+
 def test_the_policy_of_the_page_lets_its_own_script_run_and_no_other(out: Path) -> None:
     text = (out / "report.html").read_text()
     script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)

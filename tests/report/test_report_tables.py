@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,15 @@ def test_whatever_else_differs_makes_a_section_and_is_never_averaged(
     assert [section.label for section in report.study.sections] == labels
     assert set(report.table("results").csv["n"]) == {"n=1"}
     assert any("never averaged" in remark for remark in report.summary.remarks)
+
+
+def test_stages_by_hand_are_told_apart_in_a_word(store: Any) -> None:
+    for run_id, rate in (("a", 1e-3), ("b", 2e-3)):
+        halves = [{"steps": 50, "weight_decay": d, "lr": [{"step": 0, "lr": rate}]} for d in (0.1, 0.0)]
+        store.run(run_id, RECOVERS, TOKENS, stages=halves)
+    labels = [section.label for section in make_report([store.root]).study.sections]
+    assert len(set(labels)) == 2
+    assert all(re.fullmatch(r"stages=#[0-9a-f]{6}", label) for label in labels)
 
 
 def test_what_cannot_change_a_result_makes_no_section(store: Any) -> None:

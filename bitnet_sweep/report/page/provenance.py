@@ -29,6 +29,8 @@ def provenance(study: Study) -> Table:
         row = {"run_id": arm.run_id, "name": arm.label, "state": arm.run.state, **_origin(arm)}
         row |= {"store": arm.run.store}
         rows.append(row | {k: shown(arm.run.config[k]) if k in arm.run.config else UNKNOWN for k in keys})
+    if any("earlier" in row for row in rows):  # the others' attempts were all alike
+        rows = [{"earlier": "-"} | row for row in rows]
     frame = frame_of(rows, [*ALWAYS, "versions", "machine"]).replace("", UNKNOWN)
     return Table("provenance", "Provenance", "Where each run comes from.", frame, is_data=True)
 
@@ -67,7 +69,7 @@ def _origin(arm: Arm) -> dict[str, str]:
 
 def _text(value: object) -> str:
     if isinstance(value, list):
-        return " ".join(map(_text, value))
+        return ("; " if any(isinstance(item, dict) for item in value) else " ").join(map(_text, value))
     if isinstance(value, dict):
         return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
     if isinstance(value, float):
