@@ -128,7 +128,7 @@ def _read(folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
         finite(record, "probe/unique_tokens"),
         finite(record, "perf/tokens_per_s"),
         _seconds_left(record, step, steps) if state == RUNNING else None,
-        error_of(folder),
+        error_of(status, state),
     )
 
 

@@ -18,9 +18,8 @@ WITHOUT_A_WORD = "its process ended without a word (killed, or out of memory)"
 """The error of a run whose process could not say what happened to it."""
 
 
-def error_of(folder: Folder) -> str | None:
-    """The last line of what went wrong there; None where nothing did."""
-    status, _, state = standing(folder)
+def error_of(status: Status | None, state: str) -> str | None:
+    """The last line of what went wrong, from what :func:`standing` tells; None where nothing did."""
     if state not in (FAILED, DIED):
         return None
     error = (status.error if status else None) or WITHOUT_A_WORD
@@ -29,7 +28,8 @@ def error_of(folder: Folder) -> str | None:
 
 def error_before(store: Store, stage_ids: Sequence[str]) -> str | None:
     """Of a run that has not begun: the error of the first trunk before it that has one."""
-    errors = (error_of(store.stage(stage)) for stage in stage_ids[:-1])
+    standings = (standing(store.stage(stage)) for stage in stage_ids[:-1])
+    errors = (error_of(status, state) for status, _, state in standings)
     return next((error for error in errors if error), None)
 
 

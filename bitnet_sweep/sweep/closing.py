@@ -41,7 +41,7 @@ def state_table(store: Store, runs: Sequence[PlannedRun]) -> str:
         if status is None:
             state, error = "not started", error_before(store, run.stage_ids)
         else:  # on a full disk a failed run could not even write that it failed
-            state, error = FAILED if state == DIED else state, error_of(folder)
+            state, error = FAILED if state == DIED else state, error_of(status, state)
         last = folder.last_record() or {}
         loss = last.get("val/loss")
         rows.append(
