@@ -91,13 +91,20 @@ def check_is_store(path: Path) -> None:
     """
     if not path.is_dir():
         raise ConfigError("STORE", path, "there is no such folder")
-    if (path / _PARTS[0]).exists():
+    if _was_opened(path):
         return
-    inner = next((child for child in sorted(path.iterdir()) if (child / _PARTS[0]).exists()), None)
+    inner = next(filter(_was_opened, sorted(path.iterdir())), None)
     if inner is not None:
         raise ConfigError("STORE", path, f"is no store, but {inner} is one")
     if any(path.iterdir()) and not any((path / name).exists() for name in _PARTS):
         raise ConfigError("STORE", path, f"is no store: it holds none of {', '.join(_PARTS)}")
+
+
+def _was_opened(path: Path) -> bool:
+    try:
+        return (path / _PARTS[0]).exists()
+    except PermissionError:
+        return False
 
 
 def _folders(parent: Path) -> list[Folder]:
