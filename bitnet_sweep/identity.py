@@ -25,6 +25,11 @@ def digest(document: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:ID_LENGTH]
 
 
+def mark(document: Any) -> str:
+    """Enough of its digest to tell things apart in a name that people read."""
+    return digest(document)[:6]
+
+
 def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
     """The id of each stage of a resolved config, in order; the last one is the run_id.
 

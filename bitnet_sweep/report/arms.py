@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bitnet_sweep.identity import digest
+from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
 from bitnet_sweep.report.read import Evidence, Run
@@ -266,4 +266,4 @@ def _labels(settings: Sequence[dict[str, str]]) -> list[str]:
 
 def _in_short(key: str, value: str) -> str:
     """Stages that were written out by hand fill lines; a mark tells them apart as well."""
-    return f"#{digest(value)[:6]}" if key == "stages" and value != UNKNOWN else value
+    return f"#{mark(value)}" if key == "stages" and value != UNKNOWN else value

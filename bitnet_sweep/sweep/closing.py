@@ -13,7 +13,7 @@ from bitnet_sweep.store.housekeeping import free_trunks
 from bitnet_sweep.store.standing import DIED, error_before, error_of, standing
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
-from bitnet_sweep.track.mirror import SUFFIX, Mirror
+from bitnet_sweep.track.mirror import SUFFIX, Mirror, sync_command
 
 ERROR_WIDTH = 120
 """Characters of an error's last line that the table shows; the status holds all of it."""
@@ -78,5 +78,5 @@ def next_lines(store: Store, runs: Sequence[PlannedRun], name: str) -> list[str]
         f"Read the tables:  python -m bitnet_sweep.report {root} --sweep {name} --out report",
     ]
     if any(_is_left_to_upload(store, run) for run in runs):
-        lines.append(f"Upload to W&B:    python -m bitnet_sweep.track.sync {root}")
+        lines.append(f"Upload to W&B:    {sync_command(store.root)}")
     return lines

@@ -121,15 +121,16 @@ class Plan:
         children: dict[str | None, list[Unit]] = {}
         for unit in self.units:
             children.setdefault(unit.parent, []).append(unit)
-        todo = {unit.id: unit for unit in self.todo}
+        todo = {unit.id: unit.left for unit in self.todo}
 
         def lines(parent: str | None, depth: int) -> Iterator[str]:
             for unit in children.get(parent, []):
                 kind = "run  " if unit.is_run else "trunk"
-                left = todo[unit.id].left if unit.id in todo else 0
-                state = (
-                    "done" if unit.id not in todo else f"{left:,} left" if left < unit.steps else "to train"
-                )
+                if unit.id not in todo:
+                    state = "done"
+                else:
+                    left = todo[unit.id]
+                    state = "to train" if left == unit.steps else f"{left:,} left"
                 what = " ".join(unit.run.overrides) if unit.is_run else f"{unit.num_stages} stage(s)"
                 yield f"{'  ' * depth}{kind} {unit.id}  {unit.steps:>7,} steps  {state:8}  {what}"
                 yield from lines(unit.id, depth + 1)

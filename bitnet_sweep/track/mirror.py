@@ -8,6 +8,7 @@ has all of it; uploading then asks the server which steps it lacks.
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,6 +61,11 @@ class Mirror:
             OSError, ValueError, TypeError: it is not there, or not such a file.
         """
         return cls(**files.read_json(path))
+
+
+def sync_command(store: Path) -> str:
+    """What uploads the runs of a store, to be typed into a shell."""
+    return f"python -m bitnet_sweep.track.sync {shlex.quote(str(store))}"
 
 
 def wandb_dirs(folder: Path, run_id: str) -> Iterator[Path]:

@@ -7,7 +7,7 @@ import functools
 from typing import Any
 
 from bitnet_sweep.config import ConfigError, RunConfig, plain
-from bitnet_sweep.identity import digest
+from bitnet_sweep.identity import mark
 from bitnet_sweep.stages import resolve
 
 MAX_NAME_LENGTH = 128
@@ -46,7 +46,7 @@ def run_name(config: RunConfig) -> str:
     words = [str(changed.pop(key)) for key in _WORDS if key in changed]
     others = [f"{key.split('.')[-1]}={_short(value)}" for key, value in changed.items()]
     if not _are_of_schedule(config):
-        others.insert(0, f"stages={_mark(plain(config.stages))}")
+        others.insert(0, f"stages={mark(plain(config.stages))}")
     return _cut(" ".join([head, *words, *others]))
 
 
@@ -62,12 +62,8 @@ def _cut(name: str) -> str:
     """Whole words, and in the place of those that W&B would not take a mark of them all."""
     if len(name) <= MAX_NAME_LENGTH:
         return name
-    mark = f" ~{_mark(name)}"
-    return name[: MAX_NAME_LENGTH - len(mark) + 1].rpartition(" ")[0] + mark
-
-
-def _mark(document: object) -> str:
-    return digest(document)[:6]
+    ending = f" ~{mark(name)}"
+    return name[: MAX_NAME_LENGTH - len(ending) + 1].rpartition(" ")[0] + ending
 
 
 def run_tags(config: RunConfig, group: str) -> list[str]:

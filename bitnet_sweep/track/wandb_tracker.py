@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from bitnet_sweep.config import RunConfig, TrackMode, plain
 from bitnet_sweep.records import Record, Value
 from bitnet_sweep.track.alerts import COLLAPSE, Alert, alerts_of
-from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded, remove_wandb_dirs
+from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded, remove_wandb_dirs, sync_command
 from bitnet_sweep.track.naming import run_name, run_tags
 from bitnet_sweep.track.tracker import SampleRow, Tracker
 from bitnet_sweep.track.wandb_run import WandbRun
@@ -127,9 +126,8 @@ class WandbTracker(Tracker):
                 self._warn(error)
 
     def _warn(self, error: Exception) -> None:
-        command = f"python -m bitnet_sweep.track.sync {shlex.quote(str(self._store))}"
         ahead = (
-            f"is mirrored offline from here; `{command}` uploads it later"
+            f"is mirrored offline from here; `{sync_command(self._store)}` uploads it later"
             if self._servers
             else "is no longer mirrored; its records are safe in the store"
         )
