@@ -1,6 +1,7 @@
 """Losses and predictions on the fixed held-out tokens.
 
-Shapes: B batch, T positions, C tokens of one chunk, D hidden width, V vocabulary, J tiles of it.
+Shapes: B batch, T positions, C tokens of one chunk, P of them that fit into the cache, D hidden width, V
+vocabulary, J tiles of it, K ids of one tile.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitnet_sweep.config import Precision
-from bitnet_sweep.model.head import TILE, logit_tiles
+from bitnet_sweep.model.head import TILE, logit_tiles, softmax
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.records import Value
 
 LOGITS_BYTES = 32 * 2**20
 """Logits held at once (chosen: with the copy that the statistics need, 64 MiB)."""
+
+CACHED_TOKENS = 64
+"""Tokens whose logits of one tile are gone over at once (chosen: 1 MiB, which stays in a core's cache)."""
 
 
 class HeldOut:
@@ -129,19 +133,23 @@ def token_statistics(logits_CV: Tensor, y_C: Tensor) -> TokenStatistics:
 def tiled_token_statistics(x_CD: Tensor, w_VD: Tensor, y_C: Tensor) -> TokenStatistics:
     """:func:`token_statistics` of the logits ``x @ w.T`` that ``precision=mixed`` trains on."""
     target_C = x_CD.new_zeros(len(x_CD))
+    highest_C, argmax_C = torch.full_like(target_C, -torch.inf), torch.zeros_like(y_C)
     tiles = []
     for tile in logit_tiles(x_CD, w_VD):
         inside_C, logit_C = tile.of_targets(y_C)
         target_C = torch.where(inside_C, logit_C, target_C)
-        p_CK, log_partition_C, highest_C = tile.softmax()
-        argmax_C = tile.logits.argmax(dim=-1) + tile.start
-        mean_C = tile.logits.mean(dim=-1)
-        below_CK = tile.logits.sub_(highest_C[:, None])
-        entropy_C = log_partition_C - highest_C - p_CK.mul_(below_CK).sum(dim=-1)
-        spread_C = below_CK.sub_((mean_C - highest_C)[:, None]).square_().sum(dim=-1)
-        width_C = torch.full_like(mean_C, p_CK.shape[1])
-        tiles.append((log_partition_C, entropy_C, highest_C, argmax_C, mean_C, spread_C, width_C))
-    log_partition_CJ, entropy_CJ, highest_CJ, argmax_CJ, mean_CJ, spread_CJ, width_CJ = (
+        cached = zip(
+            torch.split(tile.logits, CACHED_TOKENS), torch.split(highest_C, CACHED_TOKENS), strict=True
+        )
+        parts = [_tile_statistics(logits_PK.float(), highest_P) for logits_PK, highest_P in cached]
+        log_partition_C, entropy_C, mean_C, spread_C, tile_highest_C, tile_argmax_C = map(
+            torch.cat, zip(*parts, strict=True)
+        )
+        argmax_C = torch.where(tile_highest_C > highest_C, tile_argmax_C + tile.start, argmax_C)
+        highest_C = torch.maximum(highest_C, tile_highest_C)
+        width_C = torch.full_like(mean_C, tile.logits.shape[1])
+        tiles.append((log_partition_C, entropy_C, mean_C, spread_C, width_C))
+    log_partition_CJ, entropy_CJ, mean_CJ, spread_CJ, width_CJ = (
         torch.stack(column, dim=-1) for column in zip(*tiles, strict=True)
     )
     share_CJ = log_partition_CJ.softmax(dim=-1)
@@ -153,9 +161,27 @@ def tiled_token_statistics(x_CD: Tensor, w_VD: Tensor, y_C: Tensor) -> TokenStat
         nll=log_partition_CJ.logsumexp(dim=-1) - target_C,
         entropy=entropy_C,
         logit_std=variance_C.sqrt(),
-        argmax=argmax_CJ.gather(-1, highest_CJ.argmax(dim=-1, keepdim=True))[:, 0],
-        highest=highest_CJ.amax(dim=-1),
+        argmax=argmax_C,
+        highest=highest_C,
     )
+
+
+def _tile_statistics(logits_PK: Tensor, highest_before_P: Tensor) -> tuple[Tensor, ...]:
+    """Within a tile: log-partition, entropy, mean, summed squares about it, highest logit and its place.
+
+    Each (P); the place is 0 where ``highest_before_P`` is not exceeded, for to find it costs more than all
+    the rest. Overwrites ``logits_PK``.
+    """
+    p_PK, log_partition_P, highest_P = softmax(logits_PK)
+    is_new = highest_P > highest_before_P
+    argmax_P = torch.zeros_like(is_new, dtype=torch.int64)
+    argmax_P[is_new] = logits_PK[is_new].argmax(dim=-1)
+    mean_P = logits_PK.mean(dim=-1)
+    below_PK = logits_PK.sub_(highest_P[:, None])
+    entropy_P = log_partition_P - highest_P - p_PK.mul_(below_PK).sum(dim=-1)
+    centred_PK = below_PK.sub_((mean_P - highest_P)[:, None])
+    spread_P = torch.linalg.vector_norm(centred_PK, dim=-1).square()
+    return log_partition_P, entropy_P, mean_P, spread_P, highest_P, argmax_P
 
 
 def _mean(parts: list[Tensor]) -> float:

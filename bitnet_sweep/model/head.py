@@ -32,7 +32,7 @@ class Tile:
     rows: Tensor
     """The head's (K, D), bfloat16."""
     logits: Tensor
-    """(C, K), float32; may be overwritten."""
+    """(C, K), bfloat16."""
 
     def of_targets(self, y_C: Tensor) -> tuple[Tensor, Tensor]:
         """Which targets lie in this tile (C), and their logits there; elsewhere another id's (C)."""
@@ -40,14 +40,15 @@ class Tile:
         width = self.logits.shape[1]
         inside_C = (offset_C >= 0) & (offset_C < width)
         picked_C1 = self.logits.gather(1, offset_C.clamp(0, width - 1)[:, None])
-        return inside_C, picked_C1[:, 0]
+        return inside_C, picked_C1[:, 0].float()
 
-    def softmax(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Probabilities within the tile (C, K), their log-partition (C) and the highest logit (C)."""
-        highest_C = self.logits.amax(dim=-1)
-        p_CK = self.logits.softmax(dim=-1)
-        # the highest probability is exp(highest - log-partition), and never below 1/K
-        return p_CK, highest_C - p_CK.amax(dim=-1).log(), highest_C
+
+def softmax(logits_CK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities within a tile (C, K), their log-partition (C) and the highest logit (C)."""
+    highest_C = logits_CK.amax(dim=-1)
+    p_CK = logits_CK.softmax(dim=-1)
+    # the highest probability is exp(highest - log-partition), and never below 1/K
+    return p_CK, highest_C - p_CK.amax(dim=-1).log(), highest_C
 
 
 def logit_tiles(x_CD: Tensor, w_VD: Tensor) -> Iterator[Tile]:
@@ -56,7 +57,7 @@ def logit_tiles(x_CD: Tensor, w_VD: Tensor) -> Iterator[Tile]:
     start = 0
     for part_KD in torch.split(w_VD, TILE):
         w_KD = part_KD.to(torch.bfloat16)
-        yield Tile(start, w_KD, (x_CD @ w_KD.T).float())
+        yield Tile(start, w_KD, x_CD @ w_KD.T)
         start += len(part_KD)
 
 
@@ -124,9 +125,10 @@ class _Objective:
         for tile in logit_tiles(x_CD, self.head):
             inside_C, logit_C = tile.of_targets(y_C)
             target_C = torch.where(inside_C, logit_C, target_C)
+            logits_CK = tile.logits.float()
             if self.smoothing:
-                sum_C += tile.logits.sum(dim=-1)
-            p_CK, log_partition_C, _ = tile.softmax()
+                sum_C += logits_CK.sum(dim=-1)
+            p_CK, log_partition_C, _ = softmax(logits_CK)
             before_C, log_total_C = log_total_C, torch.logaddexp(log_total_C, log_partition_C)
             if dw_VD is not None:
                 p_CK = p_CK.to(torch.bfloat16)
