@@ -40,14 +40,12 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
-def remove_temporaries(folder: Path) -> None:
-    """Remove what :func:`replacing` left when its process was killed; nobody else may write there.
+def temporaries(folder: Path) -> list[Path]:
+    """What :func:`replacing` writes to now, or left when its process was killed.
 
     The second pattern is safetensors' own: its ``save_file`` writes beside the path it is given, too.
     """
-    for pattern in (".*.tmp", ".tmp*"):
-        for temporary in folder.glob(pattern):
-            temporary.unlink(missing_ok=True)
+    return sorted({path for pattern in (".*.tmp", ".tmp*") for path in folder.glob(pattern)})
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from bitnet_sweep import files
 from bitnet_sweep.store.folder import BOUNDARY, FINISHED, LATEST, Folder, Status
 from bitnet_sweep.store.lease import HeldError, is_alive, lease, read_lease
 from bitnet_sweep.store.recorded import asked_runs
@@ -97,7 +98,7 @@ def in_bytes(num_bytes: int) -> str:
 
 
 def _freeable_in(folder: Folder, needed: Collection[str]) -> Iterator[Freeable]:
-    leftovers = sorted(folder.path.glob(".*.tmp"))
+    leftovers = files.temporaries(folder.path)
     if _is_finished(folder):
         leftovers += _checkpoint(folder, LATEST)
         if folder.id not in needed:

@@ -117,7 +117,8 @@ def lease(folder: Path) -> Iterator[Lease]:
         owner = read_lease(folder)
         if owner and owner["host"] != socket.gethostname() and is_alive(owner):
             raise HeldError(f"{folder}: by {owner['host']}")
-        files.remove_temporaries(folder)
+        for temporary in files.temporaries(folder):
+            temporary.unlink(missing_ok=True)
         held = Lease(folder / "lease.json")
         try:
             yield held

@@ -44,7 +44,8 @@ def full(writer):
     (writer.store.run("a").path / ".final.safetensors.x1.tmp").write_bytes(bytes(30))
     (writer.store.run("a").path / "latest.json").write_bytes(bytes(2))
     (writer.store.run("a").path / "latest-90.safetensors").write_bytes(bytes(500))
-    (writer.store.run("e").path / ".latest-60.safetensors.x2.tmp").write_bytes(bytes(70))
+    (writer.store.run("e").path / ".latest-60.safetensors.x2.tmp").write_bytes(bytes(60))
+    (writer.store.run("e").path / ".tmpX3").write_bytes(bytes(10))  # of safetensors' save_file
     (writer.store.run("e").path / "latest.json").write_bytes(bytes(2))
     return writer.store
 
