@@ -118,7 +118,7 @@ def main() -> None:
     print(text)
     if options.out is not None:
         first = finished(store.run(sweep["run_ids"][0])).provenance
-        here = {key: value for key, value in first.items() if isinstance(value, (str, int))}
+        here = {key: value for key, value in first.items() if key != "command"}
         title = f"Where the time of a sweep went: `{sweep['command']}`"
         write(options.out, f"share_{options.name or options.sweep}", title, text, here, rows)
 
