@@ -185,17 +185,19 @@ class Job:
         for sink in sinks:
             sink.catch_up(*past)
         self._raise_if_asked_to_stop()
-        for step in train(self._config, state, self._batches, self._probe, leg.end):
-            self._report(step)
-            if step.record is not None:
-                for sink in sinks:
-                    sink.put(step.record, step.samples)
-            if step.step < leg.end and not state.diverged:
-                stop = self._hooks.should_stop()
-                if stop or step.step % (self._config.checkpoint_every_steps or leg.end) == 0:
-                    checkpoint.save(leg.folder.path, LATEST, *state.export())
-                if stop:
-                    raise InterruptedRunError
+        with checkpoint.Saver(leg.folder.path, LATEST) as saver:
+            for step in train(self._config, state, self._batches, self._probe, leg.end):
+                self._report(step)
+                if step.record is not None:
+                    for sink in sinks:
+                        sink.put(step.record, step.samples)
+                if step.step < leg.end and not state.diverged:
+                    stop = self._hooks.should_stop()
+                    if stop or step.step % (self._config.checkpoint_every_steps or leg.end) == 0:
+                        saver.save(*state.export())
+                    if stop:
+                        saver.wait()
+                        raise InterruptedRunError
         self._publish(leg, state)
         return state
 

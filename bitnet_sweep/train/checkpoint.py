@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -60,6 +62,52 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary)
         except SafetensorError as error:  # it wraps the operating system's error into its own
             raise OSError(f"{error}: {path} could not be written") from error
+
+
+class Saver:
+    """Saves a checkpoint while training goes on: a copy of its tensors is written by another thread.
+
+    One at a time, in order. Leaving the block waits for the last one; what it raises is raised there, or at
+    the next call, unless the block failed itself.
+
+    Args:
+        folder, name: of :func:`save`.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder, self._name = folder, name
+        self._thread = ThreadPoolExecutor(max_workers=1)
+        self._pending: Future[None] | None = None
+
+    def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Copy the tensors and return; they may change from then on.
+
+        Raises:
+            OSError: the one before could not be written.
+        """
+        self.wait()
+        copies = {name: tensor.to("cpu", copy=True) for name, tensor in tensors.items()}
+        self._pending = self._thread.submit(save, self._folder, self._name, copies, dict(facts))
+
+    def wait(self) -> None:
+        """Return once the last one is on disk.
+
+        Raises:
+            OSError: it could not be written; the one before it stands.
+        """
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown()
+        if error is None:
+            self.wait()
 
 
 def load(folder: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

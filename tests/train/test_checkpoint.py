@@ -34,6 +34,53 @@ def test_a_crash_between_the_two_files_leaves_the_old_one(tmp_path):
     assert checkpoint.load(tmp_path, "latest")[1]["step"] == 1
 
 
+def test_a_saver_writes_what_the_tensors_were(tmp_path):
+    """They change right after the call, as they do in training; the newest one stands at the end."""
+    tensor = torch.zeros(1_000_000)
+    with checkpoint.Saver(tmp_path, "latest") as saver:
+        for step in (1, 2, 3):
+            tensor.fill_(step)
+            saver.save({"w": tensor}, {"step": step})
+            tensor.fill_(-1.0)
+    tensors, facts = checkpoint.load(tmp_path, "latest")
+    assert facts["step"] == 3
+    assert bool((tensors["w"] == 3).all())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest-3.safetensors", "latest.json"]
+
+
+def _full(monkeypatch):
+    def save(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save", save)
+
+
+def _save_and(then, folder):
+    with checkpoint.Saver(folder, "latest") as saver:
+        saver.save(TENSORS, {"step": 1})
+        then(saver)
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        pytest.param(lambda saver: saver.save(TENSORS, {"step": 2}), id="the next save"),
+        pytest.param(lambda saver: saver.wait(), id="wait"),
+        pytest.param(lambda saver: None, id="the end"),
+    ],
+)
+def test_a_saver_tells_that_the_disk_is_full(then, tmp_path, monkeypatch):
+    _full(monkeypatch)
+    with pytest.raises(OSError, match="No space"):
+        _save_and(then, tmp_path)
+
+
+def test_a_saver_does_not_hide_why_training_failed(tmp_path, monkeypatch):
+    _full(monkeypatch)
+    with pytest.raises(ZeroDivisionError):
+        _save_and(lambda saver: 1 / 0, tmp_path)
+
+
 def test_non_contiguous_tensors(tmp_path):
     checkpoint.save(tmp_path, "latest", {"w": TENSORS["w"].T}, {"step": 1})
     assert checkpoint.load(tmp_path, "latest")[0]["w"].equal(TENSORS["w"].T)
