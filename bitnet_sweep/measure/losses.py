@@ -169,8 +169,8 @@ def tiled_token_statistics(x_CD: Tensor, w_VD: Tensor, y_C: Tensor) -> TokenStat
 def _tile_statistics(logits_PK: Tensor, highest_before_P: Tensor) -> tuple[Tensor, ...]:
     """Within a tile: log-partition, entropy, mean, summed squares about it, highest logit and its place.
 
-    Each (P); the place is 0 where ``highest_before_P`` is not exceeded, for to find it costs more than all
-    the rest. Overwrites ``logits_PK``.
+    Each (P); the place is 0 where ``highest_before_P`` is not exceeded, for it is the slowest to find.
+    Overwrites ``logits_PK``.
     """
     p_PK, log_partition_P, highest_P = softmax(logits_PK)
     is_new = highest_P > highest_before_P
