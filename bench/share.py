@@ -4,8 +4,9 @@
 
 Reads the store alone, so the sweep may have run anywhere, but in one go: killed attempts leave no time. A
 job's seconds are those its status counts: steps (with the counting of codes), probes, and the rest (records,
-checkpoints, the mirror and its last words, reading what it starts from). What lies before and between jobs
-(imports, token files, processes) shows in the elapsed time alone, from the plan to the last status.
+checkpoints, the mirror and its last words, reading what it starts from). Checkpoints that another thread
+writes show in the steps, as far as they slow them. What lies before and between jobs (imports, token files,
+processes) shows in the elapsed time alone, from the plan to the last status.
 """
 
 from __future__ import annotations
@@ -85,21 +86,20 @@ def account(store: Store, sweep: dict[str, Any]) -> tuple[list[Row], float]:
         ValueError: a job has not finished, or not in one attempt.
     """
     jobs: dict[str, Row] = {}
-    chains = []
     for run in sweep["runs"]:
-        chain = []
-        for i, stage_id in enumerate(run["stage_ids"]):
-            is_run = stage_id == run["stage_ids"][-1]
-            if stage_id not in jobs:
-                folder = store.run(run["run_id"]) if is_run else store.stage(stage_id)
-                start = run["stage_ends"][i - 1] if i else 0
-                jobs[stage_id] = job_row(f"{'' if is_run else 'trunk of '}{run['name']}", folder, start)
-            chain.append(jobs[stage_id])
-        chains.append(_sum("the longest chain", chain))
+        for stage_id, start in zip(run["stage_ids"], [0, *run["stage_ends"][:-1]], strict=True):
+            if stage_id in jobs:
+                continue
+            if stage_id == run["run_id"]:
+                jobs[stage_id] = job_row(run["name"], store.run(stage_id), start)
+            else:
+                jobs[stage_id] = job_row(f"trunk of {run['name']}", store.stage(stage_id), start)
+    chains = ([jobs[stage_id] for stage_id in run["stage_ids"]] for run in sweep["runs"])
+    longest = max(chains, key=lambda chain: sum(job["wall_s"] for job in chain))
     last = max(finished(store.run(run["run_id"])).updated for run in sweep["runs"])
     elapsed = datetime.fromisoformat(last) - datetime.fromisoformat(sweep["created"])
-    longest = max(chains, key=lambda chain: chain["wall_s"])
-    return [*jobs.values(), longest, _sum("all jobs", list(jobs.values()))], elapsed.total_seconds()
+    sums = [_sum("the longest chain", longest), _sum("all jobs", list(jobs.values()))]
+    return [*jobs.values(), *sums], elapsed.total_seconds()
 
 
 def main() -> None:
