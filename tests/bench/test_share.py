@@ -33,7 +33,7 @@ def store(tmp_path):
 
 
 def test_every_second_is_accounted_for(store):
-    rows, _ = share.account(store, store.sweep("s"))
+    rows = share.account(store, RUNS)
     figures = [[row[key] for key in share.COLUMNS] for row in rows]
     assert figures == [
         ["trunk of h8 wd2=0", 10, 2.5, 100.0, 1.0, 1.0, 0.5, 60.0],
@@ -49,14 +49,14 @@ def test_elapsed_ends_with_the_last_status(store):
         path = store.run(run).path / "status.json"
         updated = store.run(run).status().updated
         path.write_text(path.read_text().replace(updated, f"2026-11-22T10:0{minute}:00Z"))
-    assert share.account(store, store.sweep("s"))[1] == 7 * 60
+    assert share.elapsed(store, store.sweep("s")) == 7 * 60
 
 
 @pytest.mark.parametrize("status", [Status(FINISHED, ["t"], attempts=2), Status(FAILED, ["t"], attempts=1)])
 def test_only_whole_attempts_count(store, status):
     store.run("b").write_status(status)
     with pytest.raises(ValueError, match="one attempt"):
-        share.account(store, store.sweep("s"))
+        share.account(store, RUNS)
 
 
 def test_the_program_writes_its_table(store, tmp_path, monkeypatch, capsys):
@@ -66,7 +66,26 @@ def test_the_program_writes_its_table(store, tmp_path, monkeypatch, capsys):
     assert "| the longest chain" in (tmp_path / "share_x.md").read_text()
 
 
-def test_an_unknown_sweep(store, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["share", str(store.root), "other"])
-    with pytest.raises(SystemExit, match="holds no sweep other"):
+def test_the_program_takes_some_runs(store, monkeypatch, capsys):
+    store.run("b").write_status(Status(FAILED, ["t"], attempts=1))
+    monkeypatch.setattr(sys, "argv", ["share", str(store.root), "s", "--runs", "a"])
+    share.main()
+    told = capsys.readouterr().out
+    assert "h8 wd2=0 " in told
+    assert "wd2=0.1" not in told
+    assert "Elapsed" not in told, "of a part of a sweep that says nothing"
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (["other"], "holds no sweep other"),
+        (["s"], "b has not finished in one attempt"),
+        (["s", "--runs", "c"], "sweep s has none of these runs; it has a b"),
+    ],
+)
+def test_the_program_says_what_it_cannot_account_for(store, monkeypatch, asked, why):
+    store.run("b").write_status(Status(FAILED, ["t"], attempts=1))
+    monkeypatch.setattr(sys, "argv", ["share", str(store.root), *asked])
+    with pytest.raises(SystemExit, match=why):
         share.main()
