@@ -10,9 +10,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from typing import Any
 
 Value = int | float | None
 Record = dict[str, Value]
+SampleRow = dict[str, Any]
+"""A continuation that a probe wrote: ``step``, ``prompt``, ``continuation``."""
 
 FIELDS: dict[str, str] = {
     "step": "completed optimizer updates",

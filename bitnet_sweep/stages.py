@@ -1,8 +1,10 @@
-"""From a config's shorthands to its stages: every length absolute, every learning rate written out."""
+"""From a config's shorthands to its stages: lengths absolute, learning rates written out, probes set."""
 
 from __future__ import annotations
 
 import copy
+from bisect import bisect_left
+from dataclasses import dataclass
 from itertools import pairwise
 
 from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, check_number, check_whole, interpolate
@@ -116,3 +118,32 @@ def stage_ends(stages: list[Stage]) -> list[int]:
         step += stage.steps
         ends.append(step)
     return ends
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """Which step belongs to which stage, and which steps are probed."""
+
+    ends: list[int]
+    probe_every_steps: int
+
+    @classmethod
+    def of(cls, config: RunConfig) -> Timetable:
+        """Of a resolved config."""
+        assert config.probe_every_steps is not None, "the config is not resolved"
+        return cls(stage_ends(config.stages), config.probe_every_steps)
+
+    def stage_of(self, step: int) -> int:
+        """0, 1, ...: the stage that ``step`` (from 1) belongs to."""
+        return bisect_left(self.ends, step)
+
+    def is_probed(self, step: int) -> bool:
+        """Step 1, every ``probe_every_steps``, each stage's last step."""
+        return step == 1 or step % self.probe_every_steps == 0 or step in self.ends
+
+    def next_probed(self, step: int) -> int:
+        """The first probed step that is ``step`` or later."""
+        if step <= 1:
+            return 1
+        regular = -(-step // self.probe_every_steps) * self.probe_every_steps
+        return min(regular, self.ends[bisect_left(self.ends, step)])

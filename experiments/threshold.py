@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from bitnet_sweep.report.listing import parameter_counts
+from bitnet_sweep.counts import ternary_counts
 
 GRADIENT_NORMS = {"clipped": 1.0, "collapsed": 0.05}
 """G of the two predictions: all that clipping lets through, and as measured at a boundary (003)."""
@@ -28,7 +28,7 @@ LAYERS, VOCABULARY = 4, 4096
 
 def predicted(hidden: int, norm: float) -> float:
     """G sqrt(hidden / N)."""
-    total = parameter_counts(hidden, LAYERS, 2 * hidden, VOCABULARY, tied=False)[0]
+    total = ternary_counts(hidden, LAYERS, 2 * hidden, VOCABULARY, tied=False).total
     return norm * sqrt(hidden / total)
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitnet_sweep.config import ModelConfig, Precision, Weights
+from bitnet_sweep.config import ModelConfig, Precision
+from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.model.bitlinear import BitLinear, linear_init
-from bitnet_sweep.model.counts import ParameterCounts, feed_forward_width
 from bitnet_sweep.model.head import tiled_cross_entropy
 from bitnet_sweep.model.mixed import MixedBitLinear
 from bitnet_sweep.model.norm import norm_of
@@ -213,14 +213,3 @@ class Transformer(nn.Module):
                 parameter.grad = None
         if self._embedding_gradient is not None:
             self._embedding_gradient.clear()
-
-
-def parameter_counts(model: Transformer) -> ParameterCounts:
-    """The counts of a model that exists; :func:`counts.predicted_counts` says the same without it."""
-    ternary = [layer for layer in model.bitlinears().values() if layer.weights is Weights.ternary]
-    embedding = model.embedding.numel() + (0 if model.head is None else model.head.numel())
-    return ParameterCounts(
-        total=sum(parameter.numel() for parameter in model.parameters()),
-        ternary=sum(layer.weight.numel() for layer in ternary),
-        embedding=embedding,
-    )

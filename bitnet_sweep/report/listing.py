@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bitnet_sweep.counts import ternary_counts
 from bitnet_sweep.records import FIELDS, Record
 from bitnet_sweep.report.arms import Arm, Section
 from bitnet_sweep.report.settings import UNKNOWN, shown, whole
@@ -22,17 +23,9 @@ NOTES_MODEL = {"layers": 4, "vocab": 50257}
 """The model behind the published sizes: 4 blocks, GPT-2's vocabulary, ffn = 2h, untied (docs/notes.md)."""
 
 
-def parameter_counts(hidden: int, layers: int, ffn: int, vocab: int, tied: bool) -> tuple[int, int, int]:
-    """Total, ternary-matrix and embedding parameters of the notes' transformer (docs/notes.md).
-
-    Each block has 4 h² in attention and 3 h f in the gated feed-forward, a norm gain of h before each
-    of the two, and one on the input of each of its BitLinears (h, h, h and f); a last norm has h.
-    The head counts as an embedding of its own unless it is tied.
-    """
-    matrices = layers * (4 * hidden * hidden + 3 * hidden * ffn)
-    gains = layers * (2 * hidden + 3 * hidden + ffn) + hidden
-    embedding = (1 if tied else 2) * vocab * hidden
-    return matrices + gains + embedding, matrices, embedding
+def notes_total(hidden: int) -> int:
+    """All parameters of the notes' model of this width."""
+    return ternary_counts(hidden, NOTES_MODEL["layers"], 2 * hidden, NOTES_MODEL["vocab"], tied=False).total
 
 
 def model_sizes(sections: Sequence[Section]) -> Table:
@@ -121,11 +114,13 @@ def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
     ffn = whole(config.get("model.ffn"))
     if ffn is None and hidden is not None and "model.ffn" in config:
         ffn = 2 * hidden
-    counts: tuple[int, int, int] | None = None
-    if hidden is not None and layers is not None and vocab is not None and ffn is not None:
-        counts = parameter_counts(hidden, layers, ffn, vocab, tied) if isinstance(tied, bool) else None
-    total, matrices, embedding = map(str, counts) if counts else (UNKNOWN,) * 3
-    ternary = {"ternary": matrices, "full": "0"}.get(str(config.get("model.weights")), UNKNOWN)
+    if hidden is None or layers is None or ffn is None or vocab is None or not isinstance(tied, bool):
+        total = ternary = embedding = UNKNOWN
+    else:
+        counts = ternary_counts(hidden, layers, ffn, vocab, tied)
+        total, embedding = str(counts.total), str(counts.embedding)
+        weights = str(config.get("model.weights"))
+        ternary = {"ternary": str(counts.ternary), "full": "0"}.get(weights, UNKNOWN)
     own = (shown(hidden), shown(layers), shown(vocab), total, ternary, embedding)
     return dict(zip(_SIZES, (*own, *_published_cells(hidden)), strict=True))
 
@@ -147,7 +142,7 @@ def _published_cells(hidden: int | None) -> tuple[str, str, str]:
     millions = PUBLISHED_SIZES.get(hidden or 0)
     if hidden is None or millions is None:
         return "-", "-", "-"
-    true, _, _ = parameter_counts(hidden, NOTES_MODEL["layers"], 2 * hidden, NOTES_MODEL["vocab"], tied=False)
+    true = notes_total(hidden)
     is_right = round(true / 1e6) == millions
     verdict = "right" if is_right else f"wrong: {1e6 * millions / true:.1f}x the true count"
     return f"{millions}M", str(true), verdict

@@ -20,7 +20,7 @@ import yaml
 
 from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.records import Record, to_json_line
+from bitnet_sweep.records import Record, SampleRow, to_json_line
 
 SCHEMA = 1
 """Of the store's files; a reader refuses what is newer than itself."""
@@ -135,16 +135,16 @@ class Folder:
         """The newest record, without reading the others."""
         return cast(Record | None, files.read_last_json_line(self.records_path))
 
-    def samples(self, until_step: int | None = None) -> list[dict[str, Any]]:
-        """Sample rows: step, prompt, continuation."""
+    def samples(self, until_step: int | None = None) -> list[SampleRow]:
+        """The samples on disk, likewise."""
         return _until(files.read_json_lines(self.samples_path), until_step)
 
-    def rewrite(self, records: Sequence[Record], samples: Sequence[dict[str, Any]]) -> None:
+    def rewrite(self, records: Sequence[Record], samples: Sequence[SampleRow]) -> None:
         """Replace all records and samples, at a fork or when going on from a checkpoint."""
         files.write_lines(self.records_path, map(to_json_line, records))
         files.write_lines(self.samples_path, (json.dumps(row) for row in samples))
 
-    def append(self, record: Record, samples: Sequence[dict[str, Any]] = ()) -> None:
+    def append(self, record: Record, samples: Sequence[SampleRow] = ()) -> None:
         """Add a record, after the samples taken at the same step."""
         for row in samples:
             files.append_line(self.samples_path, json.dumps(row))

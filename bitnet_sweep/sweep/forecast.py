@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from bitnet_sweep import files
 from bitnet_sweep.config import Activations, ModelConfig, RunConfig, Weights, plain
-from bitnet_sweep.model.counts import predicted_counts
+from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.store import BOUNDARY, Folder, Store
 from bitnet_sweep.store.housekeeping import in_bytes
 from bitnet_sweep.store.outcome import finite

@@ -13,21 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.data import Batches, fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.model.counts import predicted_counts
-from bitnet_sweep.records import Record, clean
+from bitnet_sweep.records import Record, SampleRow, clean
 from bitnet_sweep.store import BOUNDARY, FAILED, FINISHED, INTERRUPTED, LATEST, RUNNING, Status, Store
 from bitnet_sweep.store.lease import HeldError, Lease, LostError, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
 from bitnet_sweep.sweep.ending import InterruptedRunError
-from bitnet_sweep.sweep.legs import Leg, legs_of
-from bitnet_sweep.sweep.provenance import provenance
-from bitnet_sweep.sweep.sink import SampleRow, Sink, no_tracker
+from bitnet_sweep.sweep.legs import Leg, Past, diverged_step, legs_of
+from bitnet_sweep.sweep.provenance import following, provenance
+from bitnet_sweep.sweep.sink import Sink, no_tracker
 from bitnet_sweep.track import Tracker, open_tracker
 from bitnet_sweep.train import checkpoint
 from bitnet_sweep.train.checkpoint import CorruptCheckpointError
-from bitnet_sweep.train.loop import Step, Timetable, train
+from bitnet_sweep.train.loop import Step, train
 from bitnet_sweep.train.probe import build_probe
 from bitnet_sweep.train.runtime import prepare_process
 from bitnet_sweep.train.state import TrainState
@@ -36,9 +36,6 @@ log = logging.getLogger(__name__)
 
 LEASE_POLL_SECONDS = 0.2
 """How often a job looks whether another one has finished the stage it needs."""
-
-Past = tuple[list[Record], list[SampleRow]]
-"""What a folder holds up to some step."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +132,7 @@ class Job:
         for i in range(self._first_leg(), len(self._legs)):
             leg, parent = self._legs[i], self._legs[i - 1] if i else None
             if leg is self._target:
+                _note_trunk(leg, parent, status)
                 self._train(leg, parent, state, [sink])
                 self._note_divergence(leg, status)
                 return
@@ -143,6 +141,7 @@ class Job:
                     state = None
                 else:
                     with self._accounted(leg) as trunk_status, Sink(leg.folder) as trunk_sink:
+                        _note_trunk(leg, parent, trunk_status)
                         state = self._train(leg, parent, state, [trunk_sink, sink])
                         self._note_divergence(leg, trunk_status)
             reached = leg.folder.status()
@@ -156,7 +155,7 @@ class Job:
         """The last leg that was begun, or the one behind the last whole trunk, or the first."""
         for i in reversed(range(len(self._legs))):
             leg = self._legs[i]
-            if leg.has(LATEST) or (not leg.is_done() and self._left_behind(leg)):
+            if leg.has(LATEST) or (not leg.is_done() and leg.left_behind()):
                 return i
             if leg is not self._target and leg.is_done():
                 return i + 1 if leg.has(BOUNDARY) else i  # a trunk that diverged ends the run
@@ -169,7 +168,7 @@ class Job:
 
         Nothing is left to train, and None returned, where only the status did not say so yet.
         """
-        left_behind = self._left_behind(leg)
+        left_behind = leg.left_behind()
         if left_behind is not None:
             for sink in sinks:
                 sink.catch_up(*left_behind)
@@ -208,7 +207,7 @@ class Job:
             CorruptCheckpointError: one of them is not whole.
         """
         tensors, facts = checkpoint.load(leg.folder.path, name)
-        past = self._past(leg, facts["step"])
+        past = leg.past(facts["step"])
         if past is None:
             raise CorruptCheckpointError(
                 leg.folder.path / f"{name}.json", f"{leg.folder.records_path.name} is not whole"
@@ -216,32 +215,6 @@ class Job:
         state = TrainState.fresh(self._config, self._device)
         state.restore(tensors, facts)
         return state, past
-
-    def _past(self, leg: Leg, until_step: int) -> Past | None:
-        """Records and samples up to a step; None where one is missing: a machine can lose the last ones."""
-        try:
-            records, samples = leg.folder.records(until_step), leg.folder.samples(until_step)
-        except ValueError:
-            return None
-        diverged = _diverged_step(records)
-        timetable = Timetable.of(self._config)
-        steps = {step for step in range(1, (diverged or until_step) + 1) if timetable.is_probed(step)}
-        whole = sorted(steps | ({diverged} if diverged else set()))
-        return (records, samples) if [record["step"] for record in records] == whole else None
-
-    def _left_behind(self, leg: Leg) -> Past | None:
-        """All of a leg that came to its end, whatever its status says; None where it did not.
-
-        A process can die between :meth:`_publish` and the status: the stage is not trained again.
-        """
-        past = self._past(leg, leg.end)
-        if past is None:
-            return None
-        if leg.is_run:
-            published = leg.folder.final_path.exists() or not self._config.sweep.keep_final
-        else:
-            published = leg.has(BOUNDARY) or _diverged_step(past[0]) is not None
-        return past if published else None
 
     def _publish(self, leg: Leg, state: TrainState) -> None:
         """Leave behind what the leg is for: a trunk to fork from, or the weights of a run."""
@@ -252,7 +225,7 @@ class Job:
             checkpoint.save(leg.folder.path, BOUNDARY, *state.export())
 
     def _note_divergence(self, leg: Leg, status: Status) -> None:
-        status.diverged_step = _diverged_step(leg.folder.records())
+        status.diverged_step = diverged_step(leg.folder.records())
         status.outcome = "diverged" if status.diverged_step is not None else None
 
     def _conclude(self, status: Status) -> dict[str, Any]:
@@ -305,7 +278,7 @@ class Job:
         It says finished last of all, so nothing that a finished leg has no use for stays behind.
         """
         before = leg.folder.status()
-        goes_on_from = before.provenance if before and leg.has(LATEST) else None
+        now = provenance(self._command, self._config.threads)
         status = Status(
             state=RUNNING,
             stage_ids=leg.stage_ids,
@@ -316,7 +289,7 @@ class Job:
                 predicted_counts(self._config.model, self._config.tokenizer.vocab_size)
             ),
             train_seconds=before.train_seconds if before else 0.0,
-            provenance=provenance(self._command, self._config.threads, goes_on_from),
+            provenance=following(now, before.provenance) if before and leg.has(LATEST) else now,
         )
         leg.folder.write_config(plain(self._config))
         leg.folder.write_status(status)
@@ -340,10 +313,8 @@ class Job:
         leg.folder.write_status(status)
 
 
-def _diverged_step(records: list[Record]) -> int | None:
-    """Where the loop ended because the loss was not finite, as its last record says."""
-    if not records or records[-1]["train/loss_batch"] is not None:
-        return None
-    step = records[-1]["step"]
-    assert isinstance(step, int), "a record without a step"
-    return step
+def _note_trunk(leg: Leg, parent: Leg | None, status: Status) -> None:
+    """Say in a leg's status where the trunk comes from that it forks from, if it does so now."""
+    trunk = parent.folder.status() if parent is not None and not leg.has(LATEST) else None
+    if trunk is not None:
+        status.provenance = following(status.provenance, trunk.provenance)

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError, RunConfig
-from bitnet_sweep.stages import stage_ends
+from bitnet_sweep.records import Record, SampleRow
+from bitnet_sweep.stages import Timetable
 from bitnet_sweep.store import BOUNDARY, FINISHED, LATEST, Folder, Store
+
+Past = tuple[list[Record], list[SampleRow]]
+"""What a folder holds up to some step."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,10 @@ class Leg:
     """Every stage up to its end."""
     is_run: bool
     """It ends the run; otherwise it is a trunk."""
+    timetable: Timetable
+    """Of the run."""
+    keeps_weights: bool
+    """Whether the run's end leaves its weights."""
 
     def is_done(self) -> bool:
         """Whether the folder holds all that the leg should leave behind."""
@@ -47,6 +55,33 @@ class Leg:
         except (OSError, ValueError, TypeError, KeyError):
             return 0
 
+    def past(self, until_step: int) -> Past | None:
+        """Records and samples up to a step; None where one is missing: a machine can lose the last ones."""
+        try:
+            records, samples = self.folder.records(until_step), self.folder.samples(until_step)
+        except ValueError:
+            return None
+        diverged = diverged_step(records)
+        probed = range(1, (diverged or until_step) + 1)
+        steps = {step for step in probed if self.timetable.is_probed(step)}
+        whole = sorted(steps | ({diverged} if diverged else set()))
+        return (records, samples) if [record["step"] for record in records] == whole else None
+
+    def left_behind(self) -> Past | None:
+        """All of a leg that came to its end, whatever its status says; None where it did not.
+
+        A process can die between leaving the checkpoint or the weights and the status: the stage is not
+        trained again.
+        """
+        past = self.past(self.end)
+        if past is None:
+            return None
+        if self.is_run:
+            published = self.folder.final_path.exists() or not self.keeps_weights
+        else:
+            published = self.has(BOUNDARY) or diverged_step(past[0]) is not None
+        return past if published else None
+
     def has(self, name: str) -> bool:
         """Whether there is a checkpoint of that name (it may still turn out corrupt)."""
         return (self.folder.path / f"{name}.json").exists()
@@ -58,12 +93,26 @@ def legs_of(config: RunConfig, store: Store, ids: list[str]) -> list[Leg]:
     Raises:
         ConfigError: ``sweep.until_stage`` names no stage that another one follows.
     """
-    ends = stage_ends(config.stages)
     until = config.sweep.until_stage
     if until is not None and until >= len(ids):
         raise ConfigError("sweep.until_stage", until, f"must be less than the {len(ids)} stages of the run")
-    trunks = [Leg(store.stage(ids[i]), ends[i], ids[: i + 1], is_run=False) for i in range(len(ids) - 1)]
+    timetable, keeps_weights = Timetable.of(config), config.sweep.keep_final
+
+    def leg(folder: Folder, i: int) -> Leg:
+        is_run = i == len(ids) - 1
+        return Leg(folder, timetable.ends[i], ids[: i + 1], is_run, timetable, keeps_weights)
+
+    trunks = [leg(store.stage(ids[i]), i) for i in range(len(ids) - 1)]
     if until is not None:
         return trunks[:until]
-    run = Leg(store.run(ids[-1]), ends[-1], ids, is_run=True)
+    run = leg(store.run(ids[-1]), len(ids) - 1)
     return [*trunks, run] if config.sweep.share_stages else [run]
+
+
+def diverged_step(records: list[Record]) -> int | None:
+    """Where the loop ended because the loss was not finite, as its last record says."""
+    if not records or records[-1]["train/loss_batch"] is not None:
+        return None
+    step = records[-1]["step"]
+    assert isinstance(step, int), "a record without a step"
+    return step

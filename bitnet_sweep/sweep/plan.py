@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bitnet_sweep.config import RunConfig
-from bitnet_sweep.model.counts import predicted_counts
+from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.legs import Leg, legs_of

@@ -14,18 +14,21 @@ from typing import Any
 _LIBRARIES = ("bitnet-sweep", "torch", "numpy", "tokenizers", "hydra-core", "wandb")
 
 
-def provenance(command: list[str], threads: int, before: dict[str, Any] | None = None) -> dict[str, Any]:
+def provenance(command: list[str], threads: int) -> dict[str, Any]:
     """What a reader needs to repeat a run; JSON scalars and lists, nothing from the environment.
 
     Args:
         command: the job's overrides.
         threads: of the job.
-        before: what the last attempt at the same run left; where that was another program or machine,
-            ``earlier`` says in what.
     """
-    now = {"command": command, "threads": threads} | machine()
-    if not before:
-        return now
+    return {"command": command, "threads": threads} | machine()
+
+
+def following(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """``now``, of training that goes on from what ``before`` has made.
+
+    Where that was another program or machine, ``earlier`` says in what, the first one first.
+    """
     other = {key: before[key] for key in before.keys() & now.keys() - {"command"} if before[key] != now[key]}
     earlier = [*before.get("earlier", []), *([other] if other else [])]
     return now | ({"earlier": earlier} if earlier else {})

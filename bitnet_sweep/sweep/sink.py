@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from bitnet_sweep.records import Record
+from bitnet_sweep.records import Record, SampleRow
 from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, Folder
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.track import NoTracker, Tracker
 
-SampleRow = dict[str, Any]
 OpenTracker = Callable[[list[Record], list[SampleRow]], Tracker]
 
 

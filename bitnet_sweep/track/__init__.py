@@ -4,6 +4,6 @@ Importing this package is cheap; W&B is imported when a tracker is opened.
 """
 
 from bitnet_sweep.track.naming import run_name, run_tags
-from bitnet_sweep.track.tracker import NoTracker, SampleRow, Tracker, open_tracker
+from bitnet_sweep.track.tracker import NoTracker, Tracker, open_tracker
 
-__all__ = ["NoTracker", "SampleRow", "Tracker", "open_tracker", "run_name", "run_tags"]
+__all__ = ["NoTracker", "Tracker", "open_tracker", "run_name", "run_tags"]

@@ -5,15 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from bitnet_sweep.config import RunConfig, TrackName
-from bitnet_sweep.records import Record, Value
+from bitnet_sweep.records import Record, SampleRow, Value
 
 log = logging.getLogger(__name__)
-
-SampleRow = Mapping[str, Any]
-"""One continuation: ``step``, ``prompt``, ``continuation``."""
 
 
 class Tracker(Protocol):

@@ -10,9 +10,8 @@ from typing import Any
 
 import wandb
 
-from bitnet_sweep.records import Record, to_json_line
+from bitnet_sweep.records import Record, SampleRow, to_json_line
 from bitnet_sweep.track.mirror import Mirror
-from bitnet_sweep.track.tracker import SampleRow
 from bitnet_sweep.wandb_client import WandbError, bounded, prepare_environment, require_credentials
 
 GRACE_SECONDS = 15.0

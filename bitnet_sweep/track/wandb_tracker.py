@@ -9,11 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from bitnet_sweep.config import RunConfig, TrackMode, plain
-from bitnet_sweep.records import Record, Value
+from bitnet_sweep.records import Record, SampleRow, Value
 from bitnet_sweep.track.alerts import COLLAPSE, Alert, alerts_of
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded, remove_wandb_dirs, sync_command
 from bitnet_sweep.track.naming import run_name, run_tags
-from bitnet_sweep.track.tracker import SampleRow, Tracker
+from bitnet_sweep.track.tracker import Tracker
 from bitnet_sweep.track.wandb_run import WandbRun
 from bitnet_sweep.wandb_client import WandbError, stop_client
 

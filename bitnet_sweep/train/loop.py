@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.data import Batches
-from bitnet_sweep.records import Record, Value, clean
-from bitnet_sweep.stages import stage_ends
+from bitnet_sweep.records import Record, SampleRow, Value, clean
+from bitnet_sweep.stages import Timetable
 from bitnet_sweep.train.optimizer import update
 from bitnet_sweep.train.runtime import peak_memory_mb
 from bitnet_sweep.train.state import TrainState
 
-SampleRows = list[dict[str, Any]]
-Probe = Callable[[TrainState, bool], tuple[dict[str, Value], SampleRows]]
+Probe = Callable[[TrainState, bool], tuple[dict[str, Value], list[SampleRow]]]
 """Measures a state; with True it also writes sample texts."""
 
 
@@ -33,36 +30,7 @@ class Step:
     """Training objective of its batch, nats."""
     record: Record | None = None
     """Of a step that is probed."""
-    samples: tuple[dict[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class Timetable:
-    """Which step belongs to which stage, and which steps are probed."""
-
-    ends: list[int]
-    probe_every_steps: int
-
-    @classmethod
-    def of(cls, config: RunConfig) -> Timetable:
-        """Of a resolved config."""
-        assert config.probe_every_steps is not None, "the config is not resolved"
-        return cls(stage_ends(config.stages), config.probe_every_steps)
-
-    def stage_of(self, step: int) -> int:
-        """0, 1, ...: the stage that ``step`` (from 1) belongs to."""
-        return bisect_left(self.ends, step)
-
-    def is_probed(self, step: int) -> bool:
-        """Step 1, every ``probe_every_steps``, each stage's last step."""
-        return step == 1 or step % self.probe_every_steps == 0 or step in self.ends
-
-    def next_probed(self, step: int) -> int:
-        """The first probed step that is ``step`` or later."""
-        if step <= 1:
-            return 1
-        regular = -(-step // self.probe_every_steps) * self.probe_every_steps
-        return min(regular, self.ends[bisect_left(self.ends, step)])
+    samples: tuple[SampleRow, ...] = ()
 
 
 def train(

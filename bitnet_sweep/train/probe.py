@@ -8,8 +8,8 @@ from bitnet_sweep.measure.diversity import CONTEXT_LENGTH, NUM_CONTEXTS, Diversi
 from bitnet_sweep.measure.losses import HeldOut
 from bitnet_sweep.measure.samples import continuations, sample_measures
 from bitnet_sweep.measure.weights import weight_rms
-from bitnet_sweep.records import Value
-from bitnet_sweep.train.loop import Probe, SampleRows
+from bitnet_sweep.records import SampleRow, Value
+from bitnet_sweep.train.loop import Probe
 from bitnet_sweep.train.state import TrainState
 
 NUM_PROMPTS, PROMPT_TOKENS = 4, 16
@@ -25,7 +25,7 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
     diversity = DiversityProbe(corpus.vocab_size, contexts, next_ids)
     prompts_NT = prompts(corpus, NUM_PROMPTS, min(PROMPT_TOKENS, config.sequence_length))
 
-    def probe(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], SampleRows]:
+    def probe(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], list[SampleRow]]:
         values = heldout.measure(state.model) | diversity.measure(state.model)
         values |= state.watch.measures(state.step) | weight_rms(state.model)
         if not with_samples:
@@ -34,7 +34,7 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
         values |= sample_measures(ids)
         if ids is None:
             return values, []
-        rows: SampleRows = [
+        rows: list[SampleRow] = [
             {"step": state.step, "prompt": corpus.decode(prompt), "continuation": corpus.decode(continued)}
             for prompt, continued in zip(prompts_NT, ids, strict=True)
         ]

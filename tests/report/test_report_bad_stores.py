@@ -199,6 +199,16 @@ def test_a_minimal_config_makes_unknown_what_it_does_not_hold(store: Any) -> Non
     assert (sizes["Params"], sizes["Ternary"], sizes["Layers"]) == ("unknown", "unknown", "unknown")
 
 
+def test_sizes_follow_from_the_least_that_tells_them(store: Any) -> None:
+    """One block of h = 4, f = 5, V = 10, nothing ternary, tied: 40 + 4·16 + 3·4·5 + (8 + 12 + 5) + 4."""
+    folder = store.run("a", HEALTHY)
+    (folder / "config.yaml").write_text(
+        "model: {hidden: 4, num_layers: 1, ffn: 5, tied: true, weights: full}\ntokenizer: {vocab_size: 10}\n"
+    )
+    sizes = make_report([store.root]).table("model_sizes").csv.iloc[0]
+    assert (sizes["Params"], sizes["Ternary"], sizes["Embedding"]) == ("193", "0", "40")
+
+
 def test_a_config_without_steps_still_makes_a_report(store: Any) -> None:
     folder = store.run("a", HEALTHY)
     (folder / "config.yaml").write_text("model: {hidden: 64}\n")

@@ -19,7 +19,6 @@ from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.figures import Line, figures_of, lines_of
 from bitnet_sweep.report.figures.curves import mechanism_of
 from bitnet_sweep.report.figures.phase import phase_map_of
-from bitnet_sweep.report.listing import parameter_counts
 
 TRUNK: dict[int, float | None] = {1: 9.0, 25: 8.0, 50: 8.0}
 RECOVERS: dict[int, float | None] = TRUNK | {60: 6.0, 100: 4.0}
@@ -352,17 +351,3 @@ def test_importing_the_report_is_cheap() -> None:
     code = "import bitnet_sweep.report, sys; print(sorted({'torch', 'hydra', 'wandb'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("weights", ["ternary", "full"])
-@pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("ffn", [None, 96])
-def test_the_size_formula_is_the_models_own(weights: str, tied: bool, ffn: int | None) -> None:
-    from bitnet_sweep.config import ModelConfig, Weights
-    from bitnet_sweep.model.counts import predicted_counts
-
-    config = ModelConfig(hidden=64, num_layers=3, ffn=ffn, tied=tied, weights=Weights[weights])
-    counts = predicted_counts(config, 300)
-    total, matrices, embedding = parameter_counts(64, 3, ffn or 128, 300, tied)
-    assert (counts.total, counts.embedding) == (total, embedding)
-    assert counts.ternary == (matrices if weights == "ternary" else 0)

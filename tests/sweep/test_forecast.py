@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bitnet_sweep.config import ModelConfig, RunConfig, SweepConfig, TokenizerConfig, Weights, plain
+from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.model.counts import predicted_counts
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.sweep.closing import tidy

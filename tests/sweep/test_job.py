@@ -235,13 +235,14 @@ def test_provenance_tells_what_went_before(tiny, monkeypatch):
     made_by("first")
     with pytest.raises(MemoryError):
         complete(config, on_step=until(17))
-    assert told() == {"command": [], "threads": 1, "commit": "first"}
+    lost = {"commit": "lost"}  # its steps are, but for those of the trunk
+    assert told() == {"command": [], "threads": 1, "commit": "first", "earlier": [lost]}
     made_by("second")
     with pytest.raises(MemoryError):
         complete(config, on_step=until(18))
     config.threads = 2
     complete(config)
-    assert told()["earlier"] == [{"commit": "first"}, {"threads": 1}]
+    assert told()["earlier"] == [lost, {"commit": "first"}, {"threads": 1}]
     assert (told()["commit"], told()["threads"]) == ("second", 2)
 
 

@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import pytest
 
-from bitnet_sweep.records import Record, Value
+from bitnet_sweep.records import Record, SampleRow, Value
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.sink import Sink
-from bitnet_sweep.track import SampleRow, Tracker
+from bitnet_sweep.track import Tracker
 
 
 class Remembering(Tracker):

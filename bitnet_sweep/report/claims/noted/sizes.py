@@ -4,7 +4,7 @@ from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.claims.claim import Claim, Finding, Unit
 from bitnet_sweep.report.claims.noted import FINAL, SIZES
 from bitnet_sweep.report.claims.setting import Setting, told
-from bitnet_sweep.report.listing import NOTES_MODEL, PUBLISHED_SIZES, parameter_counts
+from bitnet_sweep.report.listing import NOTES_MODEL, PUBLISHED_SIZES, notes_total
 from bitnet_sweep.report.settings import whole
 
 
@@ -26,8 +26,7 @@ def _total(arm: Arm, hidden: int) -> int:
     """As the run counted its own parameters, else by the formula."""
     counted = arm.run.status.get("parameters")
     recorded = whole(counted.get("total")) if isinstance(counted, dict) else None
-    layers, vocab = NOTES_MODEL["layers"], NOTES_MODEL["vocab"]
-    return recorded or parameter_counts(hidden, layers, 2 * hidden, vocab, tied=False)[0]
+    return recorded or notes_total(hidden)
 
 
 def _sizes(setting: Setting) -> list[Unit]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bitnet_sweep.train.loop import Timetable
+from bitnet_sweep.stages import Timetable
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bitnet_sweep.config import ModelConfig, Weights
 
@@ -23,19 +23,21 @@ def feed_forward_width(config: ModelConfig) -> int:
     return 2 * config.hidden if config.ffn is None else config.ffn
 
 
-def predicted_counts(config: ModelConfig, vocab_size: int) -> ParameterCounts:
-    """The counts of ``Transformer(config, vocab_size, seed)``.
+def ternary_counts(hidden: int, num_layers: int, ffn: int, vocab_size: int, tied: bool) -> ParameterCounts:
+    """The counts of a ternary model.
 
     At the notes' setting (4 blocks, ffn = 2h, untied) the total is 2Vh + 40h^2 + 29h.
     """
-    hidden, ffn = config.hidden, feed_forward_width(config)
     attention, feed_forward = 4 * hidden * hidden, 3 * hidden * ffn
     sublayer_gains, bitlinear_gains = 2 * hidden, 3 * hidden + ffn
-    matrices = config.num_layers * (attention + feed_forward)
-    gains = config.num_layers * (sublayer_gains + bitlinear_gains) + hidden
-    embedding = (1 if config.tied else 2) * vocab_size * hidden
-    return ParameterCounts(
-        total=embedding + matrices + gains,
-        ternary=matrices if config.weights is Weights.ternary else 0,
-        embedding=embedding,
-    )
+    matrices = num_layers * (attention + feed_forward)
+    gains = num_layers * (sublayer_gains + bitlinear_gains) + hidden
+    embedding = (1 if tied else 2) * vocab_size * hidden
+    return ParameterCounts(total=embedding + matrices + gains, ternary=matrices, embedding=embedding)
+
+
+def predicted_counts(config: ModelConfig, vocab_size: int) -> ParameterCounts:
+    """The counts of ``Transformer(config, vocab_size, seed)``."""
+    ffn = feed_forward_width(config)
+    counts = ternary_counts(config.hidden, config.num_layers, ffn, vocab_size, config.tied)
+    return counts if config.weights is Weights.ternary else replace(counts, ternary=0)
