@@ -25,10 +25,11 @@ def provenance(command: list[str], threads: int) -> dict[str, Any]:
 
 
 def following(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """``now``, of training that goes on from what ``before`` has made.
+    """``now``, of training that goes on from what ``before`` has made and from nothing else.
 
     Where that was another program or machine, ``earlier`` says in what, the first one first.
     """
+    now = {key: value for key, value in now.items() if key != "earlier"}
     other = {key: before[key] for key in before.keys() & now.keys() - {"command"} if before[key] != now[key]}
     earlier = [*before.get("earlier", []), *([other] if other else [])]
     return now | ({"earlier": earlier} if earlier else {})

@@ -246,6 +246,19 @@ def test_provenance_tells_what_went_before(tiny, monkeypatch):
     assert (told()["commit"], told()["threads"]) == ("second", 2)
 
 
+def test_provenance_forgets_a_trunk_that_was_trained_again(tiny, monkeypatch):
+    """The trunk of another commit turns out corrupt, so nothing of the run is left of it."""
+    config = tiny()
+    trunk = at(config, config.store, until_stage=1)
+    monkeypatch.setattr(provenance, "machine", lambda: {"commit": "first"})
+    complete(trunk)
+    (tensors,) = Path(config.store).glob("stages/*/boundary-*.safetensors")
+    tensors.write_bytes(b"")
+    monkeypatch.setattr(provenance, "machine", lambda: {"commit": "second"})
+    complete(config)
+    assert run_folder(config).status().provenance == {"command": [], "threads": 1, "commit": "second"}
+
+
 def test_arm_added_later_forks_from_the_trunk(tiny):
     complete(tiny(wd2=0.0))
     steps: list[Step] = []
