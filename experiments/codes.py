@@ -4,8 +4,9 @@
 
 Reads ``store/`` and writes ``tables/codes.csv``: for each combination of settings the means over seeds of the
 latent absmean, the share of codes that changed in the last step, the share that is zero, and the number of
-matrices whose absmean the quantiser clamps; of the first two also the range over seeds. A description: no
-criterion was fixed. Where ``model.weights`` is full there are no codes, and the cells are empty.
+matrices whose absmean the quantiser clamps; of the first two also the range over seeds, and n as *k of n*
+where only k of the runs have a record there. A description: no criterion was fixed. Where ``model.weights``
+is full there are no codes, and their cells are empty.
 """
 
 from __future__ import annotations
@@ -49,11 +50,20 @@ def rows_of(arms: list[Arm]) -> list[dict[str, Any]]:
 
 
 def _row(key: tuple[str, ...], arms: list[Arm]) -> dict[str, Any]:
-    row: dict[str, Any] = dict(zip(("at", "hidden", *SETTINGS, "wd2"), key, strict=True)) | {"n": len(arms)}
+    row: dict[str, Any] = dict(zip(("at", "hidden", *SETTINGS, "wd2"), key, strict=True))
+    steps = [arm.boundary_step if row["at"] == "boundary" else arm.steps for arm in arms]
+    found = {
+        field: [
+            value
+            for arm, step in zip(arms, steps, strict=True)
+            if not isinstance(value := arm.value(step, f"ternary/{field}"), str)
+        ]
+        for field in FIELDS
+    }
+    recorded = max(len(known) for known in found.values())
+    row["n"] = len(arms) if recorded == len(arms) else f"{recorded} of {len(arms)}"
     for field, form in FIELDS.items():
-        steps = [arm.boundary_step if row["at"] == "boundary" else arm.steps for arm in arms]
-        found = [arm.value(step, f"ternary/{field}") for arm, step in zip(arms, steps, strict=True)]
-        known = [value for value in found if not isinstance(value, str)]
+        known = found[field]
         row[field] = form.format(mean(known)) if known else ""
         if field in RANGED:
             row[f"{field}_range"] = f"{form.format(min(known))} to {form.format(max(known))}" if known else ""

@@ -46,14 +46,21 @@ Couples = dict[int | None, tuple[Arm, Arm]]
 
 
 def compare(store: Path) -> list[dict[str, Any]]:
-    """A row for each model and measure; pairs of which one run has another outcome are not compared."""
+    """A row for each model and measure; pairs of which one run has another outcome are not compared.
+
+    Raises:
+        ValueError: the runs differ in more than model, optimizer and seed.
+    """
     models: dict[tuple[str, ...], Couples] = defaultdict(dict)
     ends = [arm for arm in make_report([store]).study.arms if arm.wd2 == 0.0]
     for a, b in permutations(ends, 2):
         if (a.settings["optimizer.name"], b.settings["optimizer.name"]) == tuple(OUTCOMES):
             pair = pair_of(a, b)
             if isinstance(pair, Pair) and pair.factor == "optimizer.name":
-                models[shown(a.hidden), *(a.settings[key] for key in MODEL)][a.seed] = (a, b)
+                model = (shown(a.hidden), *(a.settings[key] for key in MODEL))
+                if a.seed in models[model]:
+                    raise ValueError(f"two pairs of seed {a.seed} at {model}: the store varies in more")
+                models[model][a.seed] = (a, b)
     return [_row(model, measure, couples) for model, couples in sorted(models.items()) for measure in BETTER]
 
 

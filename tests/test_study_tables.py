@@ -9,6 +9,7 @@ import pytest
 from tests.report.conftest import StoreWriter
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+CODES = runpy.run_path(str(EXPERIMENTS / "codes.py"))
 FACTORS = runpy.run_path(str(EXPERIMENTS / "factors.py"))
 GENERATION = runpy.run_path(str(EXPERIMENTS / "generation.py"))
 THRESHOLD = runpy.run_path(str(EXPERIMENTS / "threshold.py"))
@@ -152,6 +153,24 @@ def test_a_run_that_did_not_recover_is_counted_and_not_compared(store):
     run(store, "d4", 4.0, 3.0, **DECOUPLED, wd2=0.0, seed=4)
     rows = {row["measure"]: row for row in GENERATION["compare"](store.root)}
     assert rows["val/loss"]["n"] == "3 of 4"
+
+
+def test_a_second_pair_of_a_seed_is_refused(store):
+    for rate in (0.0015, 0.0005):
+        run(store, f"c{rate}", 8.0, 5.0, **COUPLED, wd2=0.0, seed=1, lr=rate)
+        run(store, f"d{rate}", 4.0, 3.0, **DECOUPLED, wd2=0.0, seed=1, lr=rate)
+    with pytest.raises(ValueError, match="two pairs of seed 1"):
+        GENERATION["compare"](store.root)
+
+
+@pytest.mark.parametrize(("both", "n"), [(True, 2), (False, "1 of 2")])
+def test_a_mean_of_codes_says_of_how_many_runs_it_is(store, both, n):
+    codes = dict.fromkeys((f"ternary/{field}" for field in CODES["FIELDS"]), 0.5)
+    run(store, "a", 8.0, 5.0, codes, **COUPLED, seed=1)
+    run(store, "b", 8.0, 5.0, codes if both else {}, **COUPLED, seed=2)
+    rows = CODES["rows_of"](CODES["make_report"]([store.root]).study.arms)
+    (end,) = (row for row in rows if row["at"] == "end")
+    assert (end["n"], end["flip_rate"]) == (n, "0.5000")
 
 
 def test_thresholds_beside_the_law(tmp_path):

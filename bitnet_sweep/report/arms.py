@@ -2,7 +2,7 @@
 
 A table cell may hold replicates (runs that differ by ``seed`` alone) and nothing else. So arms are
 sorted into sections by *every* setting that can change a result, other than the three axes of the
-tables: ``model.hidden``, ``wd2`` and ``seed``.
+tables (``model.hidden``, ``wd2`` and ``seed``), and by the text they read.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
 from bitnet_sweep.report.read import Evidence, Run
 from bitnet_sweep.report.settings import UNKNOWN, Change, changes_of, number, settings_of, shown, whole
-from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures
+from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures, unigram_loss
 
 NOT_PROBED = "not probed"
 """A step of a finished run at which no record is due."""
+
+TEXT = "ref/unigram_loss"
+"""The fingerprint of the text, for two texts may have one name (as in ``report.pairs``)."""
 
 _LABEL_FIRST = (
     "scale",
@@ -211,20 +214,25 @@ def arms_of(evidence: Evidence) -> list[Arm]:
 def sections_of(arms: Iterable[Arm]) -> list[Section]:
     """Sort arms into sections; arms without a config belong to none.
 
-    Two runs of the very same settings are no replicates of each other (something that no config
-    tells, such as the text, differs): the second one goes to a section of its own.
+    The text is told only where runs of the same settings read several. Two runs of the very same settings
+    and text are no replicates of each other (something that no config tells differs): the second one goes
+    to a section of its own.
     """
-    groups: dict[tuple[str, int], list[Arm]] = defaultdict(list)
+    placed = sorted((arm for arm in arms if arm.run.config), key=lambda arm: arm.order)
+    keys = [json.dumps(arm.settings, sort_keys=True) for arm in placed]
+    groups: dict[tuple[str, str, int], list[Arm]] = defaultdict(list)
     seen: Counter[tuple[object, ...]] = Counter()
-    for arm in sorted((arm for arm in arms if arm.run.config), key=lambda arm: arm.order):
-        key = json.dumps(arm.settings, sort_keys=True)
-        place = (key, arm.hidden, arm.wd2, arm.seed)
-        groups[key, seen[place]].append(arm)
+    for arm, key, text in zip(placed, keys, _texts(placed, keys), strict=True):
+        place = (key, text, arm.hidden, arm.wd2, arm.seed)
+        groups[key, text, seen[place]].append(arm)
         seen[place] += 1
-    several = len({copy for _, copy in groups}) > 1
+    several_texts = len({(key, text) for key, text, _ in groups}) > len(set(keys))
+    several_copies = len({copy for _, _, copy in groups}) > 1
     settings = [
-        group[0].settings | ({"copy": str(copy + 1)} if several else {})
-        for (_, copy), group in groups.items()
+        group[0].settings
+        | ({TEXT: text} if several_texts else {})
+        | ({"copy": str(copy + 1)} if several_copies else {})
+        for (_, text, copy), group in groups.items()
     ]
     labels = _labels(settings)
     differing = _differing(settings)
@@ -237,6 +245,23 @@ def sections_of(arms: Iterable[Arm]) -> list[Section]:
         for label, own, group in zip(labels, settings, groups.values(), strict=True)
     ]
     return sorted(sections, key=lambda section: section.label)
+
+
+def text_of(arm: Arm) -> str:
+    """The text that an arm read, by the loss of a unigram predictor on it."""
+    unigram = unigram_loss(arm.records)
+    return UNKNOWN if unigram is None else f"{unigram:.9g}"
+
+
+def _texts(arms: Sequence[Arm], keys: Sequence[str]) -> list[str]:
+    """The text of each arm; one that does not tell it, such as a missing one, goes with most of its key."""
+    own = [text_of(arm) for arm in arms]
+    told: dict[str, Counter[str]] = defaultdict(Counter)
+    for key, text in zip(keys, own, strict=True):
+        if text != UNKNOWN:
+            told[key][text] += 1
+    most = {key: texts.most_common(1)[0][0] for key, texts in told.items()}
+    return [most.get(key, UNKNOWN) if text == UNKNOWN else text for key, text in zip(keys, own, strict=True)]
 
 
 def _differing(settings: Sequence[dict[str, str]]) -> list[str]:

@@ -26,16 +26,16 @@ from bitnet_sweep.report.table import (
     Table,
     constants,
     count_text,
+    counts_text,
     frame_of,
     interval_text,
     loss_text,
     mean_text,
     readable,
     runs_of,
-    share_text,
     together,
 )
-from bitnet_sweep.report.transitions import LOSS, TOKENS, end_value
+from bitnet_sweep.report.transitions import LOSS, TOKENS, end_value, outcomes_text
 
 NOT_COMPARED = "not compared"
 _INTERVAL = "Difference, 95%"
@@ -133,11 +133,15 @@ def _cell_rows(contrasts: Sequence[Contrast]) -> list[Row]:
 
 
 def _mean_row(contrasts: Sequence[Contrast]) -> Row:
-    """Means over the pairs that can be compared, and over no other arm."""
+    """Means over the pairs that can be compared; outcomes of all pairs, as a diverged run has no end loss."""
     compared = [c for c in contrasts if c.difference is not None]
-    row = _place(contrasts[0], "mean", f"n={len(compared)}/{len(contrasts)} pairs")
+    pairs = [c for c in contrasts if isinstance(c.verdict, Pair)]
+    row = _place(contrasts[0], "mean", f"n={len(compared)}/{len(contrasts)} pairs") | {
+        "Outcome (old)": outcomes_text([c.old for c in pairs]),
+        "Outcome (new)": outcomes_text([c.new for c in pairs]),
+    }
     if not compared:
-        return row | {"Difference": NOT_COMPARED}
+        return row | {"Difference": counts_text([_difference(c) for c in contrasts])}
     differences = [difference for c in compared if (difference := c.difference) is not None]
     old, new = [c.old for c in compared], [c.new for c in compared]
     return row | {
@@ -147,8 +151,6 @@ def _mean_row(contrasts: Sequence[Contrast]) -> Row:
         _INTERVAL: interval_text(differences, loss_text),
         "Tokens (old)": mean_text([end_value(arm, TOKENS) for arm in old], count_text),
         "Tokens (new)": mean_text([end_value(arm, TOKENS) for arm in new], count_text),
-        "Outcome (old)": share_text([arm.result for arm in old]),
-        "Outcome (new)": share_text([arm.result for arm in new]),
     }
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +34,7 @@ def read_document(path: Path, problems: list[str], *, required: bool) -> dict[st
     """The mapping of a JSON or YAML file; empty if there is none, which ``problems`` then tells."""
     try:
         text = path.read_bytes()
-        document = json.loads(text) if path.suffix == ".json" else _yaml(text)
+        document = _encodable(json.loads(text)) if path.suffix == ".json" else _yaml(text)
     except FileNotFoundError:
         if required:
             problems.append(f"no {path.name}")
@@ -48,6 +47,20 @@ def read_document(path: Path, problems: list[str], *, required: bool) -> dict[st
         problems.append(f"cannot be read: {path.name} (not a mapping)")
         return {}
     return document
+
+
+def _encodable(value: Any) -> Any:
+    """The same, with the escape of each half of a surrogate pair, which no file and no table takes.
+
+    JSON has them where a byte was no UTF-8, as in a command; YAML refuses them.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, list):
+        return [_encodable(item) for item in value]
+    if isinstance(value, dict):
+        return {_encodable(key): _encodable(item) for key, item in value.items()}
+    return value
 
 
 def _yaml(text: bytes) -> Any:
@@ -107,7 +120,7 @@ def read_rows(path: Path, problems: list[str]) -> list[dict[str, Any]]:
 
 
 def records_of(rows: list[dict[str, Any]], problems: list[str]) -> list[Record]:
-    """Records by step; a value that is no finite number is None, the record's own word for it.
+    """Records by step; a value that is no finite number (of usable size) is None, a record's word for that.
 
     What is wrong with a row is added to ``problems``.
     """
@@ -125,7 +138,7 @@ def records_of(rows: list[dict[str, Any]], problems: list[str]) -> list[Record]:
 
 
 def _plain(row: dict[str, Any]) -> Record:
-    """The row itself, with whatever is no finite number made None; few calls tell that 50 values are."""
+    """The row itself, with whatever is no usable number made None; few calls tell that 50 values are."""
     values = row.values()
     if set(map(type, values)) <= _PLAIN:
         numbers = list(filter(None, values))
@@ -138,7 +151,8 @@ def _plain(row: dict[str, Any]) -> Record:
 
 
 _PLAIN = {int, float, type(None)}
-_LARGEST = sys.float_info.max
+_LARGEST = 1e300
+"""Chosen: numbers past it are no measures, and the sum of two may be past what a float holds."""
 
 
 def _rows(data: bytes, path: Path) -> list[dict[str, Any]]:
@@ -160,7 +174,7 @@ def _rows(data: bytes, path: Path) -> list[dict[str, Any]]:
         else:
             if len(rows) == len(lines):
                 return list(rows)
-    return files.json_lines(data, path, _JSON.decode)
+    return files.json_lines(data, path, lambda line: _encodable(_JSON.decode(line)))
 
 
 _JSON = json.JSONDecoder(parse_constant=lambda _: None)

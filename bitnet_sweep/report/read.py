@@ -165,13 +165,14 @@ def read_run(folder: Path, store: str = "") -> Run:
     config = config and added_knobs() | config
     status = read_document(folder / "status.json", problems, required=True)
     records = records_of(read_rows(folder / "records.jsonl", problems), problems)
-    samples = read_rows(folder / "samples.jsonl", problems)
+    is_readable = not any(problem.startswith("cannot be read") for problem in problems)
+    samples = read_rows(folder / "samples.jsonl", problems)  # no result rests on them, so no state either
     state = str(status.get("state", "unknown"))
     schema = status.get("schema", SCHEMA)
     if schema != SCHEMA:
         problems.append(f"written with schema {schema!r}; this report reads schema {SCHEMA}")
         return Run(folder.name, "unreadable", status=status, problems=problems, store=store)
-    if any(problem.startswith("cannot be read") for problem in problems):
+    if not is_readable:
         state = "unreadable"
     elif state not in STATES[:4]:
         problems.append(f"status.json does not say finished, running, interrupted or failed ({state})")

@@ -120,9 +120,11 @@ def _remarks(study: Study) -> Iterable[str]:
         yield f"{len(study.sections)} sections, never averaged with one another; they differ in: {differing}."
     if len(study.sections) > _MOST_VERDICTS:
         yield f"The first {_MOST_VERDICTS} sections are summed up here; tables/results.csv has all."
+    checked = {arm.run_id for arm, _ in study.gaps()}
     for arm in study.arms:
-        if arm.gap is None:
-            yield from (f"{arm.run_id} ({arm.label}): {problem}" for problem in arm.run.problems)
+        if arm.run_id not in checked:
+            notes = arm.run.problems if arm.gap is None else [arm.gap]
+            yield from (f"{arm.run_id} ({arm.label}): {note}" for note in notes)
     reasons = Counter(
         arm.outcome.reason
         for arm in study.arms
@@ -158,7 +160,8 @@ def _tile(cell: Sequence[Arm]) -> Tile:
     known = [(b, e) for b, e in losses if not isinstance(b, str) and not isinstance(e, str)]
     if len(known) > _TILE_VALUES:
         before, end = (statistics.fmean(side) for side in zip(*known, strict=True))
-        detail = f"mean {loss_text(before)} → {loss_text(end)}"
+        short = f" ({len(known)}/{len(cell)})" if len(known) < len(cell) else ""
+        detail = f"mean {loss_text(before)} → {loss_text(end)}{short}"
     else:
         detail = ", ".join(f"{loss_text(before)} → {loss_text(end)}" for before, end in known)
     return Tile(kind, f"{counts_text(words)}{n}", detail)

@@ -77,17 +77,22 @@ def runs_of(frame: pd.DataFrame) -> list[str]:
     told: list[str] = []
     cell: list[str] = []
     pairs: list[str] = []
+    group: list[str] = []
     if not own:
         return []
-    for seed, n, *names in zip(frame[SEED], frame[N], *(frame[name] for name in own), strict=True):
-        ids = [str(name) for name in names if name]
+    needed = [name for name in (SEED, N, *_DECAYS, *own) if name in frame]
+    for row in frame[needed].to_dict("records"):
+        decays = [row[name] for name in _DECAYS if name in row]
+        if decays != group:
+            pairs, group = [], decays
+        ids = [row[name] for name in own if row[name]]
         if ids:
-            cell = ids if n == "n=1" else [*cell, *ids]
+            cell = [] if row[N] == "n=1" else [*cell, *ids]
             pairs += ids
             told.append(" ".join(ids))
         else:
-            told.append(" ".join(pairs if seed == "all" else cell))
-            cell, pairs = [], [] if seed == "all" else pairs
+            told.append(" ".join(pairs if row[SEED] == "all" else cell))
+            cell = []
     return told
 
 

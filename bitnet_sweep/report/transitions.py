@@ -35,7 +35,7 @@ from bitnet_sweep.report.table import (
     step_text,
     together,
 )
-from bitnet_sweep.store.outcome import after_step
+from bitnet_sweep.store.outcome import after_step, finite, unigram_loss
 
 PUBLISHED_TENTHS = (1, 2, 3, 4, 5, 6, 7, 10)
 """The steps of the notes' table, 1k to 10k of 10k, as tenths of any schedule."""
@@ -144,10 +144,23 @@ def event_texts(arm: Arm) -> tuple[str, str]:
     if outcome.recovery_step is not None:
         recovery = step_text(outcome.recovery_step)
     elif outcome.recovery_censored:
-        recovery = f"not by {step_text(max(arm.by_step))}"
+        recovery = _not_by(arm)
     else:
         recovery = "not needed" if outcome.kind in ("healthy", "late collapse") else UNKNOWN
     return collapse, recovery
+
+
+def outcomes_text(arms: Sequence[Arm]) -> str:
+    """Shares among the runs that finished; those at unigram and the other runs are counted beside them."""
+    finished = [arm for arm in arms if arm.run.state == "finished"]
+    at_unigram = sum(arm.outcome.at_unigram for arm in finished)
+    others = Counter(arm.run.state for arm in arms if arm.run.state != "finished")
+    told = [
+        share_text([arm.outcome.kind for arm in finished]),
+        f"{at_unigram} at unigram" if at_unigram else "",
+        ", ".join(f"{count} {state}" for state, count in others.items()),
+    ]
+    return "; ".join(filter(None, told))
 
 
 def _grid(
@@ -170,16 +183,17 @@ def _result_rows(cell: Sequence[Arm], columns: Sequence[Column]) -> list[Row]:
     told = [(arm.result, *event) for arm, event in zip(cell, events, strict=True)]
     if len(cell) > 1:
         _, collapses, recoveries = zip(*told, strict=True)
-        told.append((_outcomes_text(cell), counts_text(collapses), counts_text(recoveries)))
+        told.append((outcomes_text(cell), counts_text(collapses), counts_text(recoveries)))
     return [row | dict(zip(_EVENTS, event, strict=True)) for row, event in zip(rows, told, strict=True)]
 
 
-def _outcomes_text(arms: Sequence[Arm]) -> str:
-    """Shares among the runs that finished; the others are counted beside them."""
-    finished = [arm.result for arm in arms if arm.run.state == "finished"]
-    others = [f"{count} {state}" for state, count in Counter(a.run.state for a in arms).items()]
-    others = [text for text in others if not text.endswith(" finished")]
-    return "; ".join(filter(None, [share_text(finished), ", ".join(others)]))
+def _not_by(arm: Arm) -> str:
+    """How far a run is known not to have recovered; unknown where its last known loss is below U."""
+    losses = [(step, loss) for step, row in arm.by_step.items() if (loss := finite(row, LOSS)) is not None]
+    unigram = unigram_loss(arm.records)
+    if not losses or unigram is None or losses[-1][1] < unigram:
+        return UNKNOWN
+    return f"not by {step_text(losses[-1][0])}"
 
 
 def _value_at(step: int | None, field: str, arm: Arm) -> Cell:

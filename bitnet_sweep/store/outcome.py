@@ -57,7 +57,7 @@ class Outcome:
     recovery_step: int | None = None
     """First probe after the boundary from which the loss stays < U until the end."""
     recovery_censored: bool = False
-    """The loss was >= U at the boundary, and no recovery had been reached when the records ended."""
+    """The loss was >= U at the boundary, and at the end it is >= U or not on record."""
     diverged_step: int | None = None
     """Step of the record on which a loss was no longer finite."""
 

@@ -53,7 +53,7 @@ class StoreWriter:
         state: str = "finished",
         status: dict[str, Any] | None = None,
         samples: list[dict[str, Any]] | None = None,
-        unigram: float = 6.0,
+        unigram: float | None = 6.0,
         **config: Any,
     ) -> Path:
         """A run of 100 steps; keywords change its config, ``a__b`` for ``a.b``."""

@@ -10,8 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bitnet_sweep.report import make_report
+from bitnet_sweep.report import make_report, write_report
 from bitnet_sweep.report.__main__ import main
+from bitnet_sweep.report.page import page
 from bitnet_sweep.store import Status, Store
 from bitnet_sweep.store.recorded import AskedRun
 
@@ -103,8 +104,8 @@ def test_one_bad_run_among_good_ones(
         return
     assert errors.startswith("--check: bad (")
     assert reason in errors
-    for page in ("report.md", "report.html"):
-        assert reason.split(" (")[0] in (out / page).read_text()
+    for name in ("report.md", "report.html"):
+        assert reason.split(" (")[0] in (out / name).read_text()
     assert main([str(store.root), "--out", str(out)]) == 0, "without --check the report alone counts"
 
 
@@ -113,6 +114,28 @@ def test_a_half_written_line_after_a_whole_run_is_mentioned(store: Any) -> None:
     summary = make_report([store.root]).summary
     assert summary.gaps == []
     assert any("half-written" in remark for remark in summary.remarks)
+
+
+def test_texts_that_cannot_be_read_take_no_result_away(store: Any) -> None:
+    folder = store.run("a", HEALTHY)
+    (folder / "samples.jsonl").write_text("{oops\n{}\n")
+    summary = make_report([store.root]).summary
+    assert summary.counts == [("runs", 1), ("healthy", 1)]
+    assert any("cannot be read: samples.jsonl" in remark for remark in summary.remarks)
+
+
+def test_a_byte_that_is_no_utf_8_is_told_by_its_escape(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bitnet_sweep.report.write.figures_of", lambda sections: [])
+    command, texts = ["sweep", "a=caf\udce9"], [{"step": 50, "prompt": "\udce9", "continuation": "x"}]
+    store.run("a", HEALTHY, samples=texts, status={"provenance": {"command": command}})
+    store.sweep("grid", ["a"], command=command)
+    write_report(make_report([store.root]), tmp_path)
+    html = (tmp_path / "report.html").read_text()
+    assert html.count(r"a=caf\udce9") == 2, "of the sweep and of the run"
+    assert r">\udce9<" in html
+    assert r"a=caf\udce9" in (tmp_path / "tables" / "provenance.csv").read_text()
 
 
 def test_cells_say_why_they_are_empty(store: Any) -> None:
@@ -278,6 +301,15 @@ class TestMissing:
         store.run("stray", UP_TO_60, state="failed", seed=5)
         store.sweep("grid", ["a"])
         assert main([str(store.root), "--out", str(tmp_path / "out"), "--check"]) == 0
+
+    def test_a_failed_run_of_no_sweep_is_told_beside_whole_ones(self, store: Any) -> None:
+        store.run("a", HEALTHY)
+        store.run("stray", UP_TO_60, state="failed", seed=5, status={"error": "OSError: disk full"})
+        store.sweep("grid", ["a"])
+        report = make_report([store.root])
+        assert "stray (h64 wd2=0.0 s5): failed (OSError: disk full)" in report.summary.remarks
+        html = page(report.study, report.summary, [], [])
+        assert "Every cell of the recorded sweeps is there and finished." in html
 
     def test_a_sweep_file_that_cannot_be_read_is_told(self, store: Any) -> None:
         store.run("a", HEALTHY)

@@ -330,11 +330,12 @@ def test_the_notes_own_numbers(published_store):
         "loss drop": ("consistent", "n=1"),
         "token factor": ("consistent", "n=1"),
         "final tokens": ("consistent", "n=1"),
-        "scale invariance": ("consistent", "n=1"),
+        "scale invariance": ("inconclusive", "n=0"),
         "parameter counts": ("contradicted", "n=4"),
     }
     rows = rows_of(report)
     assert "ref/unigram_loss is not on record" in rows["recovery"]["evidence"]
+    assert rows["scale invariance"]["evidence"] == "1 seed not judged (no outcome is known)"
     assert rows["loss drop"]["evidence"].startswith(
         "4 of 4 runs as claimed; change of the held-out loss -29.2% to -28.4%"
     )
@@ -342,6 +343,13 @@ def test_the_notes_own_numbers(published_store):
     assert rows["stuck at 0.05"]["evidence"] == "nothing in the store tests it"
     shown = report.table("claims").parts[0].frame
     assert shown.iloc[-1]["run_ids, or how to test it"].startswith("python -m bitnet_sweep -m model.hidden")
+
+
+def test_a_size_that_diverged_leaves_the_pattern_undecided(store):
+    for hidden, losses in ((64, LOSSES), (128, LOSSES | {100: None})):
+        store.run(f"h{hidden}", losses, model__hidden=hidden)
+    row = rows_of(make_report([store.root]))["scale invariance"]
+    assert (row["verdict"], row["evidence"]) == ("inconclusive", "1 seed not judged (a size diverged)")
 
 
 def test_a_store_without_runs_tests_nothing(store):
@@ -441,6 +449,35 @@ def test_a_diverged_run_is_not_passed_over(store):
     row = rows_of(make_report([store.root]))["collapse"]
     assert row["verdict"] == "inconclusive"
     assert row["evidence"].startswith("3 of 4 runs as claimed, 1 undecided")
+
+
+@pytest.mark.parametrize(
+    ("last", "status"),
+    [
+        pytest.param(None, {}, id="by its records"),
+        pytest.param(8.0, {"outcome": "diverged"}, id="by its status"),
+    ],
+)
+def test_a_run_that_diverged_before_it_could_recover_is_undecided(store, last, status):
+    store.run("a", LOSSES)
+    store.run("b", {1: 9.0, 10: 5.5, 50: 8.0, 60: 8.0, 70: last}, boundary=0.6, status=status)
+    row = rows_of(make_report([store.root]))["the boundary triggers"]
+    assert (row["verdict"], row["n"]) == ("inconclusive", "n=1")
+    assert row["evidence"].startswith("0 of 1 pair as claimed, 1 undecided")
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict"),
+    [
+        pytest.param(5.6, ("inconclusive", "n=0"), id="equal drops are no pattern"),
+        pytest.param(4.0, ("at odds", "n=1"), id="unlike ones contradict"),
+    ],
+)
+def test_drops_without_an_outcome(store, after, verdict):
+    """8 to 5.6 is 30 %, and to 4 it is 50 %; no unigram loss is on record."""
+    for hidden, loss in ((64, 5.6), (128, after)):
+        store.run(f"a{hidden}", {50: 8.0, 60: loss, 100: 4.0}, unigram=None, model__hidden=hidden)
+    assert verdicts(make_report([store.root]))["scale invariance"] == verdict
 
 
 def test_a_refused_pair_is_told_with_its_reason(store):

@@ -97,6 +97,12 @@ def test_numbers_beyond_all_measure_are_null(store: Any) -> None:
     assert report.table("records").csv["val/loss"].isna().tolist() == [True, False, True]
 
 
+def test_numbers_whose_sum_no_float_holds_are_null(store: Any) -> None:
+    for seed in (0, 1):
+        store.run(f"a{seed}", {1: 9.0, 50: 1.7e308, 100: 4.0}, seed=seed)
+    assert list(make_report([store.root]).table("results").csv["loss 50"]) == ["unknown"] * 3
+
+
 def test_a_table_file_is_what_pandas_would_write(tmp_path: Path) -> None:
     frame = pd.DataFrame(
         {

@@ -18,7 +18,9 @@ import pytest
 from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.figures import Line, figures_of, lines_of
 from bitnet_sweep.report.figures.curves import mechanism_of
+from bitnet_sweep.report.figures.differences import differences_of
 from bitnet_sweep.report.figures.phase import phase_map_of
+from bitnet_sweep.report.page.provenance import citation
 
 TRUNK: dict[int, float | None] = {1: 9.0, 25: 8.0, 50: 8.0}
 RECOVERS: dict[int, float | None] = TRUNK | {60: 6.0, 100: 4.0}
@@ -269,6 +271,22 @@ def test_what_cannot_be_drawn_is_no_figure(store: Any) -> None:
     assert mechanism_of(sections[0], "") is None, "nothing of it is on record"
 
 
+def test_figures_say_what_they_leave_out(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One size of the two, and one dot of the two seeds at hidden 64."""
+    monkeypatch.setattr("bitnet_sweep.report.figures.curves._PANELS_A_ROW", 1)
+    monkeypatch.setattr("bitnet_sweep.report.figures.differences._MOST_DOTS", 1)
+    for hidden, seed, wd2 in ((64, 0, 0.0), (64, 0, 0.05), (64, 1, 0.0), (64, 1, 0.05), (128, 0, 0.0)):
+        folder = store.run(f"{hidden}-{seed}-{wd2}", STUCK, model__hidden=hidden, seed=seed, wd2=wd2)
+        records = folder / "records.jsonl"
+        records.write_text(records.read_text().replace("train/loss_batch", "probe/entropy"))
+    sections = make_report([store.root]).study.sections
+    mechanism, differences = mechanism_of(sections[0], ""), differences_of(sections)
+    assert mechanism is not None
+    assert differences is not None
+    assert mechanism.note.startswith("Shown: 4 of 5 runs (at most 1 sizes and 4 seeds of each arm)")
+    assert differences.note.startswith("Shown: at most 1 dots of a row,")
+
+
 def test_only_the_reports_own_stale_figures_are_deleted(store: Any, tmp_path: Path) -> None:
     store.run("a", RECOVERS)
     figures = tmp_path / "figures"
@@ -293,6 +311,12 @@ def test_a_row_names_its_runs_and_each_run_its_origin(store: Any, tmp_path: Path
     rows = (tmp_path / "tables" / "provenance.csv").read_text().splitlines()
     assert rows[0].startswith("run_id,name,state,commit,command,versions,machine,")
     assert rows[1].startswith("aaaa,h64 wd2=0.0 s0,finished,c0ffee,unknown,torch 2.13.0,")
+
+
+def test_a_citation_says_that_a_commit_is_not_known(store: Any) -> None:
+    store.run("aaaa", RECOVERS)
+    cited = citation("grid", make_report([store.root]).study.arms)
+    assert cited == "grid, table results, h64 wd2=0.0 s0: run aaaa, commit unknown"
 
 
 def test_provenance_says_what_a_run_was_begun_with(store: Any) -> None:

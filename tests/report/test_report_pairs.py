@@ -114,15 +114,32 @@ def test_equal_names_do_not_make_equal_text(store: Any) -> None:
 
 
 def test_a_refused_pair_has_its_row_and_no_difference(store: Any) -> None:
-    store.run("a", LOSSES, status=ALONE)
-    folder = store.run("b", LOSSES, status=ALONE, wd2=0.05)
-    text = (
-        (folder / "records.jsonl").read_text().replace('"ref/unigram_loss": 6.0', '"ref/unigram_loss": 6.5')
-    )
-    (folder / "records.jsonl").write_text(text)
+    store.run("a", LOSSES, status=ALONE, seed=None)
+    store.run("b", LOSSES, status=ALONE, seed=None, wd2=0.05)
     row = make_report([store.root]).table("stage2_contrast").csv.iloc[0]
     assert row["Difference"] == "not compared"
-    assert row["Pair"] == "refused: the data differ: ref/unigram_loss 6.5 and 6"
+    assert row["Pair"] == "refused: a seed is not on record"
+
+
+def test_outcomes_of_the_means_are_those_of_every_pair(store: Any) -> None:
+    """Seed 1 diverged under 0.05, an outcome without an end loss; 1 of 2 is 1 to 99 %, 2 of 2 from 16 %."""
+    store.run("a0", LOSSES)
+    store.run("b0", LOSSES | {100: 7.0}, wd2=0.05)
+    store.run("a1", LOSSES, seed=1)
+    store.run("b1", {1: 9.0, 50: 8.0, 60: None}, wd2=0.05, seed=1)
+    row = make_report([store.root]).table("stage2_contrast").csv.iloc[-1]
+    assert (row["n"], row["Loss (old)"], row["Difference"]) == ("n=1/2 pairs", "7.00", "-3.00")
+    assert row["Outcome (old)"] == "stuck 1/2 [1-99%], diverged 1/2 [1-99%]"
+    assert row["Outcome (new)"] == "recovered 2/2 [16-100%]"
+
+
+def test_a_mean_of_pairs_that_have_not_ended_is_unknown(store: Any) -> None:
+    for seed in (0, 1):
+        store.run(f"a{seed}", {1: 9.0}, state="running", seed=seed)
+        store.run(f"b{seed}", {1: 9.0}, state="running", seed=seed, wd2=0.05)
+    csv = make_report([store.root]).table("stage2_contrast").csv
+    assert list(csv["Difference"]) == ["unknown"] * 3
+    assert csv["Outcome (old)"].iloc[-1] == "2 running"
 
 
 def test_every_two_decays_of_a_trunk_are_contrasted(store: Any) -> None:

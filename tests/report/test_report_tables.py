@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from bitnet_sweep.report import Report, make_report, write_report
+from bitnet_sweep.report.table import frame_of, runs_of
 
 ReadTable = Callable[[Path, str], list[dict[str, str]]]
 
@@ -80,6 +81,29 @@ def test_outcomes_with_collapse_and_recovery_steps(out: Path, read_table: ReadTa
         ("recovered", "30", "70"),
         ("stuck", "30", "not by 100"),
     ]
+
+
+def test_outcomes_are_shares_whether_or_not_they_end_at_unigram(store: Any) -> None:
+    """U is 6.0. Of 3 out of 3, Clopper-Pearson's lower bound is 0.025^(1/3) = 0.292."""
+    for seed, end in enumerate((4.0, 4.0, 5.95)):
+        store.run(f"a{seed}", RECOVERS | {100: end}, seed=seed)
+    outcomes = list(make_report([store.root]).table("results").csv["outcome"])
+    assert outcomes == ["recovered"] * 2 + ["recovered, at unigram", "recovered 3/3 [29-100%]; 1 at unigram"]
+
+
+@pytest.mark.parametrize(
+    ("later", "told"),
+    [
+        pytest.param({60: 8.4, 70: 8.4}, "not by 70", id="above U"),
+        pytest.param({60: 5.0, 70: 4.0}, "unknown", id="below U"),
+        pytest.param({60: 5.0, 70: None}, "unknown", id="below U, then diverged"),
+    ],
+)
+def test_a_recovery_that_may_be_under_way_is_not_denied(
+    store: Any, later: dict[int, float | None], told: str
+) -> None:
+    store.run("a", TRUNK | later, state="running")
+    assert list(make_report([store.root]).table("results").csv["recovery at"]) == [told]
 
 
 def test_loss_transition(out: Path, read_table: ReadTable) -> None:
@@ -162,6 +186,33 @@ def test_the_summary(report: Report) -> None:
     assert report.summary.gaps == []
 
 
+def test_a_mean_says_of_how_many_it_is(store: Any) -> None:
+    store.run("a0", {1: 9.0}, state="running")
+    for seed in (1, 2, 3, 4):
+        store.run(f"a{seed}", RECOVERS, seed=seed)
+    ((_, (tile,)),) = make_report([store.root]).summary.verdicts[0].rows
+    assert tile is not None
+    assert tile.detail == "mean 8.00 → 4.00 (4/5)"
+
+
+def test_a_mean_cites_its_own_cell() -> None:
+    told = [("a", "0", "n=1"), ("b", "0", ""), ("c", "1", ""), ("", "mean", "n=2")]
+    frame = frame_of([dict(zip(("run_id", "seed", "n"), row, strict=True)) for row in told])
+    assert runs_of(frame) == ["a", "b", "c", "b c"]
+
+
+def test_the_row_of_all_sizes_cites_its_own_two_decays() -> None:
+    columns = ("wd2 (old)", "wd2 (new)", "seed", "n", "old run", "new run")
+    told = [
+        ("0.1", "0.0", "0", "n=1", "a", "b"),
+        ("0.05", "0.0", "0", "n=1", "c", "b"),
+        ("0.05", "0.0", "0", "n=1", "d", "e"),
+        ("0.05", "0.0", "all", "n=2 pairs", "", ""),
+    ]
+    frame = frame_of([dict(zip(columns, row, strict=True)) for row in told])
+    assert runs_of(frame) == ["a b", "c b", "d e", "c b d e"]
+
+
 def test_a_single_seed_shows_nothing_but_its_run(store: Any) -> None:
     store.run("a", RECOVERS, TOKENS)
     report = make_report([store.root])
@@ -199,6 +250,34 @@ def test_whatever_else_differs_makes_a_section_and_is_never_averaged(
     assert [section.label for section in report.study.sections] == labels
     assert set(report.table("results").csv["n"]) == {"n=1"}
     assert any("never averaged" in remark for remark in report.summary.remarks)
+
+
+@pytest.mark.parametrize(
+    ("runs", "sections"),
+    [
+        pytest.param({"a": (0, 6.0), "b": (1, 4.5)}, {"4.5": ["b"], "6": ["a"]}, id="edited between seeds"),
+        pytest.param(
+            {"b0": (0, 6.0), "a1": (1, 6.0), "a0": (0, 4.5), "b1": (1, 4.5)},
+            {"4.5": ["a0", "b1"], "6": ["b0", "a1"]},
+            id="a sweep repeated after the edit",
+        ),
+        pytest.param(
+            {"a": (0, 6.0), "b": (1, 4.5), "c": (2, 4.5), "d": (3, None)},
+            {"4.5": ["b", "c", "d"], "6": ["a"]},
+            id="what tells no text goes with most",
+        ),
+    ],
+)
+def test_unlike_texts_of_one_name_make_sections(
+    store: Any, runs: dict[str, tuple[int, float | None]], sections: dict[str, list[str]]
+) -> None:
+    """By seed and unigram loss."""
+    for run_id, (seed, unigram) in runs.items():
+        store.run(run_id, RECOVERS, TOKENS, seed=seed, unigram=unigram)
+    found = make_report([store.root]).study.sections
+    assert {section.label: [arm.run_id for arm in section.arms] for section in found} == {
+        f"ref/unigram_loss={text}": run_ids for text, run_ids in sections.items()
+    }
 
 
 def test_stages_by_hand_are_told_apart_in_a_word(store: Any) -> None:

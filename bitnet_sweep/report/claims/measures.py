@@ -60,14 +60,17 @@ def figure_within(name: str, low: float, high: float, margin: float) -> Callable
 def recovery_after(arm: Arm, step: int) -> int | Unjudged | None:
     """First probe after ``step`` from which the loss stays below U to the end; None: not by the end.
 
-    Unjudged where the run had not collapsed at ``step``, or where it cannot be told.
+    Unjudged where the run had not collapsed at ``step`` or diverged, or where it cannot be told.
     """
     outcome = outcome_of(
         arm.records,
         steps=arm.steps,
         boundary_step=step,
         warmup_steps=whole(arm.run.config.get("warmup_steps")),
+        diverged=arm.outcome.kind == "diverged",  # its status may say so, and its records not
     )
+    if outcome.kind == "diverged":
+        return Unjudged("it diverged")
     if outcome.kind == "unknown":
         return Unjudged(outcome.reason or "its outcome is unknown")
     if outcome.kind in ("healthy", "late collapse"):

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any
 
 from bitnet_sweep.config import ConfigError, RunConfig, plain
-from bitnet_sweep.report.arms import Arm, Section, telling_keys
+from bitnet_sweep.report.arms import TEXT, Arm, Section, telling_keys, text_of
 from bitnet_sweep.report.settings import UNKNOWN, number, setting_text, shown, whole
 from bitnet_sweep.report.transitions import LOSS
 from bitnet_sweep.stages import resolve
@@ -57,9 +57,6 @@ FACTORS = (
 
 _DERIVED = ("stages", "boundary_step")
 """Follow from the factors; a run whose stages do not is in no setting."""
-
-_TEXT = "ref/unigram_loss"
-"""The fingerprint of the text, for two texts may have one name (as in ``report.pairs``)."""
 
 
 @dataclass(frozen=True)
@@ -125,8 +122,7 @@ def settings_in(sections: Sequence[Section]) -> list[Setting]:
 
 def _common(arm: Arm) -> dict[str, str]:
     kept = {key: value for key, value in arm.settings.items() if key not in (*FACTORS, *_DERIVED)}
-    unigram = unigram_loss(arm.records)
-    return kept | {_TEXT: UNKNOWN if unigram is None else f"{unigram:.9g}"}
+    return kept | {TEXT: text_of(arm)}
 
 
 def follows_schedule(config: dict[str, Any]) -> bool:

@@ -85,7 +85,7 @@ def mechanism_of(section: Section, suffix: str) -> Figure | None:
     """Flip rate, absmean, zero fraction and entropy under one another; None where none is on record."""
     from matplotlib.figure import Figure as Canvas
 
-    by_size, note = _drawn(section, _MOST_SEEDS // 2)  # four panels for one
+    by_size, note = _drawn(section, _PANELS_A_ROW, _MOST_SEEDS // 2)  # four panels for one
     panels = {
         (field, size): lines
         for field, _ in _MECHANISM
@@ -93,7 +93,7 @@ def mechanism_of(section: Section, suffix: str) -> Figure | None:
         if (lines := lines_of(arms, field))
     }
     fields = [(field, axis) for field, axis in _MECHANISM if any(field == found for found, _ in panels)]
-    sizes = [size for size in by_size if any(size == found for _, found in panels)][:_PANELS_A_ROW]
+    sizes = [size for size in by_size if any(size == found for _, found in panels)]
     if not fields:
         return None
     styles = styles_of(_decays(section))
@@ -151,14 +151,14 @@ def _line(stretch: Stretch, field: str) -> Line:
     return Line([step for step, _ in points], [math.nan if v is None else v for _, v in points], wd2)
 
 
-def _drawn(section: Section, most_seeds: int) -> tuple[dict[int | None, list[Arm]], str]:
+def _drawn(section: Section, most_sizes: int, most_seeds: int) -> tuple[dict[int | None, list[Arm]], str]:
     """The arms that have lines, by hidden size, and a note of those that have none."""
     sizes: dict[int | None, list[Arm]] = {}
     seeds: Counter[tuple[int | None, float | None]] = Counter()
     left_out = 0
     for arm in section.arms:
         seeds[arm.hidden, arm.wd2] += 1
-        arms = sizes.setdefault(arm.hidden, []) if len(sizes) < _MOST_SIZES else sizes.get(arm.hidden)
+        arms = sizes.setdefault(arm.hidden, []) if len(sizes) < most_sizes else sizes.get(arm.hidden)
         if arms is None or seeds[arm.hidden, arm.wd2] > most_seeds:
             left_out += 1
         else:
@@ -166,14 +166,14 @@ def _drawn(section: Section, most_seeds: int) -> tuple[dict[int | None, list[Arm
     if not left_out:
         return sizes, ""
     total = len(section.arms)
-    limits = f"at most {_MOST_SIZES} sizes and {most_seeds} seeds of each arm"
+    limits = f"at most {most_sizes} sizes and {most_seeds} seeds of each arm"
     return sizes, f"Shown: {total - left_out} of {total} runs ({limits}); tables/records.csv has all."
 
 
 def _curves(section: Section, field: str, axis: str, name: str, title: str) -> Figure | None:
     from matplotlib.figure import Figure as Canvas
 
-    by_size, note = _drawn(section, _MOST_SEEDS)
+    by_size, note = _drawn(section, _MOST_SIZES, _MOST_SEEDS)
     panels = [(size, lines) for size, arms in by_size.items() if (lines := lines_of(arms, field))]
     if not panels:
         return None

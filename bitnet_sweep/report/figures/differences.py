@@ -48,13 +48,16 @@ def differences_of(sections: Sequence[Section]) -> Figure | None:
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("difference of the end loss, smaller minus larger decay (nats per token)")
-        note = f"Shown: {len(drawn)} of {len(rows)} rows; tables/stage2_contrast.csv has all."
-        return figure_of(
-            canvas,
-            "paired_differences",
-            "Paired differences: dots are seeds, bars means with their 95 % interval",
-            note if len(drawn) < len(rows) else "",
-        )
+        title = "Paired differences: dots are seeds, bars means with their 95 % interval"
+        return figure_of(canvas, "paired_differences", title, _note(rows))
+
+
+def _note(rows: Sequence[Row]) -> str:
+    """What the figure leaves out."""
+    limits = [f"{_MOST_ROWS} of {len(rows)} rows"] if len(rows) > _MOST_ROWS else []
+    if any(len(differences) > _MOST_DOTS for _, differences in rows[:_MOST_ROWS]):
+        limits.append(f"at most {_MOST_DOTS} dots of a row, whose mean and interval are of all its pairs")
+    return f"Shown: {', '.join(limits)}; tables/stage2_contrast.csv has all." if limits else ""
 
 
 def _rows(sections: Sequence[Section]) -> list[Row]:

@@ -50,7 +50,7 @@ def citation(name: str, arms: Sequence[Arm]) -> str:
     arm = next((arm for arm in arms if arm.run.config), None)
     if arm is None:
         return ""
-    commit = _origin(arm).get("commit", UNKNOWN)
+    commit = _origin(arm)["commit"] or UNKNOWN
     return f"{name}, table results, {arm.label}: run {arm.run_id}, commit {commit}"
 
 

@@ -31,12 +31,17 @@ def _same(arms: list[Arm]) -> Finding | Unjudged:
     kinds = {arm.outcome.kind for arm in arms}
     if "recovered" not in kinds and kinds != {"unknown"}:
         return Unjudged("no size collapses and recovers")
+    if "diverged" in kinds:
+        return Unjudged("a size diverged")
     if len(kinds) > 1:
         is_told = "unknown" not in kinds
         return Finding(-1, spread) if is_told else Unjudged("the outcome of a size is unknown")
     if spread is None:
         return Unjudged("the loss drop of a size is not on record")
-    return Finding(within(spread, 0.0, _SPREAD_POINTS, _SPREAD_POINTS), spread)
+    direction = within(spread, 0.0, _SPREAD_POINTS, _SPREAD_POINTS)
+    if kinds == {"unknown"} and direction != -1:  # drops alone can contradict the claim and not bear it out
+        return Unjudged("no outcome is known")
+    return Finding(direction, spread)
 
 
 CLAIMS = [
