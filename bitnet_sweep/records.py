@@ -18,7 +18,7 @@ SampleRow = dict[str, Any]
 """A continuation that a probe wrote: ``step``, ``prompt``, ``continuation``."""
 
 FIELDS: dict[str, str] = {
-    "step": "completed optimizer updates",
+    "step": "completed optimizer updates; with the one that a loss that was not finite prevented",
     "stage": "1, 2, ...; the boundary record belongs to the stage that ends there",
     "tokens_seen": "training targets so far",
     "train/loss": "training objective, mean over the steps since the last record",
@@ -28,12 +28,12 @@ FIELDS: dict[str, str] = {
     "ref/unigram_loss": "loss on the same tokens of train-split token counts + 1",
     "val/minus_ln_vocab": "val/loss minus ref/ln_vocab",
     "val/minus_unigram": "val/loss minus ref/unigram_loss; below 0 the context is used",
-    "val/accuracy": "share of held-out tokens that are the argmax prediction",
+    "val/accuracy": "share of held-out tokens that are the argmax prediction; at mixed of bfloat16 logits",
     "probe/unique_tokens": "distinct argmax predictions at the last position of 20 contexts of 8 random ids",
     "probe/unique_tokens_text": "the same over 20 held-out contexts of 8 tokens",
     "probe/unique_tokens_human": "distinct true next tokens of those 20 held-out contexts",
     "probe/entropy": "mean predictive entropy on the held-out tokens, nats",
-    "probe/argmax_tokens": "distinct argmax predictions on the held-out tokens",
+    "probe/argmax_tokens": "distinct argmax predictions on the held-out tokens, by the same logits",
     "probe/human_tokens": "distinct true tokens among the held-out tokens",
     "probe/logit_std": "standard deviation of the logits over the vocabulary, mean over held-out tokens",
     "ternary/minus_frac": "share of codes that are -1",

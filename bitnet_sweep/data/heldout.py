@@ -10,7 +10,7 @@ from bitnet_sweep.data.tokens import Corpus, Tokens
 Ids = npt.NDArray[np.int64]
 
 _TARGETS_AT_ONCE = 512
-"""Bounds the logits of one forward pass: 103 MB in fp32 at GPT-2's 50,257 entries."""
+"""Bounds what one forward pass holds, the hidden states of so many tokens."""
 
 
 def heldout_windows(corpus: Corpus, sequence_length: int, num_tokens: int = 4096) -> list[tuple[Ids, Ids]]:

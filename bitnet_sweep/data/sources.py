@@ -147,7 +147,7 @@ def _text_documents(data: DataConfig, scratch: Path) -> Documents:
         if suffix == ".parquet":
             _check_parquet(path, data.text_field)
             rows = _read_parquet(path, data.text_field, scratch)
-            parts.append(partial(_parquet_documents, rows, data.text_field))
+            parts.append(partial(_parquet_documents, rows, path, data.text_field))
         elif suffix == ".jsonl":
             parts.append(partial(_jsonl_documents, _read_lines(path, scratch), path, data.text_field))
         else:
@@ -159,8 +159,11 @@ def _block_documents(lines: Dataset) -> Iterator[str]:
     return cut_blocks(_column(lines, "text"))
 
 
-def _parquet_documents(rows: Dataset, field: str) -> Iterator[str]:
-    return (document for document in _column(rows, field) if document)
+def _parquet_documents(rows: Dataset, path: Path, field: str) -> Iterator[str]:
+    try:
+        yield from filter(None, _column(rows, field))
+    except UnicodeDecodeError as error:  # parquet does not look at what it calls strings
+        raise ConfigError("data.path", path, f"must be UTF-8 text ({error})") from error
 
 
 def _jsonl_documents(lines: Dataset, path: Path, field: str) -> Iterator[str]:

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from bitnet_sweep.config import ConfigError, DataName, RunConfig, TokenizerName
 from bitnet_sweep.data.fingerprint import fingerprint
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRAIN, HELDOUT, UNIGRAM, TOKENIZER = "train.bin", "heldout.bin", "unigram.bin", "tokenizer.json"
+
+_BUILDING = ".building"
+"""How the folder ends in which token files are made."""
+
+_TOKENS_AT_ONCE = 1 << 20
+"""Counted; by document, the counts of a large vocabulary would be added up too often."""
 
 Tokens = npt.NDArray[np.unsignedinteger]
 """uint16 or uint32."""
@@ -66,10 +72,15 @@ class Corpus:
         return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=False)
 
 
-def prepare(config: RunConfig, tokens_dir: Path) -> Corpus:
+def prepare(config: RunConfig, tokens_dir: Path, name: str | None = None) -> Corpus:
     """The corpus of a config: mapped if its token files are there and whole, else built first.
 
     Any number of processes may ask at once; one builds and the others wait for it.
+
+    Args:
+        config: of the run.
+        tokens_dir: where they lie.
+        name: the fingerprint of the config, where the caller has it: to take it, all of the text is read.
 
     Raises:
         ConfigError: see :func:`fingerprint`; ``data`` for a hub that cannot be reached; ``data.path``
@@ -77,7 +88,7 @@ def prepare(config: RunConfig, tokens_dir: Path) -> Corpus:
             ``tokenizer.vocab_size`` for a vocabulary the text cannot fill; ``store`` for a
             folder that cannot be read or written.
     """
-    name = fingerprint(config)
+    name = name or fingerprint(config)
     tokens_dir = tokens_dir.absolute()  # the tokeniser is opened late, maybe from another folder
     with _blaming_the_store(config, f"{tokens_dir} cannot be read"):
         corpus = _open(name, tokens_dir)
@@ -87,6 +98,7 @@ def prepare(config: RunConfig, tokens_dir: Path) -> Corpus:
             with FileLock(tokens_dir / f"{name}.lock"):
                 corpus = _open(name, tokens_dir)
                 if corpus is None:
+                    _remove_killed_builds(tokens_dir, besides=name)
                     _build(config, name, tokens_dir)
                     corpus = _open(name, tokens_dir)
         if corpus is None:
@@ -145,7 +157,7 @@ def _checksum(path: Path) -> str:
 def _build(config: RunConfig, name: str, tokens_dir: Path) -> None:
     """Write the token files in a folder beside, then move them in; the caller holds the lock."""
     log.info("building the token files of data=%s in %s", config.data.name.name, tokens_dir)
-    building = tokens_dir / f".{name}.building"
+    building = tokens_dir / f".{name}{_BUILDING}"
     shutil.rmtree(building, ignore_errors=True)  # left by a build that was killed
     building.mkdir()
     try:
@@ -156,6 +168,15 @@ def _build(config: RunConfig, name: str, tokens_dir: Path) -> None:
             _move_in(building / part, tokens_dir / f"{name}.{part}")
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _remove_killed_builds(tokens_dir: Path, besides: str) -> None:
+    """Those of other token files; a lock that can be had says that nobody builds there."""
+    for building in tokens_dir.glob(f".*{_BUILDING}"):
+        name = building.name.removeprefix(".").removesuffix(_BUILDING)
+        if name != besides:
+            with suppress(Timeout), FileLock(tokens_dir / f"{name}.lock", timeout=0):
+                shutil.rmtree(building, ignore_errors=True)
 
 
 def _move_in(written: Path, final: Path) -> None:
@@ -204,7 +225,7 @@ def _write_heldout(
         if mask.all():
             raise _too_short(
                 config,
-                f"its {len(survey.digests)} documents are too few to hold out "
+                f"its {_counted(survey.digests)} are too few to hold out "
                 f"{MIN_HELDOUT_TOKENS:,} tokens and train on the rest",
             )
         if config.tokenizer.name is TokenizerName.gpt2:
@@ -214,8 +235,16 @@ def _write_heldout(
         heldout = select(documents, mask)
         tokens = int(_write_tokens(folder / HELDOUT, tokenizer, heldout, vocab_size).sum())
         if tokens >= MIN_HELDOUT_TOKENS:
+            share = survey.sizes[mask].sum() / survey.sizes.sum()
+            if share > 2 * config.data.heldout_fraction:
+                log.warning("%.0f %% of the text is held out: documents are not cut in two", 100 * share)
             return tokenizer, mask
         target = next_target(survey, mask, tokens)
+
+
+def _counted(digests: list[bytes]) -> str:
+    different = len(set(digests))  # the same text is never on both sides
+    return f"{len(digests)} documents" + (f" ({different} different)" if different < len(digests) else "")
 
 
 def _write_tokens(
@@ -226,9 +255,10 @@ def _write_tokens(
     dtype = token_dtype(vocab_size)
     with path.open("wb") as file:
         for ids in encode(tokenizer, documents()):
-            tokens = np.array(ids, dtype)
+            file.write(np.array(ids, dtype).data)  # tofile() would not say that the disk is full
+    with path.open("rb") as file:
+        while len(tokens := np.fromfile(file, dtype, _TOKENS_AT_ONCE)):
             counts += np.bincount(tokens, minlength=vocab_size)
-            file.write(tokens.data)  # tofile() would not say that the disk is full
     return counts
 
 

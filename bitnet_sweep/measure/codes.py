@@ -95,14 +95,11 @@ class CodeWatch:
         self._codes = codes
 
     def cut_short(self, step: int) -> None:
-        """Instead of :meth:`after_step` where training ends at ``step``, so that its record comes early.
+        """Instead of :meth:`after_step` where training ends at ``step`` because no update could be made.
 
-        If no window had begun, nobody knows the codes one step before: what they are compared for is None.
+        Its record comes early; what compares the codes with those one step before is None.
         """
-        if step == self._counters.step + 1:
-            self.after_step(step, next_record_step=step)
-        else:
-            self._open_window(step, self._codes_now())
+        self._open_window(step, self._codes_now())
 
     def measures(self, step: int) -> dict[str, Value]:
         """The ``ternary/...`` fields of the record at ``step``, which starts the next interval.

@@ -30,6 +30,7 @@ def prepare_process(threads: int, device: Device) -> torch.device:
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # sums stay float32
     libc = _glibc()
     if libc is not None:
         libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)

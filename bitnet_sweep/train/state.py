@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,7 +53,7 @@ class TrainState:
         facts = {
             "step": self.step,
             "loss_sum": self.loss_sum,
-            "grad_norm_sum": self.grad_norm_sum,
+            "grad_norm_sum": self.grad_norm_sum if math.isfinite(self.grad_norm_sum) else None,
             "steps_since_record": self.steps_since_record,
             "watch": watch_facts,
         }
@@ -74,7 +75,8 @@ class TrainState:
         self.watch.load_state(watch, facts["watch"])
         self.step = facts["step"]
         self.loss_sum = facts["loss_sum"]
-        self.grad_norm_sum = facts["grad_norm_sum"]
+        kept_sum = facts["grad_norm_sum"]  # null: not a finite number, and so is the record's mean
+        self.grad_norm_sum = math.nan if kept_sum is None else kept_sum
         self.steps_since_record = facts["steps_since_record"]
 
     def weights(self) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import datasets
 import numpy as np
 import pyarrow
 import pytest
+from filelock import FileLock
 from pyarrow import parquet
 
 from bitnet_sweep.config import (
@@ -309,6 +310,19 @@ def test_what_a_killed_build_left_is_no_hindrance(
     assert not left.exists()
 
 
+def test_what_killed_builds_left_goes_with_the_next_build(
+    write_text: WriteText, text_config: TextConfig, tmp_path: Path
+) -> None:
+    """But not that of a build that lives, whose lock is held."""
+    tokens = tmp_path / "tokens"
+    for name in ("dead", "alive"):
+        (tokens / f".{name}.building").mkdir(parents=True)
+        (tokens / f".{name}.building/train.bin").write_text("half")
+    with FileLock(tokens / "alive.lock"):
+        prepare(text_config(write_text()), tokens)
+    assert [path.name for path in tokens.glob(".*")] == [".alive.building"]
+
+
 def test_a_failed_build_leaves_no_files(
     write_text: WriteText, text_config: TextConfig, tmp_path: Path
 ) -> None:
@@ -370,6 +384,24 @@ def test_the_batch_is_checked_against_token_files_that_are_there(
     config.sequence_length = longest
     with pytest.raises(ConfigError, match="text too short"):
         prepare(config, tmp_path / "tokens")
+
+
+def test_equal_documents_are_called_equal(text_config: TextConfig, tmp_path: Path) -> None:
+    row = json.dumps({"text": "the quick brown fox " * 2000})
+    (tmp_path / "a.jsonl").write_text(f"{row}\n" * 3)
+    with pytest.raises(ConfigError, match=r"its 3 documents \(1 different\) are too few"):
+        prepare(text_config(tmp_path / "a.jsonl"), tmp_path / "tokens")
+
+
+def test_a_large_share_held_out_is_said(
+    text_config: TextConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Documents are not cut: of two equally long ones, one is held out."""
+    words = [f"{letter}{number}" for letter in "abcdefgh" for number in range(500)]
+    rows = [json.dumps({"text": " ".join(sorted(words, key=key))}) for key in (str, lambda word: word[::-1])]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    prepare(text_config(tmp_path / "a.jsonl"), tmp_path / "tokens")
+    assert "50 % of the text is held out" in caplog.text
 
 
 def test_rows_without_any_text(text_config: TextConfig, tmp_path: Path) -> None:

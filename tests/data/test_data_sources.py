@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow
 import pytest
@@ -184,16 +185,21 @@ def test_rows_that_hold_no_text(content: str, key: str, message: str, tmp_path: 
     assert raised.value.key == key
 
 
+LATIN_1 = pyarrow.array([b"caf\xe9"]).view(pyarrow.string())
+"""A column that says it is text, which parquet does not check."""
+
+
 @pytest.mark.parametrize(
     ("table", "key", "message"),
     [
         pytest.param({"body": ["a"]}, "data.text_field", "a.parquet has body", id="no such field"),
         pytest.param({"text": [5]}, "data.text_field", "no text there but int64", id="not text"),
+        pytest.param({"text": LATIN_1}, "data.path", r"a\.parquet: must be UTF-8 text", id="not UTF-8"),
         pytest.param(None, "data.path", "is not a readable parquet file", id="damaged"),
     ],
 )
 def test_parquet_that_holds_no_text(
-    table: dict[str, list[object]] | None, key: str, message: str, tmp_path: Path
+    table: dict[str, Any] | None, key: str, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.parquet"
     if table is None:

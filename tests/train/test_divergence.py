@@ -1,9 +1,12 @@
 """A run whose loss stops being finite: where it ends, and what its last record does not claim to know."""
 
+import math
+
 import pytest
 
 from bitnet_sweep.config import Knot, OptimizerConfig, OptimizerName, Precision, Stage
 from bitnet_sweep.data import Batches, prepare
+from bitnet_sweep.train import checkpoint
 from bitnet_sweep.train.loop import train
 from bitnet_sweep.train.probe import build_probe
 from bitnet_sweep.train.runtime import prepare_process
@@ -53,3 +56,17 @@ def test_divergence_ends_the_run_wherever_it_comes(diverging, tmp_path, begins, 
     assert {name for name in known if name.startswith(("val/", "sample/"))} == set()
     assert {name for name in known if "unique" in name or "argmax" in name} == {"probe/unique_tokens_human"}
     assert {name for name in known if name.endswith(("_frac", "_rate", "_freq"))} == set()
+
+
+@pytest.mark.parametrize("norm", [math.inf, math.nan])
+def test_a_gradient_without_a_norm_is_kept_in_checkpoints(tiny, tmp_path, norm):
+    """The loss can be finite where the gradients are not: the run goes on, and can be stopped and resumed."""
+    config = tiny()
+    device = prepare_process(1, config.device)
+    state = TrainState.fresh(config, device)
+    state.loss_sum, state.grad_norm_sum, state.steps_since_record = 2.5, norm, 1
+    checkpoint.save(tmp_path, "latest", *state.export())
+    again = TrainState.fresh(config, device)
+    again.restore(*checkpoint.load(tmp_path, "latest"))
+    assert (again.loss_sum, again.steps_since_record) == (2.5, 1)
+    assert math.isnan(again.grad_norm_sum), "null in the record, as it would have been"
