@@ -139,7 +139,7 @@ def _fraction(key: str, value: float) -> None:
 
 ADDED = {"added": True}
 """Metadata of a knob that the model, the optimizer or the loss got after runs had been made, as in
-``norm: Norm = field(default=Norm.rms, metadata=ADDED)``. At its default everything must be as before: runs
+``qk_norm: bool = field(default=False, metadata=ADDED)``. At its default everything must be as before: runs
 that have it keep the ids of those without the knob, and reports read it into configs of before."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, check_number, check_whole, interpolate
+from bitnet_sweep.counts import feed_forward_width
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -22,7 +23,7 @@ def resolve(config: RunConfig) -> RunConfig:
     config.model = copy.copy(config.model)
     shape, steps = config.schedule, config.steps
     if config.model.ffn is None:
-        config.model.ffn = 2 * config.model.hidden
+        config.model.ffn = feed_forward_width(config.model)
     config.warmup_steps = config.warmup_steps or _length(shape.warmup, steps)
     config.probe_every_steps = config.probe_every_steps or _length(shape.probe_every, steps)
     config.checkpoint_every_steps = config.checkpoint_every_steps or _length(shape.checkpoint_every, steps)

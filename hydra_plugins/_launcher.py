@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -16,6 +17,9 @@ Job = tuple[HydraContext, TaskFunction, DictConfig]
 
 class TreeLauncher(Launcher):
     """A launcher that starts a job as soon as the one it comes after has ended well."""
+
+    trains_here: ClassVar[bool] = True
+    """Whether the jobs run on this machine."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
@@ -34,16 +38,19 @@ class TreeLauncher(Launcher):
         initial_job_idx: int = 0,
     ) -> Sequence[JobReturn]:
         """Run jobs in order, each once the job it comes after has ended well."""
+        from bitnet_sweep.sweep.ending import EXIT_INTERRUPTED, FailedRunError, InterruptedRunError
+
         setup_globals()
-        jobs = [
-            (self.hydra_context, self.task_function, self._compose(overrides, initial_job_idx + i))
-            for i, overrides in enumerate(job_overrides)
-        ]
+        jobs = _Jobs(self, job_overrides, initial_job_idx)
         returns = []
         for overrides, status in zip(job_overrides, self._run(jobs, after), strict=True):
             returned = JobReturn(overrides=list(overrides))
             returned.status = JobStatus.COMPLETED if status == 0 else JobStatus.FAILED
-            returned.return_value = None if status == 0 else RuntimeError(f"exit status {status}")
+            # One that was not started met a request to stop, or comes after one with an error of its own.
+            if status in (None, EXIT_INTERRUPTED):
+                returned.return_value = InterruptedRunError()
+            elif status != 0:
+                returned.return_value = FailedRunError(f"exit status {status}")
             returns.append(returned)
         return returns
 
@@ -51,13 +58,35 @@ class TreeLauncher(Launcher):
     def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
         """Run each job once the one it comes after has ended well.
 
+        Args:
+            jobs: each is composed when it is looked up, so that is to be done when it starts.
+            after: the job that each comes after, or None.
+
         Returns:
             Exit status by job; None where it was not started.
         """
 
-    def _compose(self, overrides: Sequence[str], index: int) -> DictConfig:
+    def compose(self, overrides: Sequence[str], index: int) -> Job:
+        """The job of that number in the sweep."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
             config.hydra.job.id = str(index)
             config.hydra.job.num = index
-        return config
+        return self.hydra_context, self.task_function, config
+
+
+class _Jobs(Sequence[Job]):
+    """Jobs, each composed when it is looked up: Hydra takes 50 ms for one, minutes for 10,000."""
+
+    def __init__(
+        self, launcher: TreeLauncher, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> None:
+        self._launcher = launcher
+        self._job_overrides = job_overrides
+        self._initial_job_idx = initial_job_idx
+
+    def __len__(self) -> int:
+        return len(self._job_overrides)
+
+    def __getitem__(self, index: Any) -> Any:  # of Sequence's two signatures only int -> Job is used
+        return self._launcher.compose(self._job_overrides[index], self._initial_job_idx + index)

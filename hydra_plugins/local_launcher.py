@@ -46,5 +46,6 @@ class LocalLauncher(TreeLauncher):
 
         if isinstance(self.n_jobs, int):
             return self.n_jobs
-        cores = len(os.sched_getaffinity(0)) // int(self.config.threads)
-        return max(1, len(cuda_devices()) if self.config.device.name != "cpu" and cuda_devices() else cores)
+        devices = [] if self.config.device.name == "cpu" else cuda_devices()
+        threads = max(1, int(self.config.threads))  # the config's own check, which comes later, refuses a 0
+        return len(devices) or max(1, len(os.sched_getaffinity(0)) // threads)

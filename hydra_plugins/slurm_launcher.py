@@ -11,10 +11,12 @@ Hydra imports every plugin at start-up, so nothing heavy is imported at the top.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from hydra_plugins._launcher import Job, TreeLauncher
@@ -29,6 +31,8 @@ class SlurmLauncher(TreeLauncher):
         parameters: what submitit's SlurmExecutor takes; null leaves one out.
     """
 
+    trains_here: ClassVar[bool] = False
+
     def __init__(self, folder: str, poll_seconds: float, **parameters: Any) -> None:
         self.folder = Path(folder).absolute()
         self.poll_seconds = poll_seconds
@@ -38,8 +42,24 @@ class SlurmLauncher(TreeLauncher):
             if value is not None
         }
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra.
+
+        Raises:
+            ConfigError: a value is wrong, or submitit or SLURM is not there.
+        """
+        from bitnet_sweep.config import ConfigError
+
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if type(self.poll_seconds) not in (int, float) or not 0 < self.poll_seconds < math.inf:
+            allowed = "must be a number of seconds, greater than 0"
+            raise ConfigError("hydra.launcher.poll_seconds", self.poll_seconds, allowed)
+        from bitnet_sweep.sweep.on_slurm import new_executor  # later: it needs submitit
+
+        new_executor(self.folder, self.parameters)  # only to see whether there can be one
+
     def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
-        """Raises: ConfigError: submitit or SLURM is not there, or SLURM refuses the parameters."""
+        """Raises: ConfigError: SLURM refuses the very first jobs."""
         from bitnet_sweep.sweep.cluster import run_on_cluster
         from bitnet_sweep.sweep.on_slurm import SlurmCluster
         from bitnet_sweep.sweep.signals import stop_request

@@ -5,12 +5,17 @@ Hydra imports every plugin at start-up, so nothing heavy is imported at the top.
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -32,6 +37,8 @@ class StageTreeSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
         self._loader = hydra_context.config_loader
+        assert isinstance(self._loader, ConfigLoaderImpl), "Hydra has one loader"
+        self._loader.repository = ReadOnce(self._loader.repository)  # type: ignore[assignment]  # same interface
         self._master = config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -55,13 +62,16 @@ class StageTreeSweeper(Sweeper):
         axes = read_axes(parser.parse_overrides(words), parser)
         settings = sweep_settings(axes, self._load)
         compose = Composer(self._load, self._is_group)
-        of_launcher = getattr(self.launcher, "jobs_at_once", None)  # of Hydra's launchers, ours says it
+        # Of Hydra's launchers, ours say these.
+        of_launcher = getattr(self.launcher, "jobs_at_once", None)
         jobs_at_once = of_launcher and of_launcher()
+        trains_here = getattr(self.launcher, "trains_here", True)
         if settings.bisect is not None:
-            bisect(axes, settings, compose, words, self._launch, jobs_at_once)
+            bisect(axes, settings, compose, words, self._launch, jobs_at_once, trains_here)
             return
         grid = make_grid(axes, settings, compose)
-        store, runs = plan_runs([(overrides_of(point), config) for point, config in grid.points])
+        points = [(overrides_of(point), config) for point, config in grid.points]
+        store, runs = plan_runs(points, trains_here)
         drive(store, runs, words, self._launch, grid.excluded, jobs_at_once)
 
     def _load(self, overrides: list[str]) -> DictConfig:
@@ -98,12 +108,37 @@ class StageTreeSweeper(Sweeper):
         started = 0
         for level in plan.levels():
             try:
-                self.launcher.launch([commands[unit.id] for unit in level], started)
+                for returned in self.launcher.launch([commands[unit.id] for unit in level], started):
+                    warn_if_failed(returned)
             except Exception as error:
                 # Some launchers raise when one job died (submitit's, Ray's, joblib's): the store says
                 # which jobs ended well, and the next level may hold what does not need that job.
                 _warn(error)
             started += len(level)
+
+
+class ReadOnce(CachingConfigRepository):
+    """The files of ``conf/`` as they were when first read, which the plan did for every job.
+
+    Jobs are composed when they start: what is edited while a sweep runs must not change those that wait.
+    Hydra has such a cache for the length of one composition, and copies what lies behind it each time.
+    """
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """A copy, for a composition may change it."""
+        return copy.deepcopy(super().load_config(config_path))
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+def warn_if_failed(returned: JobReturn) -> None:
+    """Hydra's own launcher keeps quiet about why a job failed."""
+    from bitnet_sweep.sweep.ending import InterruptedRunError
+
+    error = returned._return_value  # the property of that name writes to stderr by itself
+    if returned.status is JobStatus.FAILED and not isinstance(error, InterruptedRunError):
+        log.warning("a job ended with %s: %s", type(error).__name__, error)
 
 
 def _warn(error: Exception) -> None:

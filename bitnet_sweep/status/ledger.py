@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from bitnet_sweep.records import Record
 from bitnet_sweep.store import FINISHED, RUNNING, Folder, Store
@@ -50,7 +51,7 @@ class Ledger:
     def __init__(self, store: Store, sweep: str | None = None) -> None:
         self._store = store
         self._sweep = sweep
-        self._finished: dict[str, tuple[int, Entry]] = {}
+        self._finished: dict[Path, tuple[int, Entry]] = {}
         """With the modification time of the status it was read from."""
 
     def entries(self) -> list[Entry]:
@@ -64,7 +65,7 @@ class Ledger:
         through = _runs_through_trunks(asked)
         entries: list[Entry] = []
         for run in asked.values():
-            for trunk in [stage for stage in run.stage_ids if stage in trunks]:
+            for trunk in [stage for stage in run.stage_ids[:-1] if stage in trunks]:
                 entries.append(self._entry(trunks.pop(trunk), False, _as_trunk(trunk, through[trunk])))
             entries.append(self._entry(self._store.run(run.run_id), True, run))
         if self._sweep is None:
@@ -75,12 +76,12 @@ class Ledger:
 
     def _entry(self, folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
         modified = folder.status_modified()
-        known = self._finished.get(folder.id)
+        known = self._finished.get(folder.path)
         if known is not None and known[0] == modified:
             return known[1]
         entry = _read(folder, is_run, asked)
         if entry.state == FINISHED and modified is not None:
-            self._finished[folder.id] = modified, entry
+            self._finished[folder.path] = modified, entry
         return entry
 
 

@@ -149,6 +149,7 @@ def bisect(
     overrides: Sequence[str],
     launch: Launch,
     jobs_at_once: int | None = None,
+    trains_here: bool = True,
 ) -> None:
     """Search every cell, all of them a step at a time; tell and record what was found.
 
@@ -166,11 +167,12 @@ def bisect(
     grid = make_grid(axes | {search.key: [search.setting(search.low)]}, settings, compose)
     cells = [Cell(point[:-1]) for point, _ in grid.points]
     store = Store(Path(grid.points[0][1].store))
-    due = _walk(search, cells, compose)
+    due = _walk(search, cells, compose, trains_here)
+    hashed = _name(search, cells)
+    name = settings.name or hashed
     while due:
         if stop_request():
             raise InterruptedRunError
-        name = settings.name or _name(search, cells)
         probes = list({run.run_id: run for cell in cells for run in cell.probes.values()}.values())
         finished = {cell.probes[value].run_id for cell in cells for value in cell.has(search)}
         wanted = finished | {run.run_id for run in due}  # those that failed are not tried again
@@ -183,7 +185,7 @@ def bisect(
         register(store, probes, name, overrides, grid.excluded)
         carry_out(store, plan, name, launch)
         try:
-            due = _walk(search, cells, compose)
+            due = _walk(search, cells, compose, trains_here)
         except ConfigError as error:  # a corpus that is gone, or a value between two that may be had
             raise FailedRunError(f"the search cannot go on: {error}") from error
     store.write_bisection(name, document(search, cells))
@@ -191,7 +193,7 @@ def bisect(
     close(store, probes, name, findings=table(search, cells, swept))
 
 
-def _walk(search: Search, cells: Sequence[Cell], compose: Compose) -> list[PlannedRun]:
+def _walk(search: Search, cells: Sequence[Cell], compose: Compose, trains_here: bool) -> list[PlannedRun]:
     """Give every cell the probes that follow from what the store knows; those not asked for before.
 
     It goes as far as the store leads, before anything is registered: so the register of a search that
@@ -200,7 +202,7 @@ def _walk(search: Search, cells: Sequence[Cell], compose: Compose) -> list[Plann
     due: list[PlannedRun] = []
     while wanted := [(cell, value) for cell in cells for value in _next_values(search, cell)]:
         points = [(*cell.rest, search.setting(value)) for cell, value in wanted]
-        _, runs = plan_runs([(overrides_of(point), compose(point)) for point in points])
+        _, runs = plan_runs([(overrides_of(point), compose(point)) for point in points], trains_here)
         for (cell, value), run in zip(wanted, runs, strict=True):
             cell.probes[value] = run
         due += runs

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from bitnet_sweep.config import ConfigError
 from bitnet_sweep.sweep.ending import EXIT_FAILED, EXIT_INTERRUPTED
 from bitnet_sweep.sweep.ready import ReadyJobs
 from bitnet_sweep.sweep.signals import StopRequest
@@ -22,15 +23,24 @@ class Cluster(Protocol):
 
     poll_seconds: float
     """Between two looks at the jobs."""
+    max_batch: int
+    """Jobs in one call of ``submit``; between two calls a request to stop is heard."""
 
     def submit(self, jobs: Sequence[int]) -> None:
-        """Hand over jobs that may start now, in the order in which they should."""
+        """Hand over jobs that may start now, in the order in which they should.
+
+        Raises:
+            ConfigError: the cluster takes no jobs like these.
+        """
 
     def ended(self) -> Mapping[int, int]:
         """Exit status of each job that has ended since the last call; a job that died has a status too."""
 
     def interrupt(self) -> None:
-        """Ask every job to checkpoint and end; called at each poll until all have ended."""
+        """Ask every job to checkpoint and end; called at each poll until all have ended.
+
+        More than once, because a job that is just starting cannot hear it yet.
+        """
 
 
 def run_on_cluster(cluster: Cluster, after: Sequence[int | None], stop: StopRequest) -> list[int | None]:
@@ -46,16 +56,16 @@ def run_on_cluster(cluster: Cluster, after: Sequence[int | None], stop: StopRequ
 
     Returns:
         Exit status by job; None where it was not started.
+
+    Raises:
+        ConfigError: the cluster takes no jobs like these.
     """
     statuses: list[int | None] = [None] * len(after)
     ready = ReadyJobs(after)
     running: set[int] = set()
     preemptions: Counter[int] = Counter()
     while True:
-        if ready and not stop:
-            jobs = ready.pop_all()
-            cluster.submit(jobs)
-            running.update(jobs)
+        running.update(_submit(cluster, ready.pop_all(), stop))
         if not running:
             return statuses
         if stop:
@@ -74,10 +84,26 @@ def run_on_cluster(cluster: Cluster, after: Sequence[int | None], stop: StopRequ
                 ready.ended_well(job)
 
 
-def _sleep(seconds: float, stop: StopRequest) -> None:
-    """Sleep, but no longer than a moment once asked to stop."""
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, _STOP_POLL_SECONDS))
+def _submit(cluster: Cluster, jobs: Sequence[int], stop: StopRequest) -> list[int]:
+    """Hand over jobs until asked to stop; returns those that the cluster now has."""
+    submitted: list[int] = []
+    for start in range(0, len(jobs), cluster.max_batch):
         if stop:
-            return
+            break
+        batch = jobs[start : start + cluster.max_batch]
+        try:
+            cluster.submit(batch)
+        except ConfigError:
+            if stop:  # Ctrl-C reaches the command that submits, too
+                break
+            raise
+        submitted.extend(batch)
+    return submitted
+
+
+def _sleep(seconds: float, stop: StopRequest) -> None:
+    """Sleep; being asked to stop meanwhile ends it in a moment, having been asked before does not."""
+    end = time.monotonic() + seconds
+    asked_before = bool(stop)
+    while (left := end - time.monotonic()) > 0 and bool(stop) == asked_before:
+        time.sleep(min(left, _STOP_POLL_SECONDS))

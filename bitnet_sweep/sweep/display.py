@@ -12,7 +12,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from bitnet_sweep.store import Store
-from bitnet_sweep.store.lease import read_lease
+from bitnet_sweep.store.lease import is_alive, read_lease
 from bitnet_sweep.sweep.plan import Unit
 
 POLL_SECONDS = 1.0
@@ -50,6 +50,8 @@ def _follow(units: Sequence[Unit], store: Store, bar: tqdm[NoReturn], closed: th
         steps = 0
         for unit, leg in list(legs.values()):
             owner = read_lease(leg.folder.path)
+            if not is_alive(owner):  # a killed job leaves its last words
+                owner = None
             if owner is not None and "step" in owner:
                 steps += max(0, int(owner["step"]) - (leg.end - unit.left))
                 loss = owner.get("loss")

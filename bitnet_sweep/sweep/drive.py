@@ -27,11 +27,14 @@ Launch = Callable[[Plan, str], None]
 """Start the jobs of a plan for the sweep of that name, and return when the last one has ended."""
 
 
-def plan_runs(grid: Sequence[tuple[tuple[str, ...], RunConfig]]) -> tuple[Store, list[PlannedRun]]:
+def plan_runs(
+    grid: Sequence[tuple[tuple[str, ...], RunConfig]], trains_here: bool = True
+) -> tuple[Store, list[PlannedRun]]:
     """Check the whole grid before anything starts, and give each point its identity.
 
     Args:
         grid: overrides and resolved config of each point.
+        trains_here: on this machine, whose devices then count.
 
     Raises:
         ConfigError: one of the points cannot be trained.
@@ -44,14 +47,14 @@ def plan_runs(grid: Sequence[tuple[tuple[str, ...], RunConfig]]) -> tuple[Store,
     fingerprints: dict[str, str] = {}
     runs = []
     for overrides, config in grid:
-        if config.device is Device.cuda:
+        if config.device is Device.cuda and trains_here:
             from bitnet_sweep.train.runtime import choose_device  # late: it imports torch
 
             choose_device(config.device)
         key = repr((config.data, config.tokenizer, config.batch_size, config.sequence_length))
         if key not in fingerprints:
             fingerprints[key] = fingerprint(config)
-            prepare(config, store.tokens)
+            prepare(config, store.tokens, fingerprints[key])
         runs.append(PlannedRun(overrides, config, tuple(stage_ids(config, fingerprints[key]))))
     return store, runs
 

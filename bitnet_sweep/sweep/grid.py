@@ -42,7 +42,8 @@ EXPERIMENT = "experiment"
 """The group whose choice may hold a grid of its own."""
 
 _DIGITS = 12
-"""Of a number in a sweep: ``range(0,0.05,0.01)`` counts on to 0.030000000000000002, another run than 0.03."""
+"""Of a number in a sweep, typed or counted: ``range(0,0.05,0.01)`` counts on to 0.030000000000000002, which
+would be another run than 0.03."""
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +62,8 @@ def read_axes(overrides: Sequence[Override], parser: OverridesParser) -> Axes:
 
     Raises:
         HydraException: a sweep that cannot be enumerated, such as ``interval(0,1)``.
-        ConfigError: a setting of the sweep itself is swept, or experiments, which hold one each.
+        ConfigError: a setting of the sweep itself is swept, or experiments, which hold one each; or a range
+            holds nothing.
     """
     axes: Axes = {}
     for override in overrides:
@@ -75,6 +77,8 @@ def read_axes(overrides: Sequence[Override], parser: OverridesParser) -> Axes:
         if key.lstrip("+").startswith("sweep.") or key == EXPERIMENT:
             raise ConfigError(key, override.get_value_string(), "takes one value for the whole sweep")
         axes[key] = [_setting(key, element, parser) for element in override.sweep_iterator()]
+        if not axes[key]:
+            raise ConfigError(key, override.get_value_string(), "has no values")
     return axes
 
 

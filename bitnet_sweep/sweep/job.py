@@ -53,15 +53,16 @@ class Job:
         ConfigError: the store or the corpus cannot be used.
     """
 
-    def __init__(self, config: RunConfig, group: str, command: list[str], hooks: Hooks) -> None:
+    def __init__(self, config: RunConfig, group: str | None, command: list[str], hooks: Hooks) -> None:
         self._config = config
-        self._group = group
         self._command = command
         self._hooks = hooks
         self._store = Store(Path(config.store))
         self._store.open_for_writing()
-        self._legs = legs_of(config, self._store, stage_ids(config, fingerprint(config)))
+        self._fingerprint = fingerprint(config)
+        self._legs = legs_of(config, self._store, stage_ids(config, self._fingerprint))
         self._target = self._legs[-1]
+        self._group = group or self._target.folder.id  # Hydra's own sweeper gives its jobs no name
         self._leases: list[Lease] = []
 
     def complete(self) -> Status:
@@ -85,7 +86,7 @@ class Job:
     def _open(self) -> None:
         config = self._config
         self._device = prepare_process(config.threads, config.device)
-        corpus = prepare(config, self._store.tokens)
+        corpus = prepare(config, self._store.tokens, self._fingerprint)
         self._probe = build_probe(config, corpus)
         self._batches = Batches(
             corpus,

@@ -28,7 +28,7 @@ class RayCluster:
     Args:
         address: of a running cluster; None takes RAY_ADDRESS, else the one ``ray start`` began on this
             machine, else begins one that ends with the sweep.
-        jobs: the arguments of ``work`` for each.
+        jobs: the arguments of ``work`` for each; looked up when it is submitted.
         folder: where a job works; relative paths of its config start there.
         num_cpus: of each job.
         num_gpus: of each job; None takes one wherever the cluster has any.
@@ -38,6 +38,7 @@ class RayCluster:
     """
 
     poll_seconds = 0.2
+    max_batch = 1
 
     def __init__(
         self,

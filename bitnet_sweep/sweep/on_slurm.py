@@ -27,8 +27,6 @@ except ImportError as error:
         "hydra/launcher", "slurm", "needs submitit: pip install 'bitnet-sweep[slurm]'"
     ) from error
 
-MAX_ARRAY = 1000
-"""Jobs in one array; SLURM's default limit, MaxArraySize, is one above the largest index, 1001."""
 RESULT_SECONDS = 10.0
 """How long a shared file system may take to show the result of a job that has ended (assumed)."""
 
@@ -37,27 +35,23 @@ class SlurmCluster:
     """The SLURM jobs of one sweep; see :class:`bitnet_sweep.sweep.cluster.Cluster`.
 
     Args:
-        jobs: the arguments of ``work`` for each.
+        jobs: the arguments of ``work`` for each; looked up when it is submitted.
         folder: for job scripts, logs and results; every node must see it.
         poll_seconds: between two calls of ``squeue``.
         parameters: of submitit's SlurmExecutor.
 
     Raises:
-        ConfigError: this machine has no SLURM, or submitit does not know a parameter.
+        ConfigError: as of :func:`new_executor`.
     """
+
+    max_batch = 1000
+    """Jobs in one array; SLURM's default limit, MaxArraySize, is one above the largest index, 1001."""
 
     def __init__(
         self, jobs: Sequence[tuple[Any, ...]], folder: Path, poll_seconds: float, parameters: dict[str, Any]
     ) -> None:
         self.poll_seconds = poll_seconds
-        try:
-            self._executor = submitit.SlurmExecutor(folder)
-        except RuntimeError as error:
-            raise ConfigError("hydra/launcher", "slurm", "sbatch and srun are not on this machine") from error
-        try:
-            self._executor.update_parameters(**parameters)
-        except (NameError, ValueError) as error:
-            raise ConfigError("hydra.launcher", "?", " ".join(str(error).split())) from error
+        self._executor = new_executor(folder, parameters)
         self._jobs = jobs
         self._running: dict[int, submitit.Job[int]] = {}
         self._unlisted_since: dict[int, float] = {}
@@ -66,26 +60,24 @@ class SlurmCluster:
         self._interrupted = False
 
     def submit(self, jobs: Sequence[int]) -> None:
-        """See Cluster; jobs that become ready together make an array.
+        """See Cluster; the jobs make an array.
 
         Raises:
             ConfigError: SLURM refuses the very first ones; later on those that it refuses have failed.
         """
-        for start in range(0, len(jobs), MAX_ARRAY):
-            batch = jobs[start : start + MAX_ARRAY]
-            try:
-                submitted = self._executor.map_array(
-                    work_under_slurm, *zip(*(self._jobs[job] for job in batch), strict=True)
-                )
-            except FailedJobError as error:
-                message = " ".join(str(error).split())
-                if not self._accepted_any:
-                    raise ConfigError("hydra.launcher", "?", message) from error
-                print(f"bitnet_sweep: SLURM refuses {len(batch)} jobs: {message}", flush=True)
-                self._refused.extend(batch)
-                continue
-            self._accepted_any = True
-            self._running.update(zip(batch, submitted, strict=True))
+        try:
+            submitted = self._executor.map_array(
+                work_under_slurm, *zip(*(self._jobs[job] for job in jobs), strict=True)
+            )
+        except FailedJobError as error:
+            message = " ".join(str(error).split())
+            if not self._accepted_any:
+                raise ConfigError("hydra.launcher", "?", message) from error
+            print(f"bitnet_sweep: SLURM refuses {len(jobs)} jobs: {message}", flush=True)
+            self._refused.extend(jobs)
+            return
+        self._accepted_any = True
+        self._running.update(zip(jobs, submitted, strict=True))
 
     def ended(self) -> dict[int, int]:
         """See Cluster; a job that left no result (killed, out of memory) has failed."""
@@ -115,8 +107,27 @@ class SlurmCluster:
         """See Cluster; asking twice does no harm to a job that is saving."""
         self._interrupted = True
         ids = [job.job_id for job in self._running.values()]
+        if not ids:
+            return  # without one, scancel takes every pending job of the user
         for how in (["--state=PENDING"], ["--signal=TERM"]):
             subprocess.run(["scancel", "--quiet", *how, *ids], check=False)  # noqa: S607
+
+
+def new_executor(folder: Path, parameters: dict[str, Any]) -> submitit.SlurmExecutor:
+    """What submits jobs; see :class:`SlurmCluster` for the arguments. Nothing is written yet.
+
+    Raises:
+        ConfigError: this machine has no SLURM, or submitit does not know a parameter.
+    """
+    try:
+        executor = submitit.SlurmExecutor(folder)
+    except RuntimeError as error:
+        raise ConfigError("hydra/launcher", "slurm", "sbatch and srun are not on this machine") from error
+    try:
+        executor.update_parameters(**parameters)
+    except (NameError, ValueError) as error:
+        raise ConfigError("hydra.launcher", "?", " ".join(str(error).split())) from error
+    return executor
 
 
 def work_under_slurm(*arguments: Any) -> int:

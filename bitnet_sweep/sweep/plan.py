@@ -50,7 +50,12 @@ class Unit:
 
     @property
     def id(self) -> str:
-        """The id of its last stage; for a run its run_id."""
+        """Its folder in the store: a stage can end one run and be a trunk of others."""
+        return f"{'runs' if self.is_run else 'stages'}/{self.stage_id}"
+
+    @property
+    def stage_id(self) -> str:
+        """Of its last stage; for a run its run_id."""
         return self.run.stage_ids[self.num_stages - 1]
 
     @property
@@ -132,7 +137,7 @@ class Plan:
                     left = todo[unit.id]
                     state = "to train" if left == unit.steps else f"{left:,} left"
                 what = " ".join(unit.run.overrides) if unit.is_run else f"{unit.num_stages} stage(s)"
-                yield f"{'  ' * depth}{kind} {unit.id}  {unit.steps:>7,} steps  {state:8}  {what}"
+                yield f"{'  ' * depth}{kind} {unit.stage_id}  {unit.steps:>7,} steps  {state:8}  {what}"
                 yield from lines(unit.id, depth + 1)
 
         return "\n".join(lines(None, 0))

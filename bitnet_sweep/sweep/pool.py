@@ -11,6 +11,8 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from itertools import takewhile
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -37,7 +39,7 @@ def run_pool(
 
     Args:
         target: importable; returns the exit status.
-        arguments: of each job; picklable.
+        arguments: of each job; picklable, and looked up when it starts.
         after: the job that must have ended well before this one starts, or None.
         slots: how many processes at once.
         stop: once requested nothing more starts, and the running jobs get one SIGINT.
@@ -106,7 +108,9 @@ def _die_with_parent() -> None:
 
 def cuda_devices() -> list[str]:
     """The CUDA devices this process may use, found without starting CUDA (which forbids forking)."""
+    if version("torch").endswith("+cpu"):  # a build that uses none, whatever the machine has
+        return []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [device for device in visible.split(",") if device]
+    if visible is not None:  # for CUDA the list ends before the first one that cannot be: -1 means none
+        return list(takewhile(lambda device: device and not device.startswith("-"), visible.split(",")))
     return [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]

@@ -35,7 +35,7 @@ def run_job(config: RunConfig, overrides: list[str]) -> None:
     if stop:  # a launcher that knows no stopping goes through all its jobs
         raise InterruptedRunError
     try:
-        Job(config, str(config.sweep.name), overrides, Hooks(stop.__bool__)).complete()
+        Job(config, config.sweep.name, overrides, Hooks(stop.__bool__)).complete()
     except Exception as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model, and Hydra keeps the error
         raise

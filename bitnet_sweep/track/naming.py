@@ -7,6 +7,7 @@ import functools
 from typing import Any
 
 from bitnet_sweep.config import ConfigError, RunConfig, plain
+from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.identity import mark
 from bitnet_sweep.stages import resolve
 
@@ -74,7 +75,8 @@ def run_tags(config: RunConfig, group: str) -> list[str]:
 
 def _changed(config: RunConfig) -> dict[str, Any]:
     """The keys of a resolved config that its name does not imply yet, with their values."""
-    default = _default(config.steps) | {"model.ffn": 2 * config.model.hidden}
+    width = feed_forward_width(dataclasses.replace(config.model, ffn=None))
+    default = _default(config.steps) | {"model.ffn": width}
     sections = {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config) if _says(f.name)}
     changed = {key: value for key, value in _flat(sections).items() if _says(key) and value != default[key]}
     if "schedule.name" in changed:  # a named schedule stands for its numbers

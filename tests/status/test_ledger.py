@@ -57,6 +57,18 @@ def test_a_running_run_in_full(writer):
     assert lines[3] == "1 runs: 1 running"
 
 
+def test_a_run_that_is_a_trunk_of_another_sweeps_runs(writer):
+    """The same stage has two folders; the sweep that asked for the run has no such trunk."""
+    writer.run("b", FINISHED, trunk="a")
+    writer.trunk("b", RUNNING)
+    writer.sweep("short", asked("b", "a"))
+    writer.sweep("long", AskedRun("c", "", ("a", "b", "c"), (20, 50, 100)))
+    assert [(entry.id, entry.is_run) for entry in Ledger(writer.store, "short").entries()] == [("b", True)]
+    states = {(entry.id, entry.is_run): entry.state for entry in Ledger(writer.store).entries()}
+    assert states["b", True] == FINISHED
+    assert states["b", False] != FINISHED
+
+
 def test_what_went_wrong_stands_in_a_column_of_its_own(writer):
     writer.run("f", FAILED).write_status(
         Status(FAILED, ["t", "f"], error="Traceback ...\nOSError: no space left\n")

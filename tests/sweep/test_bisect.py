@@ -321,12 +321,13 @@ def test_excluded_cells_are_left_out(tiny):
     assert world.registered()["excluded"] == ["seed=1 wd2=0.0"]
 
 
-def test_a_key_that_makes_no_difference(tiny):
+@pytest.mark.parametrize("name", [None, "search"])
+def test_a_key_that_makes_no_difference(tiny, name):
     world = World(tiny, made_up)
     with pytest.raises(ConfigError, match=r"sweep\.bisect=schedule.checkpoint_every: makes no difference"):
         bisect(
             {"seed": [Setting("seed", 0, "seed=0")]},
-            SweepConfig(bisect="schedule.checkpoint_every:0.1..0.2"),
+            SweepConfig(bisect="schedule.checkpoint_every:0.1..0.2", name=name),
             lambda point: tiny(),
             [],
             world.launch,

@@ -23,3 +23,17 @@ def test_losses_of_running_jobs(tiny, tmp_path, capsys, loss, shown):
         pass
     last = capsys.readouterr().err.splitlines()[-1]
     assert f"0/1 jobs, losses {shown}" in last
+
+
+def test_a_job_that_was_killed_runs_no_more(tiny, tmp_path, capsys):
+    """Its last heartbeat stays behind: no process has had this number since then."""
+    unit = Unit(PlannedRun((), tiny(), ("a", "b")), num_stages=2, parent=None, steps=20, left=20, rank=0.0)
+    folder = Store(tmp_path).run("b")
+    folder.write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
+    owner = {"host": socket.gethostname(), "pid": os.getpid(), "heartbeat": 0.0, "step": 7, "loss": 5.0}
+    (folder.path / "lease.json").write_text(json.dumps(owner))
+    with progress_bar([unit], Store(tmp_path)):
+        pass
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert "0/20" in last
+    assert "5.00" not in last

@@ -1,17 +1,24 @@
 """What the engine says of jobs whose process died, and of those it only believed to be dead."""
 
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.utils import JobReturn, JobStatus
 
+from bitnet_sweep.config import ConfigError, Device
 from bitnet_sweep.store import FAILED, FINISHED, RUNNING, Status, Store
 from bitnet_sweep.store import lease as lease_module
 from bitnet_sweep.store import standing as standing_module
 from bitnet_sweep.store.standing import WITHOUT_A_WORD
 from bitnet_sweep.sweep import drive
 from bitnet_sweep.sweep.closing import state_table
+from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.plan import PlannedRun, Unit
 from bitnet_sweep.sweep.register import register, set_aside
+from hydra_plugins.stage_tree_sweeper import ReadOnce, warn_if_failed
 
 
 @pytest.fixture
@@ -23,6 +30,39 @@ def standing(store):
     status = store.run("b").status()
     assert status is not None
     return status.state, status.error
+
+
+def test_a_device_is_asked_for_where_jobs_run(tiny, monkeypatch):
+    """A cluster's submit node needs none."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    grid = [((), tiny(device=Device.cuda))]
+    with pytest.raises(ConfigError, match="device=cuda: no CUDA device is visible here"):
+        drive.plan_runs(grid)
+    _, (run,) = drive.plan_runs(grid, trains_here=False)
+    assert run.config.device is Device.cuda
+
+
+def test_a_config_is_read_once(tmp_path):
+    """Jobs are composed when they start: an edit while others run does not reach them."""
+    (tmp_path / "config.yaml").write_text("defaults: [model: a, _self_]\nlr: 1\n")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "a.yaml").write_text("width: 1\n")
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        loader: Any = GlobalHydra.instance().config_loader()
+        loader.repository = ReadOnce(loader.repository)
+        first = compose("config", overrides=["lr=2"])
+        (tmp_path / "config.yaml").write_text("defaults: [model: a, _self_]\nlr: 10\nmore: 1\n")
+        (tmp_path / "model" / "a.yaml").write_text("not: [yaml")
+        assert compose("config", overrides=["lr=2"]) == first == {"model": {"width": 1}, "lr": 2}
+        assert compose("config") == {"model": {"width": 1}, "lr": 1}
+
+
+def test_why_a_job_failed_is_told(caplog):
+    """Hydra's own launcher returns it and says nothing; of a stopped one there is nothing to say."""
+    for error in (OSError("no space left"), InterruptedRunError()):
+        warn_if_failed(JobReturn(status=JobStatus.FAILED, _return_value=error))
+    warn_if_failed(JobReturn(status=JobStatus.COMPLETED, _return_value=None))
+    assert caplog.messages == ["a job ended with OSError: no space left"]
 
 
 def test_a_name_that_another_grid_has_is_taken_from_it(tiny, tmp_path, caplog):

@@ -133,7 +133,8 @@ def test_pace_of_another_kind_is_scaled(store):
 
 
 def _unit(name, parent=None):
-    return Unit(PlannedRun((), RunConfig(), (name, f"{name}'s run")), 1, parent, steps=1, left=1, rank=0.0)
+    run = PlannedRun((), RunConfig(), (name, f"{name}'s run"))
+    return Unit(run, 1, parent and f"stages/{parent}", steps=1, left=1, rank=0.0)
 
 
 @pytest.mark.parametrize(("slots", "wall"), [(1, 19.0), (2, 10.0), (3, 9.0), (50, 9.0)])
@@ -143,12 +144,14 @@ def test_time_with_so_many_at_once(slots, wall):
     Two slots: a from 0, d from 0, b from 3, c from 4 to 10, e from 8. Three: e from 0, b and c from 3.
     """
     todo = [_unit("a"), _unit("b", "a"), _unit("c", "a"), _unit("d"), _unit("e")]
-    seconds = {"a": 3.0, "b": 5.0, "c": 6.0, "d": 4.0, "e": 1.0}
+    times = {"a": 3.0, "b": 5.0, "c": 6.0, "d": 4.0, "e": 1.0}
+    seconds = {f"stages/{name}": time for name, time in times.items()}
     assert time_needed(todo, seconds, slots) == Time(19.0, 9.0, wall)
 
 
 def test_a_trunk_that_is_done_keeps_nobody_waiting():
-    assert time_needed([_unit("b", "a"), _unit("c", "a")], {"b": 5.0, "c": 2.0}, 2) == Time(7.0, 5.0, 5.0)
+    seconds = {"stages/b": 5.0, "stages/c": 2.0}
+    assert time_needed([_unit("b", "a"), _unit("c", "a")], seconds, 2) == Time(7.0, 5.0, 5.0)
 
 
 def test_lines(store):

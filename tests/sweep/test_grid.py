@@ -1,5 +1,7 @@
 """The grid as typed: combinations, zipped values, replicates and exclusions."""
 
+import re
+
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -48,6 +50,13 @@ def test_points_of_a_command_line(words, points):
 def test_values_are_hydras():
     (point,) = combine(axes_of("a='1'", "b=1", "c=1.5", "d=null", "e=[1,'x']", "f=true", "g=x y"), [])
     assert [setting.value for setting in point] == ["1", 1, 1.5, None, [1, "x"], True, "x y"]
+
+
+@pytest.mark.parametrize("word", ["seed=range(5,5)", "lr=range(3,1)"])
+def test_a_sweep_over_nothing_names_its_key(word):
+    key, _, values = word.partition("=")
+    with pytest.raises(ConfigError, match=rf"^{key}={re.escape(values)}: has no values"):
+        axes_of(word)
 
 
 def test_zipped_keys_advance_together():

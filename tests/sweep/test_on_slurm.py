@@ -3,6 +3,7 @@
 import importlib
 import sys
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from bitnet_sweep.config import ConfigError
 from bitnet_sweep.sweep.cluster import run_on_cluster
 from bitnet_sweep.sweep.ending import EXIT_FAILED
 from bitnet_sweep.sweep.signals import StopRequest
+from hydra_plugins.slurm_launcher import SlurmLauncher
 
 NAME = "bitnet_sweep.sweep.on_slurm"
 
@@ -22,6 +24,8 @@ class MadeUpExecutor:
     """Takes so many arrays, whose jobs end well at once, and refuses all others."""
 
     takes = 0
+    ctrl_c: StopRequest | None = None
+    """What refuses is a Ctrl-C, which this process hears, too."""
 
     def __init__(self, folder):
         pass
@@ -31,6 +35,9 @@ class MadeUpExecutor:
 
     def map_array(self, function, *arguments):
         if not MadeUpExecutor.takes:
+            if MadeUpExecutor.ctrl_c is not None:
+                MadeUpExecutor.ctrl_c.ask()
+                raise RefusedError("")
             raise RefusedError("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job failed")
         MadeUpExecutor.takes -= 1
         result = SimpleNamespace(exists=lambda: True)
@@ -55,10 +62,22 @@ def on_slurm(monkeypatch):
         sys.modules[NAME] = kept
 
 
-def _run(on_slurm, tmp_path, takes):
+@pytest.fixture
+def scancels(on_slurm, monkeypatch):
+    """What is told to SLURM."""
+    commands: list[list[str]] = []
+    monkeypatch.setattr(on_slurm.subprocess, "run", lambda command, **_: commands.append(command))
+    return commands
+
+
+def _cluster(on_slurm, tmp_path, takes):
     MadeUpExecutor.takes = takes
-    cluster = on_slurm.SlurmCluster([(0,), (1,), (2,)], tmp_path, 0.0, {})
-    return run_on_cluster(cluster, [None, 0, 1], StopRequest())
+    return on_slurm.SlurmCluster([(0,), (1,), (2,)], tmp_path, 0.0, {})
+
+
+def _run(on_slurm, tmp_path, takes, stop=None):
+    cluster = _cluster(on_slurm, tmp_path, takes)
+    return run_on_cluster(cluster, [None, 0, 1], StopRequest() if stop is None else stop)
 
 
 def test_what_slurm_refuses_at_once_is_a_wrong_command(on_slurm, tmp_path):
@@ -70,3 +89,38 @@ def test_what_slurm_refuses_later_has_failed(on_slurm, tmp_path, capsys):
     """Though nothing of the sweep runs at that moment: the trunk has ended."""
     assert _run(on_slurm, tmp_path, takes=1) == [0, EXIT_FAILED, None]
     assert "SLURM refuses 1 jobs: sbatch: error: QOSMaxSubmitJobPerUserLimit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("takes", "statuses"),
+    [(0, [None, None, None]), (1, [0, EXIT_FAILED, None])],
+    ids=["first submission", "second"],
+)
+def test_ctrl_c_that_ends_a_submission_cancels_nothing(
+    on_slurm, scancels, tmp_path, takes, statuses, monkeypatch
+):
+    """``scancel --state=PENDING`` without a job's id cancels all that the user has in the queue."""
+    stop = StopRequest()
+    monkeypatch.setattr(MadeUpExecutor, "ctrl_c", stop)
+    assert _run(on_slurm, tmp_path, takes, stop) == statuses
+    assert scancels == []
+
+
+def test_ctrl_c_asks_the_jobs_of_the_sweep(on_slurm, scancels, tmp_path):
+    cluster = _cluster(on_slurm, tmp_path, takes=1)
+    cluster.submit([0, 1])
+    cluster.interrupt()
+    assert scancels == [
+        ["scancel", "--quiet", "--state=PENDING", "0", "1"],
+        ["scancel", "--quiet", "--signal=TERM", "0", "1"],
+    ]
+
+
+def test_a_machine_without_slurm_is_refused_before_anything_is_written(on_slurm, monkeypatch):
+    def no_srun(self, folder):
+        raise RuntimeError('Could not detect "srun"')
+
+    monkeypatch.setattr(MadeUpExecutor, "__init__", no_srun)
+    launcher: Any = SlurmLauncher("slurm", 5.0)
+    with pytest.raises(ConfigError, match="sbatch and srun are not on this machine"):
+        launcher.setup(hydra_context=None, task_function=None, config=None)

@@ -71,6 +71,26 @@ def test_forks_of_any_depth(store):
     assert [[unit.num_stages for unit in level] for level in plan.levels()] == [[1], [2, 3], [3, 3]]
 
 
+def test_a_run_that_is_a_trunk_of_longer_ones(store):
+    """One stage, two folders: ending the short run leaves nothing to fork from."""
+
+    def planned_of(*decays):
+        stages = [Stage(20, decay, [Knot(0, 1e-3), Knot(20, 1e-3)]) for decay in decays]
+        fixed = {"probe_every_steps": 5, "warmup_steps": 2}
+        return planned(steps=20 * len(decays), wd2=decays[-1], stages=stages, **fixed)
+
+    short, *longer = planned_of(0.1, 0.05), planned_of(0.1, 0.05, 0.0), planned_of(0.1, 0.05, 0.02)
+    assert {run.stage_ids[1] for run in longer} == {short.run_id}
+    for grid in ([short, *longer], [*longer, short]):
+        plan = make_plan(grid, store)
+        assert {unit.stage_id for unit in plan.todo if unit.is_run} == {run.run_id for run in grid}
+        (trunk,) = (unit for unit in plan.todo if not unit.is_run)
+        assert [unit.parent for unit in plan.todo if unit.num_stages == 3] == [trunk.id] * 2
+    (ending,) = (unit for unit in plan.todo if unit.is_run and unit.num_stages == 2)
+    finish(ending.leg(store))
+    assert [unit.num_stages for unit in make_plan(grid, store).todo] == [2, 3, 3]
+
+
 def test_longest_chain_first(store):
     """The largest model's trunk comes first, and every trunk before its arms."""
     grid = [
