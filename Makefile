@@ -77,7 +77,8 @@ dashboard: .venv/.run  ## Save a workspace and a report of STORE in W&B (PROJECT
 bench: bench-step bench-engine bench-large bench-simulate  ## Every benchmark, one after the other; results go to experiments/bench (hours)
 
 bench-step: .venv/.bench  ## Time a training step beside a plain loop and two libraries, then jobs side by side
-	$(BIN)/python -m bench.step --out experiments/bench
+	$(BIN)/python -m bench.step --batch 4x32 --out experiments/bench
+	$(BIN)/python -m bench.step --batch 8x256 --anew --out experiments/bench
 	$(BIN)/python -m bench.threads --out experiments/bench
 
 bench-engine: .venv/.run  ## Time an 8-run sweep against 8 plain processes (about 25 minutes)

@@ -22,7 +22,7 @@ from bitnet_sweep.train.runtime import peak_memory_mb, prepare_process
 StepFunction = Callable[[Tensor, Tensor], float]
 
 ARMS = {
-    "floor": "Nothing but the matrix products of a mixed step, each once, and one fused Adam pass.",
+    "floor": "Only the products of a mixed step's linear layers and head, each once, and a fused Adam pass.",
     "mixed": "This project's step, by default: exact integer products forward, bfloat16 ones backward.",
     "fp32": "This project's step with `precision=fp32`, the reference.",
     "plain": "What one writes from the published formulas: fake quantisation, float32 products, full logits.",
@@ -88,7 +88,7 @@ def own_step(setting: Setting, precision: Precision) -> Built:
 
 
 def floor_step(setting: Setting) -> Built:
-    """Nothing but the products of a mixed step, each once, and one pass of fused Adam over its weights."""
+    """Only the products of a mixed step's linear layers and head, each once, and one pass of fused Adam."""
     hidden, tokens, vocab = setting.hidden, setting.tokens, setting.vocab_size
     shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, 4 * hidden), (2 * hidden, hidden)]
     model = Transformer(ModelConfig(hidden=hidden), vocab, 0)
