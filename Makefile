@@ -78,7 +78,9 @@ bench: bench-step bench-engine bench-large bench-simulate  ## Every benchmark, o
 
 bench-step: .venv/.bench  ## Time a training step beside a plain loop and two libraries, then jobs side by side
 	$(BIN)/python -m bench.step --batch 4x32 --out experiments/bench
-	$(BIN)/python -m bench.step --batch 8x256 --anew --out experiments/bench
+	$(BIN)/python -m bench.step --batch 4x32 --hidden 1024 --anew --peers --out experiments/bench
+	$(BIN)/python -m bench.step --batch 8x256 --hidden 256 512 768 --out experiments/bench
+	$(BIN)/python -m bench.step --batch 8x256 --hidden 1024 --anew --out experiments/bench
 	$(BIN)/python -m bench.threads --out experiments/bench
 
 bench-engine: .venv/.run  ## Time an 8-run sweep against 8 plain processes (about 25 minutes)

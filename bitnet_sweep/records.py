@@ -18,7 +18,7 @@ SampleRow = dict[str, Any]
 """A continuation that a probe wrote: ``step``, ``prompt``, ``continuation``."""
 
 FIELDS: dict[str, str] = {
-    "step": "completed optimizer updates; with the one that a loss that was not finite prevented",
+    "step": "completed optimizer updates; a diverged run's last record counts the one that was not made, too",
     "stage": "1, 2, ...; the boundary record belongs to the stage that ends there",
     "tokens_seen": "training targets so far",
     "train/loss": "training objective, mean over the steps since the last record",

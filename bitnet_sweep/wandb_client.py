@@ -66,10 +66,13 @@ def open_api(server: str, entity: str | None) -> wandb.Api:
         WandbError: no API key, a key that is refused, or no answer in time.
     """
     prepare_environment()
-    with bounded(float(os.environ.get("WANDB_HTTP_TIMEOUT") or CONTACT_SECONDS)):
-        require_credentials(server)
-        api = wandb.Api(overrides={"base_url": server, "entity": entity})
-    return api  # noqa: RET504  # inside, mypy would not know that bounded() swallows nothing
+    try:
+        with bounded(float(os.environ.get("WANDB_HTTP_TIMEOUT") or CONTACT_SECONDS)):
+            require_credentials(server)
+            api = wandb.Api(overrides={"base_url": server, "entity": entity})
+    except NoAnswerError as error:
+        raise NoAnswerError(f"{error}, a limit that WANDB_HTTP_TIMEOUT sets") from error
+    return api
 
 
 def stop_client(timeout: float) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ClassVar, Self
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.object_type import ObjectType
 from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
@@ -23,9 +30,17 @@ class TreeLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
+        read_once(hydra_context.config_loader)
         self.hydra_context = hydra_context
         self.task_function = task_function
         self.config: DictConfig = config
+
+    def require_backend(self) -> None:  # most need none
+        """Look whether what runs the jobs is there; asked before a sweep is registered, and not for a plan.
+
+        Raises:
+            ConfigError: it is not.
+        """
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run independent jobs; a failed one is marked as failed and takes no other with it."""
@@ -73,6 +88,48 @@ class TreeLauncher(Launcher):
             config.hydra.job.id = str(index)
             config.hydra.job.num = index
         return self.hydra_context, self.task_function, config
+
+
+class ReadOnce(CachingConfigRepository):
+    """The files of ``conf/`` as they were when first read: for the plan, or at the first composition.
+
+    Jobs are composed when they start: what is edited while a sweep runs must not change those that wait.
+    Hydra has such a cache for the length of one composition, and copies what lies behind it each time.
+    """
+
+    def __init__(self, delegate: IConfigRepository) -> None:
+        super().__init__(delegate)
+        self._answers: dict[tuple[object, ...], Any] = {}
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """A copy, for a composition may change it."""
+        return copy.deepcopy(super().load_config(config_path))
+
+    def group_exists(self, config_path: str) -> bool:
+        return bool(self._once("group", config_path, lambda: self.delegate.group_exists(config_path)))
+
+    def config_exists(self, config_path: str) -> bool:
+        return bool(self._once("config", config_path, lambda: self.delegate.config_exists(config_path)))
+
+    def get_group_options(
+        self, group_name: str, results_filter: ObjectType | None = ObjectType.CONFIG
+    ) -> list[str]:
+        ask = partial(self.delegate.get_group_options, group_name, results_filter)
+        return list(self._once(results_filter, group_name, ask))
+
+    def _once(self, what: object, path: str, ask: Callable[[], Any]) -> Any:
+        if (what, path) not in self._answers:
+            self._answers[what, path] = ask()
+        return self._answers[what, path]
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+
+def read_once(loader: ConfigLoader) -> None:
+    """Have a loader read each file of ``conf/`` once; again does nothing."""
+    if isinstance(loader, ConfigLoaderImpl) and not isinstance(loader.repository, ReadOnce):
+        loader.repository = ReadOnce(loader.repository)  # type: ignore[assignment]  # the same interface
 
 
 class _Jobs(Sequence[Job]):

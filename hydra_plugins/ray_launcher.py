@@ -37,7 +37,7 @@ class RayLauncher(TreeLauncher):
         """Called by Hydra.
 
         Raises:
-            ConfigError: a value is wrong, or Ray is not installed.
+            ConfigError: a value is wrong.
         """
         from bitnet_sweep.config import ConfigError
 
@@ -50,7 +50,10 @@ class RayLauncher(TreeLauncher):
         if self.num_gpus is not None and not _is_quantity(self.num_gpus, whole_above=1):
             allowed = f"must be {_QUANTITY}, whole above 1, or null (one wherever the cluster has any)"
             raise ConfigError("hydra.launcher.num_gpus", self.num_gpus, allowed)
-        import_module("bitnet_sweep.sweep.on_ray")  # it refuses to be imported without Ray
+
+    def require_backend(self) -> None:
+        """Raises: ConfigError: Ray is not installed."""
+        import_module("bitnet_sweep.sweep.on_ray")
 
     def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
         """Raises: ConfigError: there is no cluster at the address."""

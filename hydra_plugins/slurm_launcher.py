@@ -46,7 +46,7 @@ class SlurmLauncher(TreeLauncher):
         """Called by Hydra.
 
         Raises:
-            ConfigError: a value is wrong, or submitit or SLURM is not there.
+            ConfigError: a value is wrong.
         """
         from bitnet_sweep.config import ConfigError
 
@@ -54,9 +54,12 @@ class SlurmLauncher(TreeLauncher):
         if type(self.poll_seconds) not in (int, float) or not 0 < self.poll_seconds < math.inf:
             allowed = "must be a number of seconds, greater than 0"
             raise ConfigError("hydra.launcher.poll_seconds", self.poll_seconds, allowed)
-        from bitnet_sweep.sweep.on_slurm import new_executor  # later: it needs submitit
 
-        new_executor(self.folder, self.parameters)  # only to see whether there can be one
+    def require_backend(self) -> None:
+        """Raises: ConfigError: submitit or SLURM is not there."""
+        from bitnet_sweep.sweep.on_slurm import new_executor
+
+        new_executor(self.folder, self.parameters)
 
     def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
         """Raises: ConfigError: SLURM refuses the very first jobs."""

@@ -5,21 +5,19 @@ Hydra imports every plugin at start-up, so nothing heavy is imported at the top.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
+
+from hydra_plugins._launcher import read_once
 
 if TYPE_CHECKING:
     from bitnet_sweep.sweep.plan import Plan
@@ -37,8 +35,7 @@ class StageTreeSweeper(Sweeper):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
         self._loader = hydra_context.config_loader
-        assert isinstance(self._loader, ConfigLoaderImpl), "Hydra has one loader"
-        self._loader.repository = ReadOnce(self._loader.repository)  # type: ignore[assignment]  # same interface
+        read_once(self._loader)
         self._master = config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -66,6 +63,9 @@ class StageTreeSweeper(Sweeper):
         of_launcher = getattr(self.launcher, "jobs_at_once", None)
         jobs_at_once = of_launcher and of_launcher()
         trains_here = getattr(self.launcher, "trains_here", True)
+        require_backend = getattr(self.launcher, "require_backend", None)
+        if require_backend is not None and not settings.dry_run:
+            require_backend()
         if settings.bisect is not None:
             bisect(axes, settings, compose, words, self._launch, jobs_at_once, trains_here)
             return
@@ -115,21 +115,6 @@ class StageTreeSweeper(Sweeper):
                 # which jobs ended well, and the next level may hold what does not need that job.
                 _warn(error)
             started += len(level)
-
-
-class ReadOnce(CachingConfigRepository):
-    """The files of ``conf/`` as they were when first read, which the plan did for every job.
-
-    Jobs are composed when they start: what is edited while a sweep runs must not change those that wait.
-    Hydra has such a cache for the length of one composition, and copies what lies behind it each time.
-    """
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        """A copy, for a composition may change it."""
-        return copy.deepcopy(super().load_config(config_path))
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
 
 
 def warn_if_failed(returned: JobReturn) -> None:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from bitnet_sweep.config import ConfigError, DataName, RunConfig, TokenizerName
 from bitnet_sweep.data.fingerprint import fingerprint
@@ -39,6 +40,7 @@ TRAIN, HELDOUT, UNIGRAM, TOKENIZER = "train.bin", "heldout.bin", "unigram.bin", 
 
 _BUILDING = ".building"
 """How the folder ends in which token files are made."""
+_ABANDONED_SECONDS = 86_400.0
 
 _TOKENS_AT_ONCE = 1 << 20
 """Counted; by document, the counts of a large vocabulary would be added up too often."""
@@ -171,12 +173,17 @@ def _build(config: RunConfig, name: str, tokens_dir: Path) -> None:
 
 
 def _remove_killed_builds(tokens_dir: Path, besides: str) -> None:
-    """Those of other token files; a lock that can be had says that nobody builds there."""
+    """Those of other token files, once nothing has been written there for a day.
+
+    A lock that can be had says that nobody builds there, but not where another host's locks do not show.
+    """
     for building in tokens_dir.glob(f".*{_BUILDING}"):
         name = building.name.removeprefix(".").removesuffix(_BUILDING)
-        if name != besides:
-            with suppress(Timeout), FileLock(tokens_dir / f"{name}.lock", timeout=0):
-                shutil.rmtree(building, ignore_errors=True)
+        with suppress(OSError):  # it is held (a Timeout is one), another user's, or gone meanwhile
+            last = max(path.stat().st_mtime for path in (building, *building.iterdir()))
+            if name != besides and time.time() - last > _ABANDONED_SECONDS:
+                with FileLock(tokens_dir / f"{name}.lock", timeout=0):
+                    shutil.rmtree(building, ignore_errors=True)
 
 
 def _move_in(written: Path, final: Path) -> None:
@@ -237,7 +244,9 @@ def _write_heldout(
         if tokens >= MIN_HELDOUT_TOKENS:
             share = survey.sizes[mask].sum() / survey.sizes.sum()
             if share > 2 * config.data.heldout_fraction:
-                log.warning("%.0f %% of the text is held out: documents are not cut in two", 100 * share)
+                log.warning(
+                    "%.0f %% of the text is held out: whole documents, at least 4,097 tokens", 100 * share
+                )
             return tokenizer, mask
         target = next_target(survey, mask, tokens)
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bitnet_sweep.config import ConfigError
+from bitnet_sweep.config import ConfigError, added_knobs
 from bitnet_sweep.report.parse import flatten, records_of
 from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep
 from bitnet_sweep.wandb_client import (
@@ -30,6 +30,7 @@ from bitnet_sweep.wandb_client import (
 )
 
 if TYPE_CHECKING:
+    import wandb
     from wandb.apis import public
 
 RUN_SECONDS = 60.0
@@ -72,14 +73,26 @@ def read_project(source: str, sweep: str | None = None) -> Evidence:
     with _scratch():
         try:
             api = open_api(server, match[1])
-            with bounded(RUN_SECONDS):
-                listed = list(api.runs(f"{match[1]}/{match[2]}"))
+            asked = None if sweep is None else {"group": sweep}
+            listed = list(_listed(api, f"{match[1]}/{match[2]}", asked))
             ours = [run for run in listed if run.group != REPORT_GROUP]
             return _evidence(source, [run for run in ours if sweep is None or run.group == sweep])
         except WandbError as error:
             if isinstance(error, NoAnswerError):
                 stop_client(RUN_SECONDS)
             raise ConfigError("STORE", source, f"{error} ({server})") from error
+
+
+def _listed(api: wandb.Api, project: str, asked: dict[str, Any] | None) -> Iterator[public.Run]:
+    """The runs of a project, each page of the list waited for by itself."""
+    with bounded(RUN_SECONDS):
+        runs = iter(api.runs(project, filters=asked))
+    while True:
+        with bounded(RUN_SECONDS):
+            run = next(runs, None)
+        if run is None:
+            return
+        yield run
 
 
 def _evidence(source: str, listed: Sequence[public.Run]) -> Evidence:
@@ -99,7 +112,7 @@ def _evidence(source: str, listed: Sequence[public.Run]) -> Evidence:
         if missing := [key for key in REQUIRED if key not in config]:
             left_out[f"not of bitnet_sweep: the config has no {', '.join(missing)}"].append(listed_run.id)
             continue
-        runs[listed_run.id] = _run(listed_run, config, summary, source)
+        runs[listed_run.id] = _run(listed_run, added_knobs() | config, summary, source)
         if listed_run.group:
             groups[listed_run.group].append(listed_run.id)
     notes = [f"{source}: {_names(run_ids)} left out, {why}" for why, run_ids in left_out.items()]

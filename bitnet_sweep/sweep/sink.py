@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from bitnet_sweep.records import Record, SampleRow
 from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, Folder
+from bitnet_sweep.store.lease import LostError
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.track import NoTracker, Tracker
 
@@ -62,8 +63,8 @@ class Sink:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._tracker is None:
-            return
+        if self._tracker is None or isinstance(error, LostError):
+            return  # the run is another process's now, and its mirror with it
         if error is None:
             state = FINISHED
         elif isinstance(error, InterruptedRunError) or not isinstance(error, Exception):

@@ -38,7 +38,7 @@ def upload(path: Path, timeout: float) -> Mirror:
     folder = Store(wandb_folder.parent).run(path.name.removesuffix(SUFFIX))
     if not folder.records_path.is_file():
         raise FileNotFoundError(f"{folder.records_path} is gone")
-    with lease(folder.path), tempfile.TemporaryDirectory() as scratch:
+    with lease(folder.path), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         mirror = Mirror.load(path)
         if mirror.uploaded:
             return mirror

@@ -11,6 +11,7 @@ from typing import Any
 import wandb
 
 from bitnet_sweep.records import Record, SampleRow, to_json_line
+from bitnet_sweep.store import INTERRUPTED
 from bitnet_sweep.track.mirror import Mirror
 from bitnet_sweep.wandb_client import WandbError, bounded, prepare_environment, require_credentials
 
@@ -98,9 +99,9 @@ class WandbRun:
             self._run.alert(title, text, level)
 
     def finish(self, mirror: Mirror) -> None:
-        """Send the summary and what is left, and close the run."""
+        """Send the summary and what is left, and close the run; one that was killed was interrupted."""
         with bounded(self._seconds):
-            self._run.summary.update(mirror.summary | {"state": mirror.state})
+            self._run.summary.update(mirror.summary | {"state": mirror.state or INTERRUPTED})
         close_run(self._run, exit_code=mirror.exit_code, timeout=self._timeout)
 
 

@@ -75,7 +75,7 @@ class TrainState:
         self.watch.load_state(watch, facts["watch"])
         self.step = facts["step"]
         self.loss_sum = facts["loss_sum"]
-        kept_sum = facts["grad_norm_sum"]  # null: not a finite number, and so is the record's mean
+        kept_sum = facts["grad_norm_sum"]  # null: it was not finite, so the record's mean is null too
         self.grad_norm_sum = math.nan if kept_sum is None else kept_sum
         self.steps_since_record = facts["steps_since_record"]
 

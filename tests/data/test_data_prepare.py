@@ -313,14 +313,17 @@ def test_what_a_killed_build_left_is_no_hindrance(
 def test_what_killed_builds_left_goes_with_the_next_build(
     write_text: WriteText, text_config: TextConfig, tmp_path: Path
 ) -> None:
-    """But not that of a build that lives, whose lock is held."""
+    """But not that of a build that lives: its lock is held, or, on another host, it has written of late."""
     tokens = tmp_path / "tokens"
-    for name in ("dead", "alive"):
-        (tokens / f".{name}.building").mkdir(parents=True)
-        (tokens / f".{name}.building/train.bin").write_text("half")
-    with FileLock(tokens / "alive.lock"):
+    for name in ("dead", "held", "young"):
+        folder = tokens / f".{name}.building"
+        folder.mkdir(parents=True)
+        (folder / "train.bin").write_text("half")
+        for path in (folder / "train.bin", folder):
+            os.utime(path, None if name == "young" and path != folder else (0, 0))
+    with FileLock(tokens / "held.lock"):
         prepare(text_config(write_text()), tokens)
-    assert [path.name for path in tokens.glob(".*")] == [".alive.building"]
+    assert sorted(path.name for path in tokens.glob(".*")) == [".held.building", ".young.building"]
 
 
 def test_a_failed_build_leaves_no_files(

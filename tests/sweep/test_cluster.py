@@ -237,7 +237,7 @@ def test_a_job_is_composed_when_it_starts():
 def test_a_jobs_error_gives_the_command_its_exit_status(status, error):
     """Under Hydra's own sweeper, which raises what it finds."""
     launcher: Any = StartingLauncher([], [status])
-    launcher.setup(hydra_context=None, task_function=None, config=None)
+    launcher.setup(hydra_context=SimpleNamespace(config_loader=None), task_function=None, config=None)
     (returned,) = launcher.launch([["wd2=0"]], 0)
     assert type(returned._return_value) is error
 
@@ -250,7 +250,9 @@ VALUES: dict[type[TreeLauncher], dict[str, Any]] = {
 
 
 def _set_up(launcher, **values):
-    launcher(**(VALUES[launcher] | values)).setup(hydra_context=None, task_function=None, config=None)
+    made = launcher(**(VALUES[launcher] | values))
+    made.setup(hydra_context=SimpleNamespace(config_loader=None), task_function=None, config=None)
+    return made
 
 
 @pytest.mark.parametrize(
@@ -283,7 +285,7 @@ def test_what_is_not_installed_is_missed_before_anything_is_written(launcher, va
     for name in ("on_slurm", "on_ray"):
         monkeypatch.delitem(sys.modules, f"bitnet_sweep.sweep.{name}", raising=False)
     with pytest.raises(ConfigError, match=r"^hydra/launcher=(slurm|ray): needs (submitit|Ray): pip install"):
-        _set_up(launcher, **values)
+        _set_up(launcher, **values).require_backend()
 
 
 def test_clusters_train_elsewhere():

@@ -1,5 +1,6 @@
 """What the engine says of jobs whose process died, and of those it only believed to be dead."""
 
+import shutil
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,7 +19,8 @@ from bitnet_sweep.sweep.closing import state_table
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.plan import PlannedRun, Unit
 from bitnet_sweep.sweep.register import register, set_aside
-from hydra_plugins.stage_tree_sweeper import ReadOnce, warn_if_failed
+from hydra_plugins._launcher import read_once
+from hydra_plugins.stage_tree_sweeper import warn_if_failed
 
 
 @pytest.fixture
@@ -49,10 +51,10 @@ def test_a_config_is_read_once(tmp_path):
     (tmp_path / "model" / "a.yaml").write_text("width: 1\n")
     with initialize_config_dir(str(tmp_path), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()
-        loader.repository = ReadOnce(loader.repository)
+        read_once(loader)
         first = compose("config", overrides=["lr=2"])
         (tmp_path / "config.yaml").write_text("defaults: [model: a, _self_]\nlr: 10\nmore: 1\n")
-        (tmp_path / "model" / "a.yaml").write_text("not: [yaml")
+        shutil.rmtree(tmp_path / "model")
         assert compose("config", overrides=["lr=2"]) == first == {"model": {"width": 1}, "lr": 2}
         assert compose("config") == {"model": {"width": 1}, "lr": 1}
 

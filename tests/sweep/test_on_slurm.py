@@ -123,4 +123,4 @@ def test_a_machine_without_slurm_is_refused_before_anything_is_written(on_slurm,
     monkeypatch.setattr(MadeUpExecutor, "__init__", no_srun)
     launcher: Any = SlurmLauncher("slurm", 5.0)
     with pytest.raises(ConfigError, match="sbatch and srun are not on this machine"):
-        launcher.setup(hydra_context=None, task_function=None, config=None)
+        launcher.require_backend()

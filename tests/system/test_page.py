@@ -123,8 +123,25 @@ def test_a_filter_keeps_the_rows_with_all_its_words(page) -> None:
     assert table.locator("tbody tr:visible").count() == 1
     assert table.locator("tbody tr:visible td").first.inner_text() == "128"
     assert page.get_by_text("1 of 4 rows").count() == 1
+    first = [cell.strip() for cell in table.locator("tbody tr").first.locator("td").all_text_contents()]
+    box.fill(first[0] + first[1])
+    assert table.locator("tbody tr:visible").count() == 0, "a word never goes across cells"
     box.fill("")
     assert table.locator("tbody tr:visible").count() == 4
+
+
+def test_a_phone_shows_all_of_the_page_and_tells_values(browser, html) -> None:
+    with browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True) as phone:
+        opened = phone.new_page()
+        opened.goto(html.as_uri())
+        assert opened.evaluate("document.documentElement.scrollWidth") <= 360, (
+            "wide things scroll by themselves"
+        )
+        choose_sound_panel(opened)
+        opened.locator(".stage svg").scroll_into_view_if_needed()
+        trunk = opened.locator(".stage path.trunk").bounding_box()
+        opened.touchscreen.tap(trunk["x"], trunk["y"] + trunk["height"] / 2)
+        assert "trunk of 2 arms, seed 0" in opened.locator(".tip b").inner_text()
 
 
 def choose_sound_panel(page) -> None:

@@ -90,6 +90,7 @@ def test_killed_then_uploaded_then_resumed(
     assert sync.main([str(store.root)]) == 0
     assert steps(server, store.run_id) == [1, 5, 10]
     assert server.runs[store.run_id].exit_code == 130
+    assert server.runs[store.run_id].summary["state"] == "interrupted", "W&B alone would call it failed"
     store.train(online, [15])
     assert sync.main([str(store.root)]) == 0
     assert steps(server, store.run_id) == [1, 5, 10, 15]
@@ -116,7 +117,8 @@ def test_without_a_server_it_ends_soon_and_says_so(
     assert sync.main([str(store.root)]) == 1
     assert time.monotonic() - started < 20
     printed = capsys.readouterr()
-    assert printed.err == f"aaaaaaaaaaaaaaaa: not uploaded: {server.url}: no answer within 0.5 s\n"
+    why = "no answer within 0.5 s, a limit that WANDB_HTTP_TIMEOUT sets"
+    assert printed.err == f"aaaaaaaaaaaaaaaa: not uploaded: {server.url}: {why}\n"
     assert "0 of 4 runs are uploaded" in printed.out
     assert [json.loads(path.read_text())["uploaded"] for path in store.wandb.glob("*.mirror.json")] == [
         False

@@ -156,7 +156,8 @@ def _drawn(section: Section, most_sizes: int, most_seeds: int) -> tuple[dict[int
     sizes: dict[int | None, list[Arm]] = {}
     seeds: Counter[tuple[int | None, float | None]] = Counter()
     left_out = 0
-    for arm in section.arms:
+    recorded = [arm for arm in section.arms if arm.records]
+    for arm in recorded:
         seeds[arm.hidden, arm.wd2] += 1
         arms = sizes.setdefault(arm.hidden, []) if len(sizes) < most_sizes else sizes.get(arm.hidden)
         if arms is None or seeds[arm.hidden, arm.wd2] > most_seeds:
@@ -165,7 +166,7 @@ def _drawn(section: Section, most_sizes: int, most_seeds: int) -> tuple[dict[int
             arms.append(arm)
     if not left_out:
         return sizes, ""
-    total = len(section.arms)
+    total = len(recorded)
     limits = f"at most {most_sizes} sizes and {most_seeds} seeds of each arm"
     return sizes, f"Shown: {total - left_out} of {total} runs ({limits}); tables/records.csv has all."
 
@@ -248,6 +249,11 @@ def _panel(
     return {wd2: (last, sum(values) / len(values)) for wd2, values in ends.items()}
 
 
+def short(decay: float) -> str:
+    """As it was typed, or with four digits where a bisection chose it."""
+    return repr(decay) if len(repr(decay)) <= 8 else f"{decay:.4g}"
+
+
 def _references(axes: Axes, section: Section, field: str, last: int) -> None:
     """The values that a metric is read against, named on their lines."""
     named: dict[str, float | None] = {}
@@ -282,7 +288,7 @@ def _name_ends(panels: Sequence[tuple[Axes, Ends]], styles: Mapping[float, Style
             axes.text(
                 last * 1.02,
                 heights[-1],
-                f"wd2={wd2!r}",
+                f"wd2={short(wd2)}",
                 color=colour,
                 fontsize=8,
                 va="center",

@@ -4,7 +4,7 @@
   const root = document.querySelector(".chart");
   if (!root) return;
   const data = JSON.parse(document.getElementById("chart-data").textContent);
-  const WIDTH = 900, HEIGHT = 400, LEFT = 62, RIGHT = 110, TOP = 14, BOTTOM = 44;
+  const WIDTH = 900, HEIGHT = 400, LEFT = 62, TOP = 14, BOTTOM = 44;
   const STYLES = 5; // as many as the style sheet has
   const state = { metric: 0, panel: 0, hidden: new Map(), at: null };
 
@@ -77,7 +77,7 @@
   tip.hidden = true;
   stage.append(svg, tip);
   root.append(controls, stage, spoken, legend);
-  let drawn = [];
+  let drawn = [], margin = 110;
 
   function draw() {
     const panel = data.panels[state.panel], metric = data.metrics[state.metric], lines = visible();
@@ -86,6 +86,8 @@
     state.at = null;
     tip.hidden = true;
     drawn = [];
+    const ends = lines.filter((line) => line.arms.length === 1).map((line) => line.name.split(", ")[0].length);
+    margin = 22 + 8 * Math.max(11, ...ends); // room for the longest name behind the last step
     if (!lines.length) {
       svg.append(make("text", { x: WIDTH / 2, y: HEIGHT / 2, "text-anchor": "middle" }, "Nothing of this on record, or every arm is off."));
       return;
@@ -99,25 +101,25 @@
     low -= room;
     high += room;
     const last = points.reduce((most, point) => Math.max(most, point.step), 1);
-    const x = (step) => LEFT + ((WIDTH - LEFT - RIGHT) * step) / last;
+    const x = (step) => LEFT + ((WIDTH - LEFT - margin) * step) / last;
     const y = (value) => TOP + (HEIGHT - TOP - BOTTOM) * (1 - (to(value) - low) / (high - low));
 
     for (const tick of ticksOf(low, high, metric.log)) {
       const value = metric.log ? 10 ** tick : tick, height = y(value);
-      svg.append(make("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: height, y2: height }));
+      svg.append(make("line", { class: "grid", x1: LEFT, x2: WIDTH - margin, y1: height, y2: height }));
       svg.append(make("text", { x: LEFT - 8, y: height + 4, "text-anchor": "end" }, metric.log ? `1e${tick}` : shown(tick)));
     }
     for (const tick of ticksOf(0, last, false)) {
       svg.append(make("text", { x: x(tick), y: HEIGHT - BOTTOM + 18, "text-anchor": "middle" }, shown(tick)));
     }
-    svg.append(make("text", { class: "axis", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "step (completed updates)"));
+    svg.append(make("text", { class: "axis", x: (LEFT + WIDTH - margin) / 2, y: HEIGHT - 6, "text-anchor": "middle" }, "step (completed updates)"));
     svg.append(make("text", { class: "axis", transform: `translate(13 ${(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)`, "text-anchor": "middle" }, metric.name));
     for (const step of panel.changes) {
       svg.append(make("line", { class: "boundary", x1: x(step), x2: x(step), y1: TOP, y2: HEIGHT - BOTTOM }));
     }
     if (reference && reference[1] !== null) {
       const height = y(reference[1]);
-      svg.append(make("line", { class: "reference", x1: LEFT, x2: WIDTH - RIGHT, y1: height, y2: height }));
+      svg.append(make("line", { class: "reference", x1: LEFT, x2: WIDTH - margin, y1: height, y2: height }));
       svg.append(make("text", { class: "small", x: LEFT + 4, y: height - 4 }, reference[0]));
     }
     for (const line of lines) {
@@ -164,7 +166,7 @@
     tip.replaceChildren(plain("b", "", text), plain("span", "mono", runs.slice(0, 2).join(" ") + (runs.length > 2 ? " …" : "")));
     tip.hidden = false;
     const scale = svg.getBoundingClientRect().width / WIDTH;
-    tip.style.left = `${Math.min(place.x * scale + 12, stage.clientWidth - tip.offsetWidth)}px`;
+    tip.style.left = `${Math.min(place.x * scale + 12, stage.scrollWidth - tip.offsetWidth)}px`;
     tip.style.top = `${Math.max(0, place.y * scale - tip.offsetHeight - 10)}px`;
     return text;
   }
@@ -176,7 +178,7 @@
     if (here) here.setAttribute("visibility", "hidden");
   }
 
-  svg.addEventListener("pointermove", (event) => {
+  function follow(event) {
     const box = svg.getBoundingClientRect();
     const px = ((event.clientX - box.left) / box.width) * WIDTH, py = ((event.clientY - box.top) / box.height) * HEIGHT;
     let best = null, least = 40 ** 2; // farther than this from any point the pointer means none
@@ -186,8 +188,13 @@
     }));
     if (best) tell(...best);
     else forget();
+  }
+
+  svg.addEventListener("pointermove", follow);
+  svg.addEventListener("pointerdown", follow); // a tap moves nothing
+  svg.addEventListener("pointerleave", (event) => {
+    if (event.pointerType !== "touch") forget();
   });
-  svg.addEventListener("pointerleave", forget);
   svg.addEventListener("keydown", (event) => {
     const moves = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [1, 0], ArrowDown: [-1, 0] };
     if (event.key === "Escape") return forget();

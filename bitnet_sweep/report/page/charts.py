@@ -14,9 +14,10 @@ from bitnet_sweep.report.figures.curves import (
     FLIPS,
     ZEROS,
     Stretch,
+    short,
     stretches_of,
 )
-from bitnet_sweep.report.settings import shown
+from bitnet_sweep.report.settings import UNKNOWN, shown
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import finite, unigram_loss
 
@@ -70,8 +71,9 @@ def _chosen(sections: Sequence[Section]) -> tuple[list[tuple[Section, list[Arm]]
 
 
 def _panel(section: Section, arms: Sequence[Arm], size: str) -> dict[str, Any]:
-    decays = sorted({arm.wd2 for arm in arms if arm.wd2 is not None})
-    names = [f"wd2={'unknown' if arm.wd2 is None else repr(arm.wd2)}, seed {shown(arm.seed)}" for arm in arms]
+    decays = sorted({arm.wd2 for arm in section.arms if arm.wd2 is not None})  # as in the figures
+    decay = {arm.run_id: UNKNOWN if arm.wd2 is None else short(arm.wd2) for arm in arms}
+    names = [f"wd2={decay[arm.run_id]}, seed {shown(arm.seed)}" for arm in arms]
     index = {arm.run_id: place for place, arm in enumerate(arms)}
     lines = [_line(stretch, index) for stretch in stretches_of(arms)]
     unigram = next((u for arm in arms if (u := unigram_loss(arm.records)) is not None), None)

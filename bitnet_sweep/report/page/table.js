@@ -16,7 +16,7 @@
   function compare(a, b, sign) {
     if (a === "" || b === "") return (a === "") - (b === "");
     if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
-    return sign * (typeof a === "number" ? a - b : a.localeCompare(b));
+    return sign * (typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true }));
   }
 
   function sortBy(table, rows, column, head) {
@@ -45,7 +45,7 @@
       const words = box.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of rows) {
-        const text = row.textContent.toLowerCase();
+        const text = [...row.cells].map((cell) => cell.textContent).join("\n").toLowerCase();
         row.hidden = !words.every((word) => text.includes(word));
         shown += !row.hidden;
       }

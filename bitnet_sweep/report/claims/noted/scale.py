@@ -31,11 +31,12 @@ def _same(arms: list[Arm]) -> Finding | Unjudged:
     kinds = {arm.outcome.kind for arm in arms}
     if "recovered" not in kinds and kinds != {"unknown"}:
         return Unjudged("no size collapses and recovers")
+    if len(kinds - {"diverged", "unknown"}) > 1:
+        return Finding(-1, spread)
     if "diverged" in kinds:
         return Unjudged("a size diverged")
     if len(kinds) > 1:
-        is_told = "unknown" not in kinds
-        return Finding(-1, spread) if is_told else Unjudged("the outcome of a size is unknown")
+        return Unjudged("the outcome of a size is unknown")
     if spread is None:
         return Unjudged("the loss drop of a size is not on record")
     direction = within(spread, 0.0, _SPREAD_POINTS, _SPREAD_POINTS)
