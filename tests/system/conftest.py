@@ -11,9 +11,9 @@ from tests.sweep.command import TINY, run, science
 
 EIGHT = ["model.hidden=16,32", "wd2=0.0,0.05", "seed=0,1", "steps=40", "probe_every_steps=20"]
 """Eight runs that share four trunks."""
-LONG = ["model.hidden=16", "model.num_layers=1", "wd2=0.0,0.05", "seed=0,1", "steps=1500"]
-LONG += ["probe_every_steps=250", "checkpoint_every_steps=100"]
-"""Four runs that share two trunks, long enough to be disturbed."""
+LONG = ["model.hidden=16", "model.num_layers=1", "wd2=0.0,0.05", "seed=0,1", "steps=4000"]
+LONG += ["probe_every_steps=500", "checkpoint_every_steps=200"]
+"""Four runs that share two trunks, long enough to be disturbed: SLURM takes seconds to preempt a job."""
 SCRIPTS = Path(__file__).parent / "cluster"
 
 
