@@ -144,9 +144,7 @@ def _draw_cell(axes: Axes, column: int, row: int, words: Counter[str]) -> None:
         ha="center",
         va="center",
         fontsize=7,
-        color="#000000"
-        if told
-        else "#000000aa",  # not INK, which is light on a dark page: the box stays white
+        color="#000000" if told else "#000000aa",  # INK turns light on a dark page, the box stays white
         bbox={"boxstyle": "round,pad=0.15", "facecolor": "#ffffff", "alpha": 0.82, "linewidth": 0},
     )
 
