@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from bench.peers import PEERS
 from bench.plain import PlainLoop, PlainModel
+from bench.rates import KINDS, fastest
 from bitnet_sweep.config import Device, ModelConfig, OptimizerConfig, Precision
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.train.optimizer import Adam, make_optimizer, update
@@ -22,8 +23,9 @@ from bitnet_sweep.train.runtime import peak_memory_mb, prepare_process
 StepFunction = Callable[[Tensor, Tensor], float]
 
 ARMS = {
-    "floor": "Only the products of a mixed step's linear layers and head, each once, and a fused Adam pass.",
-    "mixed": "This project's step, by default: exact integer products forward, bfloat16 ones backward.",
+    "floor": "Only the products of a mixed step's linear layers and head, each once, with the operands that "
+    "this machine multiplies fastest, and a fused Adam pass.",
+    "mixed": "This project's step, by default: exact products forward, this machine's fastest backward.",
     "fp32": "This project's step with `precision=fp32`, the reference.",
     "plain": "What one writes from the published formulas: fake quantisation, float32 products, full logits.",
 } | {name: peer.differs for name, peer in PEERS.items()}
@@ -88,7 +90,14 @@ def own_step(setting: Setting, precision: Precision) -> Built:
 
 
 def floor_step(setting: Setting) -> Built:
-    """Only the products of a mixed step's linear layers and head, each once, and one pass of fused Adam."""
+    """The fewest operations that a mixed step can do, with the operands that this machine multiplies fastest.
+
+    Codes may be multiplied as int8 or float32, gradients and the head as bfloat16 or float32; which is
+    faster is measured here, so the floor is the machine's own.
+    """
+    codes = fastest(torch.int8, torch.float32)
+    operands = fastest(torch.bfloat16, torch.float32)
+    code_product = KINDS[codes]
     hidden, tokens, vocab = setting.hidden, setting.tokens, setting.vocab_size
     shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, 4 * hidden), (2 * hidden, hidden)]
     model = Transformer(ModelConfig(hidden=hidden), vocab, 0)
@@ -97,20 +106,20 @@ def floor_step(setting: Setting) -> Built:
         parameter.grad = torch.full_like(parameter, 1e-3)
     layers = [
         (
-            torch.ones(tokens, inputs, dtype=torch.int8),
-            torch.ones(outputs, inputs, dtype=torch.int8),
-            torch.ones(tokens, outputs, dtype=torch.bfloat16),
+            torch.ones(tokens, inputs, dtype=codes),
+            torch.ones(outputs, inputs, dtype=codes),
+            torch.ones(tokens, outputs, dtype=operands),
         )
         for inputs, outputs in shapes * 4
     ]
-    as_bf16 = [(x.to(torch.bfloat16), w.to(torch.bfloat16)) for x, w, _ in layers]
-    hidden_states = torch.ones(tokens, hidden, dtype=torch.bfloat16)
-    head = torch.ones(vocab, hidden, dtype=torch.bfloat16)
-    probabilities = torch.ones(tokens, vocab, dtype=torch.bfloat16)
+    as_operands = [(x.to(operands), w.to(operands)) for x, w, _ in layers]
+    hidden_states = torch.ones(tokens, hidden, dtype=operands)
+    head = torch.ones(vocab, hidden, dtype=operands)
+    probabilities = torch.ones(tokens, vocab, dtype=operands)
 
     def step(x_BT: Tensor, y_BT: Tensor) -> float:
-        for (x_int8, w_int8, gradient), (x, w) in zip(layers, as_bf16, strict=True):
-            torch._int_mm(x_int8, w_int8.T)
+        for (x_codes, w_codes, gradient), (x, w) in zip(layers, as_operands, strict=True):
+            code_product(x_codes, w_codes.T)
             gradient @ w
             gradient.T @ x
         hidden_states @ head.T

@@ -8,6 +8,12 @@ of plain time / own time, ``mixed is faster`` of own time / mixed time, ``floor 
 time. Memory is each arm's own process, whole: Python and torch with it. All arms live at once; with
 ``--anew`` one at a time, begun anew for each of its turns, where memory does not hold them all. A peer that
 is not installed is left out, and said to be.
+
+The class of the processor stands in the files' names and above each table, with the rates that the floor is
+built from. Another class is timed on a richer processor by taking features away before Python starts:
+
+    BITNET_SWEEP_CPU=avx512_vnni ONEDNN_MAX_CPU_ISA=AVX512_CORE_VNNI python -m bench.step ...
+    ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 python -m bench.step ...
 """
 
 from __future__ import annotations
@@ -18,8 +24,11 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+import torch
+
 from bench.arms import ARMS, Arm, Facts, Setting, Timing
 from bench.peers import PEERS, missing
+from bench.rates import rates
 from bench.tables import Row, quartiles, ratio, table, where, write
 
 COLUMNS = {
@@ -103,7 +112,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--anew", action="store_true", help="one process at a time, begun anew each turn")
-    parser.add_argument("--out", type=Path, help="folder for step_<batch>[_anew].md, .json and .svg")
+    parser.add_argument("--out", type=Path, help="folder for step_<batch>[_anew]_<class>.md, .json and .svg")
     options = parser.parse_args()
     absent = {name: why for name in options.peers if (why := missing(name))}
     for name, why in absent.items():
@@ -112,7 +121,9 @@ def main() -> None:
     take_turns = one_at_a_time if options.anew else side_by_side
     suffix = "_anew" if options.anew else ""
     turns = "one at a time, begun anew for each turn" if options.anew else "all alive throughout"
-    here = where() | {"processes": turns} | {name: version(name) for name in names if name in PEERS}
+    torch.set_num_threads(1)
+    here = where() | {"processes": turns} | rates() | {name: version(name) for name in names if name in PEERS}
+    suffix += f"_{here['cpu_class']}"
     print(", ".join(f"{key}: {value}" for key, value in here.items()))
     for shape in options.batch:
         batch, length = map(int, shape.split("x"))

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bitnet_sweep.app import config_folder, job
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.cpu import richest_allowed
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.pipes import go_on_unread
 from bitnet_sweep.sweep.ending import (
@@ -38,6 +39,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that errors reach the handlers below
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     try:
+        richest_allowed()  # refused here, before anything has started
         entry(job)()
     except AloneError as ended:
         sys.exit(_exit_status(ended.__cause__))

@@ -89,8 +89,9 @@ class TrackMode(Enum):
 
 
 class Precision(Enum):
-    """fp32: the readable reference. mixed: ternary products in exact integers forward; bfloat16 products
-    backward and in the head. ``full`` weights or activations keep float32 products forward."""
+    """fp32: the readable reference. mixed: exact ternary products forward; bfloat16 operands backward and in
+    the head where the processor multiplies them natively, else float32 ones (docs/precision.md). ``full``
+    weights or activations keep float32 products forward."""
 
     fp32 = "fp32"
     mixed = "mixed"

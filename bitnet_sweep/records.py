@@ -28,7 +28,7 @@ FIELDS: dict[str, str] = {
     "ref/unigram_loss": "loss on the same tokens of train-split token counts + 1",
     "val/minus_ln_vocab": "val/loss minus ref/ln_vocab",
     "val/minus_unigram": "val/loss minus ref/unigram_loss; below 0 the context is used",
-    "val/accuracy": "share of held-out tokens that are the argmax prediction; at mixed of bfloat16 logits",
+    "val/accuracy": "share of held-out tokens that are the argmax prediction; at mixed of its own logits",
     "probe/unique_tokens": "distinct argmax predictions at the last position of 20 contexts of 8 random ids",
     "probe/unique_tokens_text": "the same over 20 held-out contexts of 8 tokens",
     "probe/unique_tokens_human": "distinct true next tokens of those 20 held-out contexts",

@@ -1,8 +1,8 @@
 """``precision=mixed``: the head and its cross entropy in tiles of the vocabulary, gradients included.
 
-A tile's logits are a bfloat16 product (summed in float32, rounded to bfloat16 as they leave it); every
-statistic over them is float32. Of the logits nothing is kept but each tile's probabilities in bfloat16,
-for a bounded number of tokens at once.
+A tile's logits are a product of the operands that ``products`` names for this machine: bfloat16 ones are
+summed in float32 and rounded to bfloat16 as they leave it. Every statistic over them is float32. Of the
+logits nothing is kept but each tile's probabilities, for a bounded number of tokens at once.
 
 Shapes: N tokens, C tokens of one chunk, D hidden width, V vocabulary, K ids of one tile.
 """
@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from bitnet_sweep.model.products import products_on
+
 TILE = 4096
 """Ids of a tile (chosen: the logits of 128 tokens take 2 MiB; 2048 to 16384 measure alike)."""
 
@@ -30,9 +32,9 @@ class Tile:
 
     start: int
     rows: Tensor
-    """The head's (K, D), bfloat16."""
+    """The head's (K, D), as they were multiplied."""
     logits: Tensor
-    """(C, K), bfloat16."""
+    """(C, K), of the same dtype."""
 
     def of_targets(self, y_C: Tensor) -> tuple[Tensor, Tensor]:
         """Which targets lie in this tile (C), and their logits there; elsewhere another id's (C)."""
@@ -53,10 +55,11 @@ def softmax(logits_CK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def logit_tiles(x_CD: Tensor, w_VD: Tensor) -> Iterator[Tile]:
     """The logits ``x @ w.T``, tile by tile."""
-    x_CD = x_CD.to(torch.bfloat16)
+    dtype = products_on(x_CD.device).operands
+    x_CD = x_CD.to(dtype)
     start = 0
     for part_KD in torch.split(w_VD, TILE):
-        w_KD = part_KD.to(torch.bfloat16)
+        w_KD = part_KD.to(dtype)
         yield Tile(start, w_KD, x_CD @ w_KD.T)
         start += len(part_KD)
 
@@ -78,7 +81,8 @@ class _TiledCrossEntropy(torch.autograd.Function):
         ctx: Any, x_ND: Tensor, w_VD: Tensor, y_N: Tensor, label_smoothing: float, z_loss: float
     ) -> Tensor:
         objective = _Objective(w_VD, len(y_N), label_smoothing, z_loss)
-        chunk = max(1, PROBABILITY_BYTES // (2 * len(w_VD)))
+        itemsize = products_on(x_ND.device).operands.itemsize
+        chunk = max(1, PROBABILITY_BYTES // (itemsize * len(w_VD)))
         wanted = any(ctx.needs_input_grad)
         dw_VD = torch.empty_like(w_VD) if wanted else None
         parts = []
@@ -131,7 +135,7 @@ class _Objective:
             p_CK, log_partition_C, _ = softmax(logits_CK)
             before_C, log_total_C = log_total_C, torch.logaddexp(log_total_C, log_partition_C)
             if dw_VD is not None:
-                p_CK = p_CK.to(torch.bfloat16)
+                p_CK = p_CK.to(tile.rows.dtype)
                 mean_w_CD *= (before_C - log_total_C).exp()[:, None]
                 mean_w_CD += (p_CK @ tile.rows).float() * (log_partition_C - log_total_C).exp()[:, None]
                 kept.append((p_CK, log_partition_C))
@@ -160,8 +164,14 @@ class _Objective:
         even_D = self._even_share * x_CD.sum(dim=0) if self.smoothing else None
         for out_KD, (p_CK, log_partition_C) in zip(torch.split(dw_VD, TILE), kept, strict=True):
             share_C1 = (log_partition_C - log_total_C).exp()[:, None]
-            gradient_KD = p_CK.T @ (sloped_CD * share_C1).to(torch.bfloat16)
-            out_KD.copy_(gradient_KD) if is_first else out_KD.add_(gradient_KD)
+            operand_CD = (sloped_CD * share_C1).to(p_CK.dtype)
+            if out_KD.dtype != p_CK.dtype:
+                gradient_KD = p_CK.T @ operand_CD
+                out_KD.copy_(gradient_KD) if is_first else out_KD.add_(gradient_KD)
+            elif is_first:
+                torch.mm(p_CK.T, operand_CD, out=out_KD)
+            else:
+                out_KD.addmm_(p_CK.T, operand_CD)
             if even_D is not None:
                 out_KD -= even_D
         dw_VD.index_add_(0, y_C, x_CD, alpha=-self._target_share)

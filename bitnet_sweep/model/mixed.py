@@ -1,10 +1,11 @@
-"""``precision=mixed``: BitLinear's product in exact integers forward and in bfloat16 backward.
+"""``precision=mixed``: BitLinear's product exact forward, and with fast operands backward.
 
 Forward, no arm is rounded by more than its config says. Where weights and inputs are both codes, their
-product is summed in int32, exactly, and scaled once; where one of them is ``full``, it is the float32
-product of the reference. So the full-precision control arm differs from the ternary one in its
-quantisers alone. Backward, both products of every arm take bfloat16 operands, sum in float32 and
-round the result to bfloat16; codes are whole numbers up to 128, which bfloat16 holds exactly.
+product is summed exactly and scaled once; where one of them is ``full``, it is the float32 product of the
+reference. So the full-precision control arm differs from the ternary one in its quantisers alone.
+Backward, both products of every arm take the operands that ``products`` names for this machine: bfloat16
+ones are summed in float32 and the result rounded to bfloat16; codes are whole numbers up to 128, which
+bfloat16 holds exactly.
 
 Shapes: N tokens, I inputs, O outputs.
 """
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 
 from bitnet_sweep.config import Activations, Precision, Weights
 from bitnet_sweep.model.bitlinear import BitLinear
+from bitnet_sweep.model.products import code_sums, products_on
 from bitnet_sweep.model.quantisers import (
     CLAMP_MIN,
     activation_quant,
@@ -36,10 +38,10 @@ CHUNK = 1 << 16
 class TernaryWeights:
     """A latent matrix (O, I) as the products of one step take it; never written to once made."""
 
-    int8: Tensor
-    """The codes, for the forward product."""
-    bf16: Tensor
-    """The same codes, for the backward product."""
+    codes: Tensor
+    """For the forward product, of the dtype that it takes."""
+    operand: Tensor
+    """The same codes for the backward product; the same tensor where the dtype is the same."""
     absmean: Tensor
     """Clamped, without dimensions."""
 
@@ -57,14 +59,15 @@ def ternary_weights(w_OI: Tensor) -> TernaryWeights:
     total = torch.stack([torch.abs(part, out=scratch[: len(part)]).sum() for part in latents]).sum()
     absmean = (total / w_OI.numel()).clamp(min=CLAMP_MIN)
     least = torch.nextafter(absmean / 2, absmean)
-    int8 = torch.empty_like(w_OI, dtype=torch.int8)
-    bf16 = torch.empty_like(w_OI, dtype=torch.bfloat16)
-    codes = zip(torch.split(int8, rows), torch.split(bf16, rows), strict=True)
-    for latent, (as_int8, as_bf16) in zip(latents, codes, strict=True):
+    products = products_on(w_OI.device)
+    codes = torch.empty_like(w_OI, dtype=torch.int8)
+    operand = torch.empty_like(w_OI, dtype=products.operands)
+    parts = zip(torch.split(codes, rows), torch.split(operand, rows), strict=True)
+    for latent, (as_int8, as_operand) in zip(latents, parts, strict=True):
         # comparisons would say the same, but torch's take five times as long
         as_int8.copy_(torch.div(latent, least, out=scratch[: len(latent)]).clamp_(-1, 1))
-        as_bf16.copy_(as_int8)
-    return TernaryWeights(int8, bf16, absmean)
+        as_operand.copy_(as_int8)
+    return TernaryWeights(operand if products.codes is products.operands else codes, operand, absmean)
 
 
 class MixedBitLinear(BitLinear):
@@ -90,7 +93,7 @@ class MixedBitLinear(BitLinear):
 
     def codes(self) -> Tensor:
         """As :meth:`BitLinear.codes`; the result is shared and must not be written to."""
-        return self.ternary().int8 if self.weights is Weights.ternary else super().codes()
+        return self.ternary().codes.to(torch.int8) if self.weights is Weights.ternary else super().codes()
 
     def linear(self, x_I: Tensor) -> Tensor:
         """As :meth:`BitLinear.linear`."""
@@ -98,7 +101,7 @@ class MixedBitLinear(BitLinear):
         w_OI: Tensor = self.weight
         int8, ternary = self.activations is Activations.int8, self.weights is Weights.ternary
         if int8 and ternary:
-            y_NO = _apply(_IntegerProduct, x_NI, w_OI, self.ternary())
+            y_NO = _apply(_CodeProduct, x_NI, w_OI, self.ternary())
         else:
             x_NI = activation_straight_through(x_NI) if int8 else x_NI
             w_OI = weight_straight_through(w_OI) if ternary else w_OI
@@ -106,14 +109,14 @@ class MixedBitLinear(BitLinear):
         return y_NO.view(*x_I.shape[:-1], len(self.weight))
 
 
-class _IntegerProduct(torch.autograd.Function):
+class _CodeProduct(torch.autograd.Function):
     """Codes times codes; the gradients pass straight through both roundings."""
 
     @staticmethod
     def forward(ctx: Any, x_NI: Tensor, latent_OI: Tensor, weights: TernaryWeights) -> Tensor:
         codes_NI, scale_N1 = activation_quant(x_NI)
-        sums_NO = int_matmul(codes_NI.to(torch.int8), weights.int8)
-        ctx.save_for_backward(codes_NI.to(torch.bfloat16), scale_N1, weights.bf16, weights.absmean)
+        sums_NO = code_sums(codes_NI.to(weights.codes.dtype), weights.codes)
+        ctx.save_for_backward(codes_NI.to(weights.operand.dtype), scale_N1, weights.operand, weights.absmean)
         # exact in float32 up to 2**24, so for up to 131,072 inputs
         return sums_NO.to(x_NI.dtype).mul_(weights.absmean / scale_N1)
 
@@ -121,8 +124,8 @@ class _IntegerProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         codes_NI, scale_N1, weights_OI, absmean = ctx.saved_tensors
-        # one code of an input is worth 1/scale, one of the weights absmean; neither is rounded to bfloat16
-        gradient = (gradient_NO / scale_N1).to(torch.bfloat16)
+        # one code of an input is worth 1/scale, one of the weights absmean; neither is rounded
+        gradient = (gradient_NO / scale_N1).to(weights_OI.dtype)
         to_input, to_weight = ctx.needs_input_grad[:2]
         x_NI = (gradient @ weights_OI).to(gradient_NO.dtype).mul_(absmean * scale_N1) if to_input else None
         w_OI = (gradient.T @ codes_NI).to(gradient_NO.dtype) if to_weight else None
@@ -130,7 +133,7 @@ class _IntegerProduct(torch.autograd.Function):
 
 
 class _FloatProduct(torch.autograd.Function):
-    """The float32 product forward, bfloat16 products backward."""
+    """The float32 product forward, backward as this machine multiplies fastest."""
 
     @staticmethod
     def forward(ctx: Any, x_NI: Tensor, w_OI: Tensor) -> Tensor:
@@ -141,27 +144,12 @@ class _FloatProduct(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x_NI, w_OI = ctx.saved_tensors
-        gradient = gradient_NO.to(torch.bfloat16)
+        dtype = products_on(x_NI.device).operands
+        gradient = gradient_NO.to(dtype)
         to_input, to_weight = ctx.needs_input_grad
-        x_grad_NI = (gradient @ w_OI.to(torch.bfloat16)).to(x_NI.dtype) if to_input else None
-        w_grad_OI = (gradient.T @ x_NI.to(torch.bfloat16)).to(w_OI.dtype) if to_weight else None
+        x_grad_NI = (gradient @ w_OI.to(dtype)).to(x_NI.dtype) if to_input else None
+        w_grad_OI = (gradient.T @ x_NI.to(dtype)).to(w_OI.dtype) if to_weight else None
         return x_grad_NI, w_grad_OI
-
-
-def int_matmul(a_NI: Tensor, b_OI: Tensor) -> Tensor:
-    """``a @ b.T`` of int8 matrices, summed in int32: (N, O), exact for ternary ``b``.
-
-    CPUs without VNNI add pairs of products in 16 bits first, which ternary codes cannot overflow.
-    """
-    return _padded_int_matmul(a_NI, b_OI) if a_NI.is_cuda else torch._int_mm(a_NI, b_OI.T)
-
-
-def _padded_int_matmul(a_NI: Tensor, b_OI: Tensor) -> Tensor:
-    """Zeros up to the shapes that cuBLAS takes: more than 16 rows, the other sizes multiples of 8."""
-    (rows, inputs), outputs = a_NI.shape, b_OI.shape[0]
-    a_NI = F.pad(a_NI, (0, -inputs % 8, 0, max(0, 17 - rows)))
-    b_OI = F.pad(b_OI, (0, -inputs % 8, 0, -outputs % 8))
-    return torch._int_mm(a_NI, b_OI.T)[:rows, :outputs]
 
 
 def _apply(function: type[torch.autograd.Function], *operands: object) -> Tensor:

@@ -38,11 +38,14 @@ def following(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
 @functools.cache
 def machine() -> dict[str, Any]:
     """The part that does not change while a process lives."""
+    from bitnet_sweep.model.products import cpu_class  # here, since it imports torch
+
     return {
         "commit": _commit(),
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _LIBRARIES},
         "cpu": _cpu_model(),
+        "cpu_class": cpu_class().name,
         "cores": os.cpu_count(),
         "platform": platform.platform(),
         "host": socket.gethostname(),

@@ -10,6 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bitnet_sweep.model import head
 from bitnet_sweep.model.head import logit_tiles, tiled_cross_entropy
+from bitnet_sweep.model.products import Products, products_on
+
+pytestmark = pytest.mark.usefixtures("each_class")
 
 N, D, V = 13, 8, 101
 
@@ -27,8 +30,9 @@ def ids(seed: int = 0) -> Tensor:
 
 def plain(x_ND: Tensor, w_VD: Tensor, y_N: Tensor, label_smoothing: float, z_loss: float) -> Tensor:
     """The objective of the reference, over logits rounded as the tiles round them."""
-    logits_NV = x_ND.to(torch.bfloat16).float() @ w_VD.to(torch.bfloat16).float().T
-    rounded_NV = logits_NV + (logits_NV.to(torch.bfloat16).float() - logits_NV).detach()
+    operands = products_on(x_ND.device).operands
+    logits_NV = x_ND.to(operands).float() @ w_VD.to(operands).float().T
+    rounded_NV = logits_NV + (logits_NV.to(operands).float() - logits_NV).detach()
     loss = F.cross_entropy(rounded_NV, y_N, label_smoothing=label_smoothing)
     return loss + z_loss * rounded_NV.logsumexp(-1).square().mean()
 
@@ -39,10 +43,15 @@ def plain(x_ND: Tensor, w_VD: Tensor, y_N: Tensor, label_smoothing: float, z_los
     ("smoothing", "z_loss"), [(0.0, 0.0), (0.2, 0.0), (0.0, 1e-2), (0.1, 1e-3)], ids=["plain", "s", "z", "sz"]
 )
 def test_equals_the_plain_objective(
-    tile: int, tokens: int, smoothing: float, z_loss: float, monkeypatch: pytest.MonkeyPatch
+    tile: int,
+    tokens: int,
+    smoothing: float,
+    z_loss: float,
+    each_class: Products,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(head, "TILE", tile)
-    monkeypatch.setattr(head, "PROBABILITY_BYTES", 2 * V * tokens)
+    monkeypatch.setattr(head, "PROBABILITY_BYTES", each_class.operands.itemsize * V * tokens)
     results = []
     for objective in (plain, tiled_cross_entropy):
         x_ND, w_VD = (3 * draw(N, D)).requires_grad_(), draw(V, D, seed=1).requires_grad_()
@@ -65,7 +74,8 @@ def test_any_size_of_logits(size: float, monkeypatch: pytest.MonkeyPatch) -> Non
     x_ND, w_VD = size * draw(N, D), draw(V, D, seed=1).requires_grad_()
     loss = tiled_cross_entropy(x_ND.requires_grad_(), w_VD, ids())
     torch.testing.assert_close(loss, plain(x_ND, w_VD, ids(), 0.0, 0.0), rtol=1e-5, atol=1e-5)
-    sure = tiled_cross_entropy(x_ND, w_VD, (x_ND.bfloat16() @ w_VD.bfloat16().T).argmax(-1))
+    operands = products_on(x_ND.device).operands
+    sure = tiled_cross_entropy(x_ND, w_VD, (x_ND.to(operands) @ w_VD.to(operands).T).argmax(-1))
     assert 0.0 <= sure.item() <= loss.item()
     torch.autograd.backward(loss)
     assert w_VD.grad is not None
@@ -96,13 +106,14 @@ def test_logits_that_are_not_finite_give_a_loss_that_is_not() -> None:
     assert bool(tiled_cross_entropy(x_ND, draw(V, D, seed=1), ids()).isnan())
 
 
-def test_tiles_side_by_side_are_the_logits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_side_by_side_are_the_logits(each_class: Products, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(head, "TILE", 32)
     tiles = list(logit_tiles(draw(N, D), draw(V, D, seed=1)))
     assert [tile.start for tile in tiles] == [0, 32, 64, 96]
     got_NV = torch.cat([tile.logits for tile in tiles], dim=1)
-    expected_NV = draw(N, D).bfloat16().float() @ draw(V, D, seed=1).bfloat16().float().T
-    torch.testing.assert_close(got_NV.float(), expected_NV, rtol=2**-8, atol=1e-5)
+    operands = each_class.operands
+    expected_NV = draw(N, D).to(operands).float() @ draw(V, D, seed=1).to(operands).float().T
+    torch.testing.assert_close(got_NV.float(), expected_NV, rtol=torch.finfo(operands).eps, atol=1e-5)
 
 
 class Largest(TorchDispatchMode):

@@ -13,7 +13,7 @@ from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import Table, frame_of
 
 _PREFIX = "provenance."
-_MACHINE = ("cpu", "cores", "threads", "platform", "host")
+_MACHINE = ("cpu", "cpu_class", "cores", "threads", "platform", "host")
 _TOLD = ("run_id", "state", "error")
 """Of a status, what has its own place on the page."""
 
