@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pyarrow
 import pytest
@@ -449,7 +448,7 @@ def test_who_is_to_blame_for_a_build_that_fails(
             path.unlink()
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(datasets.Dataset, "from_text", fail)
+    monkeypatch.setattr("bitnet_sweep.data.sources.shutil.copyfile", fail)
     with pytest.raises(ConfigError) as raised:
         prepare(text_config(path), tmp_path / "tokens")
     assert raised.value.key == key
@@ -474,7 +473,7 @@ import resource, sys
 from pathlib import Path
 from bitnet_sweep.config import ConfigError, DataConfig, DataName, RunConfig, TokenizerConfig
 from bitnet_sweep.data import prepare
-import datasets, tokenizers
+import tokenizers
 config = RunConfig(
     data=DataConfig(name=DataName.text, path=sys.argv[1]), tokenizer=TokenizerConfig(vocab_size=320)
 )
@@ -488,7 +487,7 @@ except ConfigError as error:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [100, 90_000], ids=["while datasets writes", "while tokens are written"])
+@pytest.mark.parametrize("limit", [100, 90_000], ids=["while the text is copied", "while tokens are written"])
 def test_a_disk_that_fills_up(limit: int, write_text: WriteText, tmp_path: Path) -> None:
     path = write_text(characters=85_000)
     command = [sys.executable, "-c", FULL_DISK, str(path), str(tmp_path / "tokens"), str(limit)]
