@@ -129,9 +129,9 @@ def _write_numbers(path: Path, frame: pd.DataFrame) -> None:
     import pyarrow as pa  # late: no other table needs it
     from pyarrow import csv as arrow_csv
 
-    texts = frame.select_dtypes("string")
-    safe = frame.assign(**{name: _no_formulas(texts[name].tolist()) for name in texts})
-    safe = safe.rename(columns=_no_formula)
+    texts = [name for name in frame if pd.api.types.is_string_dtype(frame[name].dtype)]
+    cells = {str(name): pd.array(_no_formulas(frame[name].tolist()), "string") for name in texts}
+    safe = frame.assign(**cells).rename(columns=_no_formula)
     with files.replacing(path) as temporary:
         arrow_csv.write_csv(pa.Table.from_pandas(safe, preserve_index=False), temporary)
 

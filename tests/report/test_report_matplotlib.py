@@ -140,7 +140,7 @@ def test_what_a_notebook_has_set_by_then_is_left_out_and_left_alone() -> None:
             return figure_of(canvas, "loss", "a title")
 
     plain = figure()
-    looks = {"lines.linewidth": 9, "text.usetex": True, "figure.dpi": 300, "savefig.bbox": "tight"}
-    with mpl.rc_context(looks | {"backend": "svg"}):  # type: ignore[arg-type] # a table's keys
+    looks: dict[Any, Any] = {"lines.linewidth": 9, "text.usetex": True, "savefig.bbox": "tight"}
+    with mpl.rc_context(looks | {"backend": "svg"}):
         assert figure() == plain
         assert {name: mpl.rcParams[name] for name in looks} == looks
