@@ -130,8 +130,10 @@ def _write_numbers(path: Path, frame: pd.DataFrame) -> None:
     from pyarrow import csv as arrow_csv
 
     texts = [name for name in frame if pd.api.types.is_string_dtype(frame[name].dtype)]
-    cells = {str(name): pd.array(_no_formulas(frame[name].tolist()), "string") for name in texts}
-    safe = frame.assign(**cells).rename(columns=_no_formula)
+    safe = frame.copy(deep=False)
+    for name in texts:
+        safe[name] = frame[name].map(_no_formula, na_action="ignore")
+    safe = safe.rename(columns=_no_formula)
     with files.replacing(path) as temporary:
         arrow_csv.write_csv(pa.Table.from_pandas(safe, preserve_index=False), temporary)
 
