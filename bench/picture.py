@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log10
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+from typing import TYPE_CHECKING
 
 from bench.tables import Row
 from bitnet_sweep.report.figures.drawing import INK, drawing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 STYLES = {
     "floor": ("#8a8a8a", ":", "v"),
@@ -27,8 +27,8 @@ STYLES = {
 def draw(rows: Sequence[Row], path: Path) -> None:
     """Milliseconds a step by hidden size, a panel for each batch, as SVG on white."""
     batches = list(dict.fromkeys(row["batch"] for row in rows))
-    with drawing():
-        canvas = Figure(figsize=(5.4 * len(batches), 4.2), layout="constrained")
+    with drawing() as Canvas:
+        canvas = Canvas(figsize=(5.4 * len(batches), 4.2), layout="constrained")
         panels = canvas.subplots(1, len(batches), squeeze=False)[0]
         for panel, batch in zip(panels, batches, strict=True):
             _panel(panel, [row for row in rows if row["batch"] == batch])
@@ -38,6 +38,8 @@ def draw(rows: Sequence[Row], path: Path) -> None:
 
 
 def _panel(panel: Axes, rows: Sequence[Row]) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter  # late: see drawing()
+
     lines: dict[str, list[Row]] = {}
     for row in rows:
         lines.setdefault(row["arm"], []).append(row)

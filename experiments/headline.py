@@ -14,14 +14,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
+from typing import TYPE_CHECKING
 
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.figures.drawing import INK, drawing, styles_of
 from bitnet_sweep.store.outcome import unigram_loss
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PANEL_KEYS = ("optimizer.name", "model.weights", "model.activations")
 """The settings that panels differ in: the first by row, the others by column."""
@@ -76,7 +77,7 @@ def _panel(axes: Axes, arms: Sequence[Arm]) -> None:
 def headline(store: Path) -> str:
     """The picture, as SVG."""
     arms = [arm for arm in make_report([store]).study.arms if arm.settings["optimizer.decay"] == "all"]
-    with drawing():
+    with drawing() as Canvas:
         canvas = Canvas(figsize=(9.2, 5.0), layout="constrained")
         grid = canvas.subplots(len(FORMS), len(MODELS), sharex=True, sharey=True)
         for row, (form, told) in zip(grid, FORMS.items(), strict=True):

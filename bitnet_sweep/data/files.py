@@ -16,14 +16,24 @@ _CHUNK_BYTES = 1 << 20
 def find_files(data: DataConfig) -> list[Path]:
     """The files of ``data.path`` in the order asked for, the matches of a glob sorted, each file once.
 
+    Empty ones are left out: a shard may be.
+
     Raises:
-        ConfigError: a file or folder that is not there, a glob without a match, another format.
+        ConfigError: a file or folder that is not there, a glob without a match, another format, only
+            empty files.
     """
     found: dict[Path, Path] = {}
     for asked in data.paths:
         for path in _matches(asked):
             found.setdefault(path.resolve(), path)
-    return list(found.values())
+    files = [path for path in found.values() if not _is_empty(path)]
+    if not files:
+        raise ConfigError("data.path", next(iter(found.values())), "is empty; it must hold text")
+    return files
+
+
+def _is_empty(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == 0  # of a pipe, 0 says nothing
 
 
 def _matches(asked: str) -> list[Path]:

@@ -14,7 +14,7 @@ FORMAT_VERSION = 1
 def fingerprint(config: RunConfig) -> str:
     """16 hex digits, from the corpus's content, the tokeniser and the split; never from the seed.
 
-    Reads every file once and loads neither torch nor datasets: about 0.05 s for the default corpus.
+    Reads every file once and loads neither torch nor pyarrow: about 0.05 s for the default corpus.
     What only a build can find out (a hub without network, a field that is missing, a text too short)
     is refused by :func:`bitnet_sweep.data.prepare`.
 

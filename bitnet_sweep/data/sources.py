@@ -1,7 +1,7 @@
-"""Where the documents come from. Hugging Face ``datasets`` reads every file; here rows become documents.
+"""Where the documents come from: rows of text files and parquet files become documents.
 
-Its Arrow cache is keyed by path and modification time, so it is given a folder of its own that lives
-as long as one build: what is read is always what the files hold now.
+A file is what its name says, whatever its first bytes look like. A build goes through it several times,
+so it is copied first: every pass reads the same.
 """
 
 from __future__ import annotations
@@ -9,19 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bitnet_sweep.config import ConfigError, DataConfig, DataName
 from bitnet_sweep.data import factbook, hub
 from bitnet_sweep.data.files import content_hash, find_files
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 Documents = Callable[[], Iterator[str]]
 """Each call goes through all documents again, in the same order; none is empty."""
@@ -64,7 +60,7 @@ def describe(data: DataConfig) -> dict[str, Any]:
 
 
 def open_documents(data: DataConfig, scratch: Path) -> Documents:
-    """The documents of a corpus; ``scratch`` holds what is memory-mapped and must outlive their use.
+    """The documents of a corpus; ``scratch`` holds copies of its files and must outlive their use.
 
     world_factbook: a country each. wikitext2: an article each. text: a .jsonl or .parquet row each;
     .txt files are cut into blocks of about 8 kB at a blank line, else at the end of a line.
@@ -80,13 +76,9 @@ def open_documents(data: DataConfig, scratch: Path) -> Documents:
             file = hub.fetch(WIKITEXT2)
         except hub.HubError as error:
             raise ConfigError("data", "wikitext2", f"comes from the hub; {error}") from error
-        rows = _read_parquet(file, "text", scratch)
-        return lambda: articles(_column(rows, "text"))
-
-    from datasets import Dataset
-
-    countries = Dataset.from_dict({"text": factbook.documents()})
-    return lambda: _column(countries, "text")
+        return lambda: articles(_rows(file, file, "text"))
+    countries = factbook.documents()
+    return lambda: iter(countries)
 
 
 def articles(rows: Iterable[str]) -> Iterator[str]:
@@ -142,45 +134,64 @@ def _cut_after(block: list[str], least: int) -> int:
 
 def _text_documents(data: DataConfig, scratch: Path) -> Documents:
     parts: list[Documents] = []
-    for path in find_files(data):
+    for number, path in enumerate(find_files(data)):
         suffix = path.suffix.lower()
+        copy = _copied(path, scratch / f"source{number}{suffix}")
         if suffix == ".parquet":
-            _check_parquet(path, data.text_field)
-            rows = _read_parquet(path, data.text_field, scratch)
-            parts.append(partial(_parquet_documents, rows, path, data.text_field))
+            if _holds_rows(copy, path, data.text_field):
+                parts.append(partial(_parquet_documents, copy, path, data.text_field))
         elif suffix == ".jsonl":
-            parts.append(partial(_jsonl_documents, _read_lines(path, scratch), path, data.text_field))
+            parts.append(partial(_jsonl_documents, copy, path, data.text_field))
         else:
-            parts.append(partial(_block_documents, _read_lines(path, scratch)))
+            parts.append(partial(_block_documents, copy, path))
     return lambda: (document for part in parts for document in part())
 
 
-def _block_documents(lines: Dataset) -> Iterator[str]:
-    return cut_blocks(_column(lines, "text"))
-
-
-def _parquet_documents(rows: Dataset, path: Path, field: str) -> Iterator[str]:
+def _copied(path: Path, copy: Path) -> Path:
     try:
-        yield from filter(None, _column(rows, field))
-    except UnicodeDecodeError as error:  # parquet does not look at what it calls strings
-        raise ConfigError("data.path", path, f"must be UTF-8 text ({error})") from error
+        shutil.copyfile(path, copy)
+    except OSError:
+        content_hash(path)  # reads all of the file, and says so where that is what fails
+        raise
+    return copy
 
 
-def _jsonl_documents(lines: Dataset, path: Path, field: str) -> Iterator[str]:
-    for number, line in enumerate(_column(lines, "text"), start=1):
+def _block_documents(copy: Path, path: Path) -> Iterator[str]:
+    return cut_blocks(_lines(copy, path))
+
+
+def _parquet_documents(copy: Path, path: Path, field: str) -> Iterator[str]:
+    return filter(None, _rows(copy, path, field))
+
+
+def _jsonl_documents(copy: Path, path: Path, field: str) -> Iterator[str]:
+    for number, line in enumerate(_lines(copy, path), start=1):
         if line.strip() and (document := _field(line, f"{path}:{number}", field)):
             yield document
+
+
+def _lines(copy: Path, path: Path) -> Iterator[str]:
+    """One by one, each with its newline, without a byte order mark."""
+    with copy.open(encoding="utf-8-sig") as file:
+        try:
+            yield from file
+        except UnicodeDecodeError as error:  # it changed since it was looked through
+            raise ConfigError("data.path", path, f"must be UTF-8 text ({error})") from error
 
 
 def _field(line: str, place: str, field: str) -> str | None:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise ConfigError("data.path", place, f"is not JSON ({error})") from error
+    except RecursionError as error:
+        raise ConfigError("data.path", place, "is nested too deep to be read") from error
+    except ValueError as error:  # a bound of Python's own
+        raise ConfigError("data.path", place, f"has a number of too many digits ({error})") from error
     if not isinstance(row, dict):
         raise ConfigError("data.path", place, "must be a JSON object")
     if field not in row:
-        raise ConfigError("data.text_field", field, f"{place} has {', '.join(row) or 'no field'}")
+        raise ConfigError("data.text_field", field, f"{place} has {_named(row) or 'no field'}")
     document = row[field]
     if document is not None and not isinstance(document, str):
         kind = type(document).__name__
@@ -190,70 +201,57 @@ def _field(line: str, place: str, field: str) -> str | None:
     return document
 
 
-def _check_parquet(path: Path, field: str) -> None:
+def _named(fields: Iterable[str]) -> str:
+    """On one line, whatever a file calls them."""
+    return ", ".join(field if field.isprintable() else ascii(field) for field in fields)
+
+
+def _holds_rows(copy: Path, path: Path, field: str) -> bool:
+    """False for a shard without rows, whose columns may be of any type or missing.
+
+    Raises:
+        ConfigError: it is damaged, or has rows without that one column of text.
+    """
     import pyarrow
     from pyarrow import parquet
 
     try:
-        schema = parquet.read_schema(path)
-    except OSError as error:
-        raise ConfigError("data.path", path, f"cannot be read ({error.strerror or error})") from error
-    except pyarrow.ArrowException as error:
+        with parquet.ParquetFile(copy) as file:
+            rows, schema = file.metadata.num_rows, file.schema_arrow
+    except (pyarrow.ArrowException, OSError) as error:
         raise ConfigError("data.path", path, "is not a readable parquet file") from error
-    if field not in schema.names:
-        raise ConfigError("data.text_field", field, f"{path} has {', '.join(schema.names)}")
+    if rows == 0:
+        return False
+    count = schema.names.count(field)
+    if count == 0:
+        raise ConfigError("data.text_field", field, f"{path} has {_named(schema.names) or 'no column'}")
+    if count > 1:
+        raise ConfigError("data.path", path, f"has {count} columns named {field}; allowed: one")
     kind = schema.field(field).type
-    if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
+    values = kind.value_type if pyarrow.types.is_dictionary(kind) else kind  # pandas writes categories so
+    is_text = (
+        pyarrow.types.is_string(values)
+        or pyarrow.types.is_large_string(values)
+        or pyarrow.types.is_string_view(values)
+        or pyarrow.types.is_null(values)  # every row of the shard is empty
+    )
+    if not is_text:
         raise ConfigError("data.text_field", field, f"{path} holds no text there but {kind}")
+    return True
 
 
-def _read_lines(path: Path, scratch: Path) -> Dataset:
-    """One row a line, its newline kept. Lines, not values, even for .jsonl: the JSON reader of
-    ``datasets`` guesses types, and a text that looks like a date comes back as another text."""
-    from datasets import Dataset
+def _rows(copy: Path, path: Path, field: str) -> Iterator[Any]:
+    """The values of a column of text, one by one."""
+    import pyarrow
+    from pyarrow import parquet
 
-    with _shown_to_datasets(path) as name:
-        return Dataset.from_text(
-            name, cache_dir=str(scratch), sample_by="line", keep_linebreaks=True, encoding="utf-8-sig"
-        )
-
-
-def _read_parquet(path: Path, field: str, scratch: Path) -> Dataset:
-    from datasets import Dataset
-
-    with _shown_to_datasets(path) as name:
-        return Dataset.from_parquet(name, cache_dir=str(scratch), columns=[field])
-
-
-@contextmanager
-def _shown_to_datasets(path: Path) -> Iterator[str]:
-    """The file under a plain name: ``datasets`` takes ``*``, ``[`` and ``::`` for patterns.
-
-    Without progress bars. A failure to write stays an OSError, any other one is the file's.
-
-    Raises:
-        ConfigError: ``data.path`` for a file that cannot be read.
-    """
-    import datasets
-
-    bars = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
     try:
-        with TemporaryDirectory() as folder:
-            link = Path(folder, "source")
-            link.symlink_to(path.resolve())
-            yield str(link)
-    except (datasets.exceptions.DatasetGenerationError, OSError) as error:
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if isinstance(cause, OSError) and cause.errno is not None:  # pyarrow's own, about content, has none
-            content_hash(path)  # reads all of the file, and says so where that is what fails
-            raise cause from None
-        raise ConfigError("data.path", path, f"cannot be read ({cause})") from error
-    finally:
-        if bars:
-            datasets.enable_progress_bars()
-
-
-def _column(dataset: Dataset, name: str) -> Iterator[Any]:
-    for batch in dataset.iter(batch_size=_ROWS_AT_ONCE):
-        yield from batch[name]
+        with parquet.ParquetFile(copy) as file:
+            for batch in file.iter_batches(_ROWS_AT_ONCE, columns=[field]):
+                yield from batch.column(field).to_pylist()
+    except UnicodeDecodeError as error:  # parquet does not look at what it calls strings
+        raise ConfigError("data.path", path, f"must be UTF-8 text ({error})") from error
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # pyarrow's own, about content, has none
+            raise
+        raise ConfigError("data.path", path, f"cannot be read ({' '.join(str(error).split())})") from error

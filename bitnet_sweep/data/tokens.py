@@ -27,6 +27,7 @@ from filelock import FileLock
 
 from bitnet_sweep.config import ConfigError, DataName, RunConfig, TokenizerName
 from bitnet_sweep.data.fingerprint import fingerprint
+from bitnet_sweep.data.progress import telling
 from bitnet_sweep.data.sources import Documents, open_documents
 from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS, Mask, Survey, first_target, next_target, select
 from bitnet_sweep.data.tokenizer import encode, load_gpt2, open_tokenizer, train_bpe
@@ -195,7 +196,8 @@ def _move_in(written: Path, final: Path) -> None:
 def _write_parts(config: RunConfig, folder: Path) -> dict[str, Any]:
     """Write all parts but the json into ``folder``; what the json is to say."""
     documents = open_documents(config.data, folder)
-    survey = Survey.of(documents)
+    with telling("reading the text"):
+        survey = Survey.of(documents)
     tokenizer, heldout_mask = _write_heldout(config, documents, survey, folder)
     train = select(documents, ~heldout_mask)
     counts = _write_tokens(folder / TRAIN, tokenizer, train, config.tokenizer.vocab_size)
@@ -238,7 +240,8 @@ def _write_heldout(
         if config.tokenizer.name is TokenizerName.gpt2:
             tokenizer = load_gpt2()
         else:
-            tokenizer = train_bpe(select(documents, ~mask)(), vocab_size)
+            with telling("training the tokenizer (slow where a word has many thousand letters)"):
+                tokenizer = train_bpe(select(documents, ~mask)(), vocab_size)
         heldout = select(documents, mask)
         tokens = int(_write_tokens(folder / HELDOUT, tokenizer, heldout, vocab_size).sum())
         if tokens >= MIN_HELDOUT_TOKENS:
@@ -262,7 +265,7 @@ def _write_tokens(
     """Encode all documents into one file; how often each id occurs."""
     counts = np.zeros(vocab_size, np.int64)
     dtype = token_dtype(vocab_size)
-    with path.open("wb") as file:
+    with telling("turning the text into tokens"), path.open("wb") as file:
         for ids in encode(tokenizer, documents()):
             file.write(np.array(ids, dtype).data)  # tofile() would not say that the disk is full
     with path.open("rb") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -80,7 +81,8 @@ def make_report(stores: Sequence[Path], sweep: str | None = None) -> Report:
 def write_report(report: Report, out: Path) -> list[Path]:
     """Write ``report.md``, ``report.html``, ``tables/*.csv`` and ``figures/*.{svg,png}``.
 
-    Each file is whole or not at all. Figures of an earlier report that this one does not have are deleted.
+    Each file is whole or not at all. In CSV, a text that a spreadsheet would take for a formula has an
+    apostrophe in front. Figures of an earlier report that this one does not have are deleted.
 
     Returns:
         What was written.
@@ -112,11 +114,11 @@ def _write_csv(path: Path, frame: pd.DataFrame) -> None:
     """As ``frame.to_csv(index=False)``, in half the time and a piece at a time."""
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(frame.columns)
+        writer.writerow(map(_no_formula, frame.columns))
         for start in range(0, len(frame), _ROWS_AT_ONCE):
             piece = frame.iloc[start : start + _ROWS_AT_ONCE]
             cells = (piece[name].to_numpy(dtype=object, na_value="").tolist() for name in piece)
-            writer.writerows(zip(*cells, strict=True))
+            writer.writerows(zip(*map(_no_formulas, cells), strict=True))
 
 
 _ROWS_AT_ONCE = 10_000
@@ -127,5 +129,28 @@ def _write_numbers(path: Path, frame: pd.DataFrame) -> None:
     import pyarrow as pa  # late: no other table needs it
     from pyarrow import csv as arrow_csv
 
+    texts = [name for name in frame if pd.api.types.is_string_dtype(frame[name].dtype)]
+    safe = frame.copy(deep=False)
+    for name in texts:
+        safe[name] = frame[name].map(_no_formula, na_action="ignore")
+    safe = safe.rename(columns=_no_formula)
     with files.replacing(path) as temporary:
-        arrow_csv.write_csv(pa.Table.from_pandas(frame, preserve_index=False), temporary)
+        arrow_csv.write_csv(pa.Table.from_pandas(safe, preserve_index=False), temporary)
+
+
+_FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+"""What makes a cell a formula in spreadsheets (OWASP, CSV injection); the last four are full-width."""
+
+_NUMBER = r"[-+]?(\d[\d,]*(\.\d*)?|\.\d+|inf|nan)(e[-+]?\d+)?"
+_SHOWN_NUMBER = re.compile(rf"-|{_NUMBER}[%xkM]?( to {_NUMBER})?( \(\d+/\d+\))?", re.IGNORECASE | re.ASCII)
+"""Numbers as tables show them, and the dash for none: these may begin with a sign."""
+
+
+def _no_formula(cell: str) -> str:
+    cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # the csv module would not quote it before 3.13
+    is_formula = cell[:1] in _FORMULA_STARTS and not _SHOWN_NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell
+
+
+def _no_formulas(cells: Sequence[object]) -> list[object]:
+    return [_no_formula(cell) if isinstance(cell, str) else cell for cell in cells]

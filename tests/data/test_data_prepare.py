@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import numpy as np
 import pyarrow
 import pytest
@@ -335,6 +336,44 @@ def test_a_failed_build_leaves_no_files(
     assert [path.name for path in (tmp_path / "tokens").iterdir()] == [f"{fingerprint(config)}.lock"]
 
 
+@pytest.mark.parametrize(
+    "work", ["reading the text", "training the tokenizer", "turning the text into tokens"]
+)
+def test_a_long_build_gives_signs_of_life(
+    work: str,
+    text_config: TextConfig,
+    text: Callable[..., str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A word of many letters, as base64 makes it, keeps the trainer of a tokenizer in its own code."""
+    caplog.set_level(logging.INFO, "bitnet_sweep")
+    monkeypatch.setattr("bitnet_sweep.data.progress.EVERY_SECONDS", 0.001)
+    word = "".join(random.Random(0).choices("abcdefghij", k=20_000))
+    rows = [json.dumps({"text": row}) for row in (word, *text(200_000).splitlines(keepends=True))]
+    (tmp_path / "a.jsonl").write_text("\n".join(rows))
+    config = text_config(tmp_path / "a.jsonl", vocab_size=300)
+    prepare(config, tmp_path / "tokens")
+    assert any(line.startswith(work) and line.endswith(" s so far") for line in caplog.messages)
+    said = len(caplog.messages)
+    prepare(config, tmp_path / "tokens")
+    assert len(caplog.messages) == said  # there already: nothing to wait for
+
+
+def test_a_build_is_not_held_up_by_its_signs_of_life(
+    write_text: WriteText,
+    text_config: TextConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    caplog.set_level(logging.INFO, "bitnet_sweep")
+    monkeypatch.setattr("bitnet_sweep.data.progress.EVERY_SECONDS", 3600.0)
+    prepare(text_config(write_text(), vocab_size=260), tmp_path / "tokens")
+    assert not [line for line in caplog.messages if "so far" in line]
+
+
 # --- input that cannot be used ------------------------------------------------------------------------
 
 
@@ -449,7 +488,7 @@ def test_who_is_to_blame_for_a_build_that_fails(
             path.unlink()
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(datasets.Dataset, "from_text", fail)
+    monkeypatch.setattr("bitnet_sweep.data.sources.shutil.copyfile", fail)
     with pytest.raises(ConfigError) as raised:
         prepare(text_config(path), tmp_path / "tokens")
     assert raised.value.key == key
@@ -474,7 +513,7 @@ import resource, sys
 from pathlib import Path
 from bitnet_sweep.config import ConfigError, DataConfig, DataName, RunConfig, TokenizerConfig
 from bitnet_sweep.data import prepare
-import datasets, tokenizers
+import tokenizers
 config = RunConfig(
     data=DataConfig(name=DataName.text, path=sys.argv[1]), tokenizer=TokenizerConfig(vocab_size=320)
 )
@@ -488,7 +527,7 @@ except ConfigError as error:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("limit", [100, 90_000], ids=["while datasets writes", "while tokens are written"])
+@pytest.mark.parametrize("limit", [100, 90_000], ids=["while the text is copied", "while tokens are written"])
 def test_a_disk_that_fills_up(limit: int, write_text: WriteText, tmp_path: Path) -> None:
     path = write_text(characters=85_000)
     command = [sys.executable, "-c", FULL_DISK, str(path), str(tmp_path / "tokens"), str(limit)]

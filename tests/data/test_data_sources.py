@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pyarrow
 import pytest
 from hypothesis import given
@@ -16,7 +21,7 @@ from pyarrow import parquet
 from bitnet_sweep.config import ConfigError, DataConfig, DataName
 from bitnet_sweep.data import factbook
 from bitnet_sweep.data.files import content_hash, find_files
-from bitnet_sweep.data.sources import articles, cut_blocks, open_documents
+from bitnet_sweep.data.sources import articles, cut_blocks, describe, open_documents
 
 
 def text_data(*paths: Path | str, text_field: str = "text") -> DataConfig:
@@ -72,11 +77,70 @@ def test_a_file_of_any_name_is_read_as_it_is(name: str, tmp_path: Path) -> None:
     assert read(text_data(path), tmp_path) == ["héllo\n\n  wörld\u2028end"]
 
 
+FIRST_BYTES = {
+    "bzip2": b"BZh91AY&SY",
+    "zip": b"PK\x03\x04\x14\0",
+    "empty zip": b"PK\x05\x06",
+    "lz4": b"\x04\x22\x4d\x18",
+    "rar": b"Rar!\x1a\x07\0",
+    "tar": tarfile.TarInfo("inside.txt").tobuf(),
+    "parquet": b"PAR1",
+    "arrow": b"ARROW1\0\0",
+    "pdf": b"%PDF-1.7",
+    "gzip, as characters": "\x1f\x8b\x08".encode(),
+    "xz, as characters": "\xfd7zXZ\0".encode(),
+    "zstandard, as characters": "(\xb5/\xfd".encode(),
+}
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".jsonl"])
+@pytest.mark.parametrize("magic", FIRST_BYTES.values(), ids=FIRST_BYTES)
+def test_a_text_is_a_text_whatever_its_first_bytes_look_like(
+    magic: bytes, suffix: str, tmp_path: Path
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(magic + b" and more\n")
+    if suffix == ".txt":
+        assert read(text_data(path), tmp_path) == [magic.decode() + " and more\n"]
+    else:
+        with pytest.raises(ConfigError, match=r"data\.path=.*a\.jsonl:1: is not JSON") as raised:
+            read(text_data(path), tmp_path)
+        assert "\n" not in str(raised.value)
+
+
+COMPRESSED = {
+    "bzip2": bz2.compress(b"some words of text" * 100),
+    "gzip": gzip.compress(b"some words of text" * 100),
+    "xz": lzma.compress(b"some words of text" * 100),
+}
+
+
+@pytest.mark.parametrize("content", COMPRESSED.values(), ids=COMPRESSED)
+def test_compressed_text_is_no_text(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(ConfigError, match="must be UTF-8 text"):
+        content_hash(tmp_path / "a.txt")
+
+
+def test_every_pass_reads_what_the_first_one_read(tmp_path: Path) -> None:
+    """A build goes through the documents several times; a file that grows would shift its mask."""
+    paths = [tmp_path / "a.txt", tmp_path / "b.jsonl", tmp_path / "c.parquet"]
+    paths[0].write_text("one")
+    paths[1].write_text('{"text": "two"}\n')
+    parquet.write_table(pyarrow.table({"text": ["three"]}), paths[2])
+    (tmp_path / "scratch").mkdir()
+    documents = open_documents(text_data(*paths), tmp_path / "scratch")
+    assert list(documents()) == ["one", "two", "three"]
+    for path in paths:
+        path.write_text("something else")
+    assert list(documents()) == ["one", "two", "three"]
+
+
 def test_what_is_read_is_what_the_file_holds_now(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     for content in ("one", "two"):
         path.write_text(content)
-        os.utime(path, (1, 1))  # the cache of datasets is keyed on this
+        os.utime(path, (1, 1))  # equal times
         (tmp_path / content).mkdir()
         assert read(text_data(path), tmp_path / content) == [content]
 
@@ -97,12 +161,81 @@ def test_a_jsonl_row_is_a_document(tmp_path: Path) -> None:
     assert read(text_data(path), tmp_path) == ["first\nline", "2024-01-01", "ünï"]
 
 
-@pytest.mark.parametrize("kind", [pyarrow.string(), pyarrow.large_string()], ids=str)
+TEXT_TYPES = [
+    pyarrow.string(),
+    pyarrow.large_string(),
+    pyarrow.string_view(),
+    pyarrow.dictionary(pyarrow.int8(), pyarrow.string()),
+    pyarrow.dictionary(pyarrow.int32(), pyarrow.large_string()),
+]
+
+
+@pytest.mark.parametrize("kind", TEXT_TYPES, ids=str)
 def test_a_parquet_row_is_a_document(kind: pyarrow.DataType, tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     bodies = pyarrow.array(["first\nline", None, "", "ünï"], kind)
     parquet.write_table(pyarrow.table({"other": [1, 2, 3, 4], "body": bodies}), path)
     assert read(text_data(path, text_field="body"), tmp_path) == ["first\nline", "ünï"]
+
+
+@pytest.mark.parametrize("kind", ["category", "string", object], ids=str)
+def test_a_column_of_pandas_is_text(kind: Any, tmp_path: Path) -> None:
+    rows = ["a", None, "b", "a"] * 300  # more than are read at once
+    pandas.DataFrame({"text": pandas.Series(rows, dtype=kind)}).to_parquet(tmp_path / "a.parquet")
+    assert read(text_data(tmp_path / "a.parquet"), tmp_path) == ["a", "b", "a"] * 300
+
+
+def test_a_column_is_told_by_its_whole_name(tmp_path: Path) -> None:
+    """Arrow takes a dot for a field within a field."""
+    table = pyarrow.table({"text.raw": ["x"], "text": ["y"], "text.raw.": ["z"], "o": [{"text": "w"}]})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    for number, (field, documents) in enumerate([("text", ["y"]), ("text.raw", ["x"])]):
+        (tmp_path / str(number)).mkdir()
+        data = text_data(tmp_path / "a.parquet", text_field=field)
+        assert read(data, tmp_path / str(number)) == documents
+
+
+def write_empty_shards(folder: Path) -> list[Path]:
+    """Files without a document, of every format."""
+    contents = {
+        "a.txt": b"",
+        "b.jsonl": b"",
+        "c.parquet": b"",
+        "d.jsonl": b"\n  \r\n",
+        "e.txt": b"\xef\xbb\xbf",
+    }
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    frames = {
+        "f.parquet": pandas.DataFrame({"text": pandas.Series([], dtype="string")}),
+        "g.parquet": pandas.DataFrame({"text": []}),  # pandas takes the type of nothing for float
+        "h.parquet": pandas.DataFrame(),
+        "i.parquet": pandas.DataFrame({"text": [None, None]}),
+    }
+    for name, frame in frames.items():
+        frame.to_parquet(folder / name)
+    return sorted(folder.iterdir())
+
+
+def test_empty_shards_are_skipped(tmp_path: Path) -> None:
+    shards = write_empty_shards(tmp_path)
+    (tmp_path / "z.jsonl").write_text('{"text": "last"}')
+    assert read(text_data(*shards, tmp_path / "z.jsonl"), tmp_path) == ["last"]
+
+
+def test_an_empty_file_does_not_decide_the_corpus(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    (tmp_path / "b.txt").write_text("text")
+    both, one = text_data(tmp_path / "*.txt"), text_data(tmp_path / "b.txt")
+    assert describe(both) == describe(one)
+
+
+def test_only_empty_files_are_no_corpus(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.jsonl", "c.parquet"):
+        (tmp_path / name).touch()
+    for asked in ("a.txt", "*"):
+        with pytest.raises(ConfigError, match=r"data\.path=.*a\.txt: is empty; it must hold text"):
+            describe(text_data(tmp_path / asked))
 
 
 def test_formats_mix_in_the_order_asked_for(tmp_path: Path) -> None:
@@ -172,6 +305,19 @@ BAD_ROWS: dict[str, tuple[str, str, str]] = {
     "not JSON": ('{"text": "a"}\n{"text": ', "data.path", r"a\.jsonl:2: is not JSON"),
     "not an object": ('["a"]', "data.path", r"a\.jsonl:1: must be a JSON object"),
     "no such field": ('{"body": "a", "id": 1}', "data.text_field", r"a\.jsonl:1 has body, id"),
+    "a name over two lines": ('{"a\\nb": 1}', "data.text_field", r"a\.jsonl:1 has 'a\\nb'"),
+    "nested deep": (
+        '{"text": "a"}\n{"text": "a", "x": %s}' % ("[" * 100_000 + "]" * 100_000),
+        "data.path",
+        r"a\.jsonl:2: is nested too deep",
+    ),
+    "objects nested deep": ('{"x": ' * 100_000 + "1" + "}" * 100_000, "data.path", r"a\.jsonl:1: is nested"),
+    "nested deep and not closed": ("[" * 100_000, "data.path", r"a\.jsonl:1: is nested"),
+    "long integer": (
+        '\n{"text": "a", "x": -%s}' % ("7" * 5000),
+        "data.path",
+        r"a\.jsonl:2: .*too many digits",
+    ),
     "half a character": (r'{"text": "\ud83d"}', "data.path", "escapes half a surrogate pair"),
     "not text": ('{"text": 5}', "data.text_field", r"holds no text there but int"),
 }
@@ -183,6 +329,8 @@ def test_rows_that_hold_no_text(content: str, key: str, message: str, tmp_path: 
     with pytest.raises(ConfigError, match=message) as raised:
         read(text_data(tmp_path / "a.jsonl"), tmp_path)
     assert raised.value.key == key
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 500
 
 
 LATIN_1 = pyarrow.array([b"caf\xe9"]).view(pyarrow.string())
@@ -195,20 +343,42 @@ LATIN_1 = pyarrow.array([b"caf\xe9"]).view(pyarrow.string())
         pytest.param({"body": ["a"]}, "data.text_field", "a.parquet has body", id="no such field"),
         pytest.param({"text": [5]}, "data.text_field", "no text there but int64", id="not text"),
         pytest.param({"text": LATIN_1}, "data.path", r"a\.parquet: must be UTF-8 text", id="not UTF-8"),
+        pytest.param(
+            pyarrow.table([["a"], ["b"], [1]], names=["text", "text", "x"]),
+            "data.path",
+            r"a\.parquet: has 2 columns named text",
+            id="column twice",
+        ),
+        pytest.param({"a\nb": ["a"]}, "data.text_field", r"a.parquet has 'a\\nb'", id="name over two lines"),
+        pytest.param({"text": [["a"]]}, "data.text_field", "no text there but list", id="list of text"),
+        pytest.param({"text": [b"a"]}, "data.text_field", "no text there but binary", id="bytes"),
+        pytest.param(
+            {"text": pyarrow.array([1, 1]).dictionary_encode()},
+            "data.text_field",
+            "no text there but int64",
+            id="categories that are numbers",
+        ),
+        pytest.param(
+            {"text": LATIN_1.dictionary_encode()},
+            "data.path",
+            r"a\.parquet: must be UTF-8 text",
+            id="categories that are not UTF-8",
+        ),
         pytest.param(None, "data.path", "is not a readable parquet file", id="damaged"),
     ],
 )
 def test_parquet_that_holds_no_text(
-    table: dict[str, Any] | None, key: str, message: str, tmp_path: Path
+    table: dict[str, Any] | pyarrow.Table | None, key: str, message: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.parquet"
     if table is None:
         path.write_bytes(b"PAR1 damaged PAR1")
     else:
-        parquet.write_table(pyarrow.table(table), path)
+        parquet.write_table(table if isinstance(table, pyarrow.Table) else pyarrow.table(table), path)
     with pytest.raises(ConfigError, match=message) as raised:
         read(text_data(path), tmp_path)
     assert raised.value.key == key
+    assert "\n" not in str(raised.value)
 
 
 # --- world_factbook and wikitext2 ---------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from bitnet_sweep.report import make_report, write_report
 from bitnet_sweep.report.__main__ import main
 from bitnet_sweep.report.page import page
+from bitnet_sweep.report.table import Table
 from bitnet_sweep.store import Status, Store
 from bitnet_sweep.store.recorded import AskedRun
 
@@ -136,6 +138,82 @@ def test_a_byte_that_is_no_utf_8_is_told_by_its_escape(
     assert html.count(r"a=caf\udce9") == 2, "of the sweep and of the run"
     assert r">\udce9<" in html
     assert r"a=caf\udce9" in (tmp_path / "tables" / "provenance.csv").read_text()
+
+
+FORMULAS = [
+    "=1+1",
+    '=HYPERLINK("http://evil","x")',
+    "=cmd|' /C calc'!A0",
+    "+1+cmd|' /C calc'!A0",
+    "-2+3+cmd|' /C calc'!A0",
+    "-SUM(A1)",
+    "+text",
+    "@SUM(1)",
+    "\t=1+1",
+    "\r=1+1",
+    "\n=1+1",
+    "\uff1d1+1",
+    "-0.5x(1)",
+    "--5",
+]
+NUMBERS = [
+    "-",
+    "-0.5",
+    "-1e-05",
+    "+3",
+    "-0.3%",
+    "-.5",
+    "-1,000",
+    "-inf",
+    "-0.12 (2/3)",
+    "+1.914 to +1.946",
+    "1=1",
+    "two\rlines",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", [*FORMULAS, *NUMBERS])
+@pytest.mark.parametrize("name", ["results", "records"])
+def test_no_cell_is_a_formula_to_a_spreadsheet(
+    text: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numbers stay numbers, and the dash that stands for none stays one."""
+    frame = pd.DataFrame({"a": [1.5, -2.5], text: [text, None]}).convert_dtypes()
+    table = Table(name, "", "", frame)
+    monkeypatch.setattr("bitnet_sweep.report.write.figures_of", lambda sections: [])
+    monkeypatch.setattr("bitnet_sweep.report.write.TABLES", {name: lambda study: table})
+    (tmp_path / "store").mkdir()
+    report = make_report([tmp_path / "store"])
+    write_report(report, tmp_path / "out")
+    with (tmp_path / "out" / "tables" / f"{name}.csv").open(newline="") as file:
+        header, first, second = csv.reader(file)
+    expected = (f"'{text}" if text in FORMULAS else text).replace("\r", "\n")
+    assert header == ["a", expected]
+    assert first == ["1.5", expected]
+    assert second == ["-2.5", ""]
+
+
+def test_a_store_cannot_put_a_formula_into_any_table(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a run, its settings or its fields are called."""
+    monkeypatch.setattr("bitnet_sweep.report.write.figures_of", lambda sections: [])
+    evil = "=cmd|' C calc'!A0"
+    command = {"provenance": {"command": [evil], "commit": evil, "host": evil}}
+    for run_id, wd2 in ((evil, 0.0), (f"+{evil}", 0.05), (f"@{evil}", 0.1)):
+        store.run(run_id, HEALTHY, wd2=wd2, scale=evil, status=command, model__weights=evil)
+        with (store.root / "runs" / run_id / "records.jsonl").open("a") as file:
+            file.write(json.dumps({"step": 100, "stage": 2, "val/loss": -0.5, evil: -1.5}) + "\n")
+    write_report(make_report([store.root]), tmp_path)
+    paths = list((tmp_path / "tables").glob("*.csv"))
+    for path in paths:
+        with path.open(newline="") as file:
+            cells = [cell for row in csv.reader(file) for cell in row]
+        assert not [cell for cell in cells if cell.startswith(("=", "+", "@"))], path.name
+    records = pd.read_csv(tmp_path / "tables" / "records.csv")
+    assert set(records["run_id"]) == {f"'{evil}", f"'+{evil}", f"'@{evil}"}
+    assert records[f"'{evil}"].min() == -1.5
 
 
 def test_cells_say_why_they_are_empty(store: Any) -> None:

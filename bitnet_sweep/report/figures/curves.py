@@ -83,8 +83,6 @@ def curves_of(section: Section, suffix: str) -> list[Figure]:
 
 def mechanism_of(section: Section, suffix: str) -> Figure | None:
     """Flip rate, absmean, zero fraction and entropy under one another; None where none is on record."""
-    from matplotlib.figure import Figure as Canvas
-
     by_size, note = _drawn(section, _PANELS_A_ROW, _MOST_SEEDS // 2)  # four panels for one
     panels = {
         (field, size): lines
@@ -97,7 +95,7 @@ def mechanism_of(section: Section, suffix: str) -> Figure | None:
     if not fields:
         return None
     styles = styles_of(_decays(section))
-    with drawing():
+    with drawing() as Canvas:
         shape = (_PANEL_INCHES[0] * len(sizes) + 1.0, 1.75 * len(fields) + 0.7)
         canvas = Canvas(figsize=shape, layout="constrained")
         grid = canvas.subplots(len(fields), len(sizes), sharex=True, sharey="row", squeeze=False)
@@ -172,8 +170,6 @@ def _drawn(section: Section, most_sizes: int, most_seeds: int) -> tuple[dict[int
 
 
 def _curves(section: Section, field: str, axis: str, name: str, title: str) -> Figure | None:
-    from matplotlib.figure import Figure as Canvas
-
     by_size, note = _drawn(section, _MOST_SIZES, _MOST_SEEDS)
     panels = [(size, lines) for size, arms in by_size.items() if (lines := lines_of(arms, field))]
     if not panels:
@@ -181,7 +177,7 @@ def _curves(section: Section, field: str, axis: str, name: str, title: str) -> F
     styles = styles_of(_decays(section))
     columns = min(len(panels), _PANELS_A_ROW)
     rows = -(-len(panels) // columns)
-    with drawing():
+    with drawing() as Canvas:
         width, height = _PANEL_INCHES
         canvas = Canvas(figsize=(width * columns + 1.0, height * rows), layout="constrained")
         grid = canvas.subplots(rows, columns, sharey=True, squeeze=False)

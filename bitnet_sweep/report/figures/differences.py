@@ -29,13 +29,11 @@ Row = tuple[str, list[float]]
 
 def differences_of(sections: Sequence[Section]) -> Figure | None:
     """A dot for each pair, their mean and its 95 % interval; None where no two arms are a pair."""
-    from matplotlib.figure import Figure as Canvas
-
     rows = _rows(sections)
     if not rows:
         return None
     drawn = rows[:_MOST_ROWS]
-    with drawing():
+    with drawing() as Canvas:
         lines = max(name.count("\n") for name, _ in drawn) + 1
         row_inches = max(0.42, _LINE_INCHES * lines + 0.1)
         canvas = Canvas(figsize=(8.2, row_inches * len(drawn) + 1.0), layout="constrained")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import io
+import logging
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -74,13 +79,51 @@ def styles_of(decays: list[float]) -> dict[float, Style]:
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Matplotlib's settings for a figure; a letter that its font lacks is no news, SVG keeps the text."""
-    import matplotlib as mpl
+def drawing() -> Iterator[type[Canvas]]:
+    """Matplotlib's own settings and those above for a figure, whatever the user's say; gives its class.
 
-    with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
+    A letter that the font lacks is no news, SVG keeps the text.
+    """
+    mpl = _matplotlib()
+    from matplotlib.figure import Figure as Canvas
+
+    # Not the backend: it is for windows, and its default opens one. No style is read for the defaults,
+    # as matplotlib.style would read the user's.
+    defaults = {name: value for name, value in dict.items(mpl.rcParamsDefault) if name != "backend"}
+    with mpl.rc_context(), warnings.catch_warnings():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", mpl.MatplotlibDeprecationWarning)  # of settings it still has
+            mpl.rcParams.update(defaults)
+        mpl.rcParams.update(_SETTINGS)
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        yield
+        yield Canvas
+
+
+def _matplotlib() -> ModuleType:
+    """The package, imported past the user's settings: what it cannot read or use there ends its import.
+
+    It reads ``matplotlibrc`` here, ``MATPLOTLIBRC``, and folders of the user, the first one found, then
+    ``MPLBACKEND``. Where it may not write into those folders it takes another one and warns; nobody asked.
+    """
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    names = [name for name in ("MPLBACKEND", "MATPLOTLIBRC") if name in os.environ]
+    asked = {name: os.environ.pop(name) for name in names}
+    os.environ["MATPLOTLIBRC"] = os.devnull
+    try:
+        with chdir("/") if Path("matplotlibrc").exists() else nullcontext():
+            import matplotlib as mpl
+
+        mpl.get_configdir()
+        mpl.get_cachedir()
+    finally:
+        del os.environ["MATPLOTLIBRC"]
+        os.environ |= asked
+        log.setLevel(level)
+    return mpl
 
 
 def figure_of(canvas: Canvas, name: str, title: str, note: str = "") -> Figure:

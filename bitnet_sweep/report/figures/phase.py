@@ -41,8 +41,6 @@ Panel = dict[tuple[int | None, str], list[Arm]]
 
 def phase_map_of(sections: Sequence[Section]) -> Figure | None:
     """None where neither hidden size nor learning rate varies: one cell is no map."""
-    from matplotlib.figure import Figure as Canvas
-
     panels = _panels(sections)
     sizes = list(dict.fromkeys(size for panel in panels.values() for size, _ in panel))
     sizes.sort(key=lambda size: (size is None, size))
@@ -60,7 +58,7 @@ def phase_map_of(sections: Sequence[Section]) -> Figure | None:
     columns = min(len(drawn), max(1, min(_PANELS_A_ROW, int(13 / (_CELL_INCHES[0] * len(rates) + 0.8)))))
     rows = -(-len(drawn) // columns)
     columns = -(-len(drawn) // rows)  # four panels as two by two, not as three and one
-    with drawing():
+    with drawing() as Canvas:
         width = max(_CELL_INCHES[0] * len(rates), 1.6) + 0.5
         title_lines = max(name.count("\n") for name, _ in drawn) + 1
         height = _CELL_INCHES[1] * len(sizes) + 0.38 + _TITLE_INCHES * title_lines
