@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import bitnet_sweep.wandb_environment  # noqa: F401  # what conf/track/wandb.yaml is read with
 from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.stages import resolve

@@ -116,7 +116,7 @@ def _base_of(load: Load, groups: list[str]) -> _Base | None:
     return _Base(schema, _tree(RunConfig, schema))
 
 
-_ENVIRONMENT = re.compile(r"\$\{oc\.env:[^${}]*\}")
+_ENVIRONMENT = re.compile(r"\$\{(?:oc\.env|set_variable):[^${}]*\}")
 
 
 def _depends_on_values(content: Any) -> bool:

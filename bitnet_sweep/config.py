@@ -432,7 +432,8 @@ class RunConfig:
     device: Device = Device.auto
     threads: int = 1
     store: str = "runs"
-    track: TrackConfig = field(default_factory=TrackConfig)
+    track: TrackConfig = field(default_factory=lambda: TrackConfig(name=TrackName.none))
+    """What ``conf/`` asks for is ``track=wandb``; where ``~track`` takes that away, there is no mirror."""
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:

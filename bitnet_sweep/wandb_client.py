@@ -16,7 +16,8 @@ import psutil
 import wandb
 from wandb.sdk.lib import wbauth
 
-from bitnet_sweep.config import TrackConfig
+from bitnet_sweep.config import MAX_TIMEOUT_SECONDS, TrackConfig
+from bitnet_sweep.wandb_environment import leave_out, set_variable, settings_in_files
 
 REPORT_GROUP = "bitnet_sweep report"
 """The group of runs that hold a report's figures and nothing else; no sweep has a name with a blank."""
@@ -33,13 +34,19 @@ class NoAnswerError(WandbError):
     """It did not answer in time; asking for the next thing would wait as long."""
 
 
-def prepare_environment() -> None:
-    """What the client reads from the environment alone."""
-    os.environ.setdefault("WANDB_SILENT", "true")  # a sweep has its own output
+def start_client(mode: str) -> None:
+    """Set W&B up with the documented settings of the user's and no others; ``mode`` is of what comes next."""
+    leave_out([mode])
+    os.environ["WANDB_SILENT"] = "true"  # a sweep has its own output
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it sends telemetry of its own
     service = os.environ.get("WANDB_SERVICE", "").split("-")  # version, pid, ...
     if service[1:2] != [str(os.getpid())]:
         os.environ.pop("WANDB_SERVICE", None)  # a parent's wandb-core, perhaps gone
+    settings = wandb.setup(wandb.Settings(sagemaker_disable=True)).settings
+    standard = wandb.Settings()
+    for key in {key for keys in settings_in_files().values() for key in keys}:
+        if key in wandb.Settings.model_fields:
+            setattr(settings, key, getattr(standard, key))
 
 
 def require_credentials(server: str) -> None:
@@ -48,7 +55,6 @@ def require_credentials(server: str) -> None:
     Raises:
         WandbError: there is none.
     """
-    wandb.setup()  # reads WANDB_SILENT; before that the client says where it found the key
     # wandb.login() would do as well, but writes the server into the user's settings file
     if wbauth.authenticate_session(host=server, source="bitnet_sweep", prompt=False) is None:
         raise WandbError(f"no API key for {server} (set WANDB_API_KEY or run `wandb login`)")
@@ -56,7 +62,7 @@ def require_credentials(server: str) -> None:
 
 def server_url() -> str:
     """The server that WANDB_BASE_URL names, else W&B's own; never the client's default, which has changed."""
-    return (os.environ.get("WANDB_BASE_URL") or TrackConfig().base_url).rstrip("/")
+    return (set_variable("WANDB_BASE_URL") or TrackConfig().base_url).rstrip("/")
 
 
 def open_api(server: str, entity: str | None) -> wandb.Api:
@@ -65,14 +71,25 @@ def open_api(server: str, entity: str | None) -> wandb.Api:
     Raises:
         WandbError: no API key, a key that is refused, or no answer in time.
     """
-    prepare_environment()
     try:
-        with bounded(float(os.environ.get("WANDB_HTTP_TIMEOUT") or CONTACT_SECONDS)):
+        with bounded(_contact_seconds()):
+            start_client("online")
             require_credentials(server)
             api = wandb.Api(overrides={"base_url": server, "entity": entity})
     except NoAnswerError as error:
         raise NoAnswerError(f"{error}, a limit that WANDB_HTTP_TIMEOUT sets") from error
     return api
+
+
+def _contact_seconds() -> float:
+    """Raises: WandbError: WANDB_HTTP_TIMEOUT is no such time."""
+    said = set_variable("WANDB_HTTP_TIMEOUT", str(CONTACT_SECONDS))
+    with suppress(ValueError):
+        if 0 < float(said) < MAX_TIMEOUT_SECONDS:
+            return float(said)
+    raise WandbError(
+        f"WANDB_HTTP_TIMEOUT={said}: must be seconds, greater than 0 and less than {MAX_TIMEOUT_SECONDS:g}"
+    )
 
 
 def stop_client(timeout: float) -> None:

@@ -52,8 +52,8 @@ class RayLauncher(TreeLauncher):
             raise ConfigError("hydra.launcher.num_gpus", self.num_gpus, allowed)
 
     def require_backend(self) -> None:
-        """Raises: ConfigError: Ray is not installed."""
-        import_module("bitnet_sweep.sweep.on_ray")
+        """Raises: ConfigError: Ray is not installed, or no cluster answers at the address."""
+        import_module("bitnet_sweep.sweep.on_ray").answering(self.address)
 
     def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
         """Raises: ConfigError: there is no cluster at the address."""

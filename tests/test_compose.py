@@ -11,7 +11,7 @@ from omegaconf import open_dict
 
 from bitnet_sweep.app import config_folder, to_run_config
 from bitnet_sweep.compose import Composer, sweep_settings
-from bitnet_sweep.config import plain
+from bitnet_sweep.config import TrackName, plain
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.sweep.grid import combine, overrides_of, read_axes
 
@@ -140,6 +140,11 @@ def test_order_of_points_does_not_matter(load):
     first = [plain(compose(point)) for point in points]
     backwards = [plain(compose(point)) for point in reversed(points)]
     assert first == list(reversed(backwards)) == [by_hydra(load, point) for point in points]
+
+
+@pytest.mark.parametrize("words", [["~track"], ["~track=wandb"], ["~track", "seed=3"]], ids=str)
+def test_without_track_there_is_no_mirror(load, words):
+    assert to_run_config(load(words)).track.name is TrackName.none
 
 
 def test_one_composition_for_each_choice_of_groups(load):

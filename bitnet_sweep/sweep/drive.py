@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bitnet_sweep.config import ConfigError, Device, RunConfig
+from bitnet_sweep.config import ConfigError, Device, RunConfig, TrackName
 from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
@@ -20,6 +20,7 @@ from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
 from bitnet_sweep.sweep.register import register, set_aside, sweep_name
 from bitnet_sweep.sweep.signals import stop_request
+from bitnet_sweep.wandb_environment import leave_out
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ def plan_runs(
     Raises:
         ConfigError: one of the points cannot be trained.
     """
+    if modes := {config.track.mode.name for _, config in grid if config.track.name is TrackName.wandb}:
+        leave_out(modes)  # here, so that it is told once and no job sees them
     roots = list(dict.fromkeys(config.store for _, config in grid))
     if len(roots) > 1:
         raise ConfigError("store", ",".join(roots), "a sweep has one store")

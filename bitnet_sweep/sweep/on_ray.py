@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +19,15 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 try:
     import ray
+    from ray._private.utils import read_ray_address
 except ImportError as error:
     raise ConfigError("hydra/launcher", "ray", "needs Ray: pip install 'bitnet-sweep[ray]'") from error
 
 CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+"""The longest wait for the first answer of what listens at an address, loading Ray included (assumed)."""
+
+_ASK = "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"
 
 
 class RayCluster:
@@ -34,7 +42,7 @@ class RayCluster:
         num_gpus: of each job; None takes one wherever the cluster has any.
 
     Raises:
-        ConfigError: no cluster answers at the address.
+        ConfigError: as of :func:`answering`, or the cluster does not take us.
     """
 
     poll_seconds = 0.2
@@ -49,15 +57,15 @@ class RayCluster:
         num_gpus: float | None,
     ) -> None:
         try:
-            _check_reachable(address)
             ray.init(
-                address=address, include_dashboard=False, ignore_reinit_error=True, logging_level="ERROR"
+                address=answering(address),
+                include_dashboard=False,
+                ignore_reinit_error=True,
+                logging_level="ERROR",
             )
         except (OSError, RuntimeError, ValueError) as error:
             first_line = str(error).strip().partition("\n")[0]
-            raise ConfigError(
-                "hydra.launcher.address", address, f"no Ray cluster answers there ({first_line})"
-            ) from error
+            raise ConfigError(*_told(address), f"no Ray cluster answers there ({first_line})") from error
         if num_gpus is None:
             num_gpus = 1 if ray.cluster_resources().get("GPU") else 0
         # One process a task: signal handlers, threads and allocator settings are the process's own. No
@@ -86,11 +94,56 @@ class RayCluster:
                 ray.cancel(task)
 
 
-def _check_reachable(address: str | None) -> None:
-    """Ray itself tries for minutes. Raises OSError, or ValueError where ``HOST:PORT`` is not one."""
-    if address is not None and address not in ("auto", "local") and "://" not in address:
-        host, _, port = address.rpartition(":")
-        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+@functools.cache
+def answering(address: str | None) -> str | None:
+    """What to hand to ``ray.init``, once a cluster has answered where ``address`` or RAY_ADDRESS points.
+
+    Ray itself tries for minutes and hears no signal meanwhile, so it is asked in a process that can be ended.
+    A cluster that `ray start` noted on this machine and that is gone is passed over, unless asked for.
+
+    Raises:
+        ConfigError: none answers.
+    """
+    key, named = _told(address)
+    noted = read_ray_address() if named in (None, "auto") else None
+    asked = noted or (named if named not in (None, "auto", "local") else None)
+    if asked is None:
+        return named
+    try:
+        _check(asked)
+    except (OSError, ValueError) as error:
+        if named is not None:
+            raise ConfigError(key, named, f"no Ray cluster answers there ({error})") from error
+        print(f"bitnet_sweep: Ray at {asked} is gone; one is begun for this sweep", flush=True)
+        return "local"
+    return named
+
+
+def _told(address: str | None) -> tuple[str, str | None]:
+    """The address that Ray would take, and what the user calls it."""
+    variable = os.environ.get("RAY_ADDRESS", "").strip()
+    if variable and address in (None, "auto"):
+        return "RAY_ADDRESS", variable
+    return "hydra.launcher.address", address
+
+
+def _check(address: str) -> None:
+    """Raises OSError: nothing answers; ValueError: it is not ``HOST:PORT``, or Ray does not answer."""
+    scheme, _, place = address.rpartition("://")
+    host, colon, port = place.partition("/")[0].rpartition(":")
+    if scheme not in ("", "ray") or not colon or not port.isdecimal():
+        raise ValueError("must be HOST:PORT, ray://HOST:PORT, auto or local")
+    socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    if scheme:  # Ray's own server for clients, where Ray waits half a minute and not longer
+        return
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _ASK, place], capture_output=True, timeout=ANSWER_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ValueError(f"what listens there says nothing for {ANSWER_SECONDS:g} s") from error
+    if asked.returncode:
+        raise ValueError("what listens there is not Ray")
 
 
 def _work_in(folder: Path, *arguments: Any) -> int:

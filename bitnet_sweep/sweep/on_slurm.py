@@ -7,6 +7,8 @@ newest checkpoint.
 
 from __future__ import annotations
 
+import logging
+import os
 import signal
 import subprocess
 import time
@@ -27,8 +29,16 @@ except ImportError as error:
         "hydra/launcher", "slurm", "needs submitit: pip install 'bitnet-sweep[slurm]'"
     ) from error
 
+log = logging.getLogger(__name__)
+
 RESULT_SECONDS = 10.0
 """How long a shared file system may take to show the result of a job that has ended (assumed)."""
+
+
+_OF_AN_ALLOCATION = ("SLURM_", "SLURMD_", "SALLOC_", "SBATCH_", "SRUN_", "SQUEUE_", "SCANCEL_")
+_WHERE_SLURM_IS = {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_CLUSTERS", "SLURM_JWT"}
+_IN_THE_CONFIG = {"SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS"}
+"""What conf/hydra/launcher/slurm.yaml takes them for, unless the command says otherwise."""
 
 
 class SlurmCluster:
@@ -113,12 +123,27 @@ class SlurmCluster:
             subprocess.run(["scancel", "--quiet", *how, *ids], check=False)  # noqa: S607
 
 
+def leave_out_allocation() -> None:
+    """A job is what ``hydra.launcher`` says: nothing of the allocation that this command runs in reaches it.
+
+    SLURM's commands take options from variables, before those of a job's script (SBATCH_TIMELIMIT), and so
+    does ``srun`` in a job that inherits them (SLURM_CPU_BIND). What a user has set of the former is told.
+    """
+    found = {name for name in os.environ if name.startswith(_OF_AN_ALLOCATION)} - _WHERE_SLURM_IS
+    told = sorted(name for name in found - _IN_THE_CONFIG if name.startswith("SBATCH_"))
+    for name in found:
+        del os.environ[name]
+    if told:
+        log.warning("SLURM: left out: %s; what jobs ask for is said by hydra.launcher", ", ".join(told))
+
+
 def new_executor(folder: Path, parameters: dict[str, Any]) -> submitit.SlurmExecutor:
     """What submits jobs; see :class:`SlurmCluster` for the arguments. Nothing is written yet.
 
     Raises:
         ConfigError: this machine has no SLURM, or submitit does not know a parameter.
     """
+    leave_out_allocation()
     try:
         executor = submitit.SlurmExecutor(folder)
     except RuntimeError as error:

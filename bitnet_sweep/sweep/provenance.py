@@ -7,11 +7,21 @@ import importlib.metadata
 import os
 import platform
 import socket
-import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
-_LIBRARIES = ("bitnet-sweep", "torch", "numpy", "tokenizers", "hydra-core", "wandb")
+from bitnet_sweep.sweep.source import UnknownError, commit_of
+
+_LIBRARIES = {
+    "bitnet-sweep": "bitnet_sweep",
+    "torch": "torch",
+    "numpy": "numpy",
+    "tokenizers": "tokenizers",
+    "hydra-core": "hydra",
+    "wandb": "wandb",
+}
+"""By the name they are installed under, the module."""
 
 
 def provenance(command: list[str], threads: int) -> dict[str, Any]:
@@ -41,9 +51,9 @@ def machine() -> dict[str, Any]:
     from bitnet_sweep.model.products import cpu_class  # here, since it imports torch
 
     return {
-        "commit": _commit(),
+        **_commit(),
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in _LIBRARIES},
+        "versions": {name: _version(name, module) for name, module in _LIBRARIES.items()},
         "cpu": _cpu_model(),
         "cpu_class": cpu_class().name,
         "cores": os.cpu_count(),
@@ -52,35 +62,23 @@ def machine() -> dict[str, Any]:
     }
 
 
-def _version(name: str) -> str | None:
+def _version(name: str, module: str) -> str | None:
+    """Of what was imported: PYTHONPATH may show another installation's metadata first."""
+    imported = getattr(sys.modules.get(module), "__version__", None)
+    if imported is not None:
+        return str(imported)
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def _commit() -> str | None:
-    """The commit of the source tree, with ``+`` where it was changed; None for an installed package."""
-    here = Path(__file__).resolve().parent
+def _commit() -> dict[str, str | None]:
+    """The commit of the program that runs; where there is none, why."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],  # noqa: S607
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-        tracked = subprocess.run(
-            ["git", "ls-files", "--error-unmatch", Path(__file__).name],  # noqa: S607
-            cwd=here,
-            capture_output=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return described.stdout.strip() or None if tracked.returncode == 0 else None
+        return {"commit": commit_of(Path(__file__))}
+    except (UnknownError, OSError) as error:
+        return {"commit": None, "commit_unknown": str(error)}
 
 
 def _cpu_model() -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from bitnet_sweep.store.lease import HeldError, lease
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded
 from bitnet_sweep.track.wandb_run import WandbRun
 from bitnet_sweep.wandb_client import NoAnswerError, WandbError, open_api, stop_client
+from bitnet_sweep.wandb_environment import set_variable
 
 MAX_FAILURES = 2
 """In a row; then it is the server, not the run, and the rest is left for another time."""
@@ -43,7 +43,7 @@ def upload(path: Path, timeout: float) -> Mirror:
         if mirror.uploaded:
             return mirror
         track = mirror.config["track"]
-        server = os.environ.get("WANDB_BASE_URL") or track["base_url"]
+        server = set_variable("WANDB_BASE_URL") or track["base_url"]
         _contact(server, track["entity"])
         run = WandbRun(mirror, Path(scratch), server=server, timeout=timeout)
         run.replay(folder.records(), folder.samples())

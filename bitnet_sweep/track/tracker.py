@@ -9,6 +9,7 @@ from typing import Protocol
 
 from bitnet_sweep.config import RunConfig, TrackName
 from bitnet_sweep.records import Record, SampleRow, Value
+from bitnet_sweep.wandb_environment import leave_out
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def open_tracker(
     """
     if config.track.name is TrackName.none:
         return NoTracker()
+    leave_out([config.track.mode.name])  # first: it reads some as it is imported
     try:
         from bitnet_sweep.track.wandb_tracker import WandbTracker  # late: takes a second
     except Exception as error:  # whatever a broken installation raises, training can do without

@@ -13,7 +13,7 @@ import wandb
 from bitnet_sweep.records import Record, SampleRow, to_json_line
 from bitnet_sweep.store import INTERRUPTED
 from bitnet_sweep.track.mirror import Mirror
-from bitnet_sweep.wandb_client import WandbError, bounded, prepare_environment, require_credentials
+from bitnet_sweep.wandb_client import WandbError, bounded, require_credentials, start_client
 
 GRACE_SECONDS = 15.0
 """What a call may take beyond its own time-out, starting wandb-core on a busy machine included (assumed)."""
@@ -117,14 +117,15 @@ def open_run(directory: Path, *, server: str | None, timeout: float, **described
     Raises:
         WandbError: no API key, no answer, or anything else.
     """
-    prepare_environment()
+    mode = "offline" if server is None else "online"
     with bounded(timeout + GRACE_SECONDS):
+        start_client(mode)
         if server is not None:
             require_credentials(server)
         run = wandb.init(
             **described,
             dir=directory,
-            mode="offline" if server is None else "online",
+            mode=mode,
             resume=None if server is None else "allow",
             # the default would go on with a run that an earlier job left open
             reinit="finish_previous",
@@ -154,6 +155,7 @@ def _settings(server: str | None, timeout: float) -> wandb.Settings:
         disable_git=True,
         disable_job_creation=True,
         label_disable=True,
+        sagemaker_disable=True,  # else it names the run, and adds to its config
         save_code=False,
         symlink=False,
         use_dot_wandb=False,

@@ -45,8 +45,8 @@ class WandbTracker(Tracker):
         self._timeout = config.track.timeout_seconds
         self._records = list(past)
         self._samples = list(past_samples)
-        online = config.track.mode is TrackMode.online
-        self._servers = [config.track.base_url if online else None, None]
+        self._begun_online = config.track.mode is TrackMode.online
+        self._servers = [config.track.base_url if self._begun_online else None, None]
         """Where to mirror, at first and after a failure; None is offline."""
         self._run: WandbRun | None = None
         self._open_next()
@@ -106,15 +106,21 @@ class WandbTracker(Tracker):
             try:
                 act(self._run)
             except (WandbError, OSError) as error:
-                self._warn(error)
-                self._open_next()
+                self._open_next(error)
             else:
                 return
 
-    def _open_next(self) -> None:
-        """Open the run at the next place there is and replay what has been; none left, none open."""
+    def _open_next(self, failure: Exception | None = None) -> None:
+        """Open the run at the next place there is and replay what has been; none left, none open.
+
+        Args:
+            failure: of the run that was open, if one was; told once it is clear what becomes of the run.
+        """
+        failures = [] if failure is None else [failure]
         self._run = None
         while self._servers and self._run is None:
+            if failures:
+                stop_client(self._timeout)
             server = self._servers.pop(0)
             try:
                 remove_wandb_dirs(self._folder, self._mirror.run_id)
@@ -123,16 +129,20 @@ class WandbTracker(Tracker):
                 run.replay(self._records, self._samples)
                 self._run = run
             except (WandbError, OSError) as error:
-                self._warn(error)
+                failures.append(error)
+        if failures:
+            self._warn(failures)
 
-    def _warn(self, error: Exception) -> None:
-        ahead = (
-            f"is mirrored offline from here; `{sync_command(self._store)}` uploads it later"
-            if self._servers
-            else "is no longer mirrored; its records are safe in the store"
-        )
-        log.warning("W&B: %s; run %s %s", error, self._mirror.run_id, ahead)
-        stop_client(self._timeout)
+    def _warn(self, failures: Sequence[Exception]) -> None:
+        if self._run is None:
+            stop_client(self._timeout)
+            now = "is no longer mirrored; its records are safe in the store"
+        elif self._begun_online:
+            now = f"is mirrored offline from here; `{sync_command(self._store)}` uploads it later"
+        else:
+            now = "is mirrored offline still, in a file begun anew"
+        why = "; then ".join(dict.fromkeys(str(failure) for failure in failures))
+        log.warning("W&B: %s; run %s %s", why, self._mirror.run_id, now)
 
 
 def _alerted(path: Path) -> list[str]:

@@ -1,12 +1,15 @@
 """What SLURM refuses, on a made-up submitit: SLURM itself is met in tests/system."""
 
 import importlib
+import os
 import sys
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
+from bitnet_sweep.app import config_folder
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.sweep.cluster import run_on_cluster
 from bitnet_sweep.sweep.ending import EXIT_FAILED
@@ -124,3 +127,41 @@ def test_a_machine_without_slurm_is_refused_before_anything_is_written(on_slurm,
     launcher: Any = SlurmLauncher("slurm", 5.0)
     with pytest.raises(ConfigError, match="sbatch and srun are not on this machine"):
         launcher.require_backend()
+
+
+LEFT_BEHIND = [
+    "SLURM_MEM_PER_CPU",
+    "SLURM_CPU_BIND",
+    "SLURM_CPUS_PER_TASK",
+    "SLURM_NTASKS",
+    "SLURM_JOB_ID",
+    "SLURM_EXPORT_ENV",
+    "SRUN_CPUS_PER_TASK",
+    "SQUEUE_STATES",
+    "SQUEUE_PARTITION",
+    "SCANCEL_INTERACTIVE",
+]
+OF_A_USER = ["SBATCH_TIMELIMIT", "SBATCH_ARRAY_INX", "SBATCH_MEM_PER_CPU", "SBATCH_OUTPUT", "SBATCH_EXPORT"]
+
+
+def test_no_job_hears_of_the_allocation_that_submits_it(on_slurm, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("SLURM_CONF", "here")
+    for name in [*LEFT_BEHIND, *OF_A_USER, "SBATCH_ACCOUNT"]:
+        monkeypatch.setenv(name, "1")
+    seen = []
+    monkeypatch.setattr(
+        MadeUpExecutor, "update_parameters", lambda *_, **__: seen.append({n for n in os.environ if "S" in n})
+    )
+    _cluster(on_slurm, tmp_path, takes=1)
+    assert not seen[0] & {*LEFT_BEHIND, *OF_A_USER, "SBATCH_ACCOUNT"}
+    assert os.environ["SLURM_CONF"] == "here"
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"SLURM: left out: {', '.join(sorted(OF_A_USER))};")
+
+
+@pytest.mark.parametrize(("value", "account"), [("physics", "physics"), ("", None)])
+def test_the_account_of_a_user_is_the_launchers(monkeypatch, value, account):
+    """As SLURM's own variable says it; on the command line `hydra.launcher.account` comes first."""
+    monkeypatch.setenv("SBATCH_ACCOUNT", value)
+    text = (config_folder() / "hydra" / "launcher" / "slurm.yaml").read_text()
+    assert OmegaConf.create(text).account == account

@@ -1,13 +1,16 @@
 """hydra/launcher=ray on a cluster of two nodes, one CPU each."""
 
 import os
+import signal
+import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import psutil
 import pytest
 
-from tests.sweep.command import run, science, start
+from tests.sweep.command import run, science, start, workers_of
 from tests.system.conftest import EIGHT, LONG, cluster
 from tests.system.disturb import check_ctrl_c, check_killed_job, training, wait_for
 
@@ -48,9 +51,79 @@ def test_ctrl_c_checkpoints_and_goes_on(long, arguments, tmp_path):
     check_ctrl_c(tmp_path, [*arguments, *LONG, *ON_RAY], long)
 
 
-def test_no_cluster_at_the_address(arguments, tmp_path):
-    status, _, err = run(
-        tmp_path, *arguments, *EIGHT, "hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:1"
-    )
+def silent():
+    """A port where something listens that never says a word: its queue takes what connects."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    return listener, f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def environment(**variables):
+    return {"env": os.environ | variables}
+
+
+@pytest.mark.parametrize("key", ["hydra.launcher.address", "RAY_ADDRESS"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1:1",
+        "ray://127.0.0.1:1",
+        "[::1]:1",
+        "127.0.0.1:port",
+        "nowhere.invalid:6379",
+        "http://127.0.0.1:1",
+    ],
+)
+def test_no_cluster_at_the_address(arguments, tmp_path, key, address):
+    """Wherever the address comes from; nothing is registered."""
+    on_ray, options = ["hydra/launcher=ray"], {}
+    if key == "RAY_ADDRESS":
+        options = environment(RAY_ADDRESS=address)
+    else:
+        on_ray.append(f'hydra.launcher.address="{address}"')
+    status, _, err = run(tmp_path, *arguments, *EIGHT, *on_ray, **options)
     assert status == 2, err
-    assert err.strip().splitlines()[-1].startswith("bitnet_sweep: hydra.launcher.address=127.0.0.1:1"), err
+    assert err.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}={address}: no Ray cluster"), err
+    assert not [*(tmp_path / "runs").glob("sweeps/*"), *(tmp_path / "runs").glob("runs/*")]
+
+
+def test_an_address_of_the_config_comes_before_the_variable(arguments, tmp_path):
+    grid = [*arguments, "model.hidden=16", "steps=20", *ON_RAY]
+    status, _, err = run(tmp_path, *grid, **environment(RAY_ADDRESS="127.0.0.1:1"))
+    assert status == 0, err
+
+
+def test_what_listens_and_says_nothing_is_no_cluster(arguments, tmp_path):
+    listener, address = silent()
+    with listener:
+        options = environment(RAY_ADDRESS=address)
+        status, _, err = run(tmp_path, *arguments, *EIGHT, "hydra/launcher=ray", **options)
+    assert status == 2, err
+    assert err.strip().splitlines()[-1].startswith(f"bitnet_sweep: RAY_ADDRESS={address}"), err
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_heard_while_waiting_for_an_answer(arguments, tmp_path, number):
+    listener, address = silent()
+    with listener:
+        process = start(
+            tmp_path, *arguments, *EIGHT, "hydra/launcher=ray", **environment(RAY_ADDRESS=address)
+        )
+        wait_for(lambda: any("GcsClient" in " ".join(worker.cmdline()) for worker in workers_of(process)))
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130, err
+
+
+def test_a_cluster_that_is_gone_is_passed_over(arguments, tmp_path):
+    """`ray start` notes its address; a machine that crashed has the note still."""
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short:  # a socket's path is short
+        (Path(short) / "ray").mkdir()
+        (Path(short) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+        options = environment(RAY_TMPDIR=short)
+        small = [*arguments, "model.hidden=16", "steps=20", "hydra/launcher=ray"]
+        status, out, err = run(tmp_path, *small, **options)
+        assert status == 0, err
+        assert "Ray at 127.0.0.1:1 is gone" in out
+        status, _, err = run(tmp_path, *small, "seed=1", "hydra.launcher.address=auto", **options)
+        assert status == 2, err
+        assert "hydra.launcher.address=auto: no Ray cluster answers there" in err

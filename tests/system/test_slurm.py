@@ -1,6 +1,7 @@
 """hydra/launcher=slurm on a real SLURM of one node with two CPUs."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -79,3 +80,26 @@ def test_what_slurm_refuses(arguments, tmp_path, wrong, says):
     assert status == 2, err
     assert err.strip().splitlines()[-1].startswith("bitnet_sweep: hydra.launcher=?"), err
     assert says in err.strip().splitlines()[-1]
+
+
+def test_the_jobs_inherit_nothing_of_an_allocation(arguments, tmp_path):
+    """The command as typed in an `salloc` of other sizes, with options of the user's own."""
+    left = {
+        "SLURM_MEM_PER_CPU": "100000000",
+        "SLURM_CPU_BIND": "rank_ldom",
+        "SLURM_NTASKS": "7",
+        "SLURM_JOB_ID": "1",
+    }
+    left |= {"SBATCH_TIMELIMIT": "1", "SBATCH_ARRAY_INX": "3-4", "SBATCH_OUTPUT": "/nowhere/out"}
+    left |= {"SBATCH_PARTITION": "gentle", "SQUEUE_STATES": "SUSPENDED", "SLURM_EXPORT_ENV": "NONE"}
+    seen = tmp_path / "seen"
+    dump = f"+hydra.launcher.setup=['env >> {seen}', 'scontrol show job $SLURM_JOB_ID >> {seen}']"
+    grid = [*arguments, "model.hidden=16", "seed=0,1", "steps=20", *ON_SLURM, dump]
+    status, _, err = run(tmp_path, *grid, env=os.environ | left)
+    assert status == 0, err
+    text = seen.read_text()
+    assert not re.findall("100000000|rank_ldom|SLURM_NTASKS=7|SQUEUE_|SLURM_EXPORT_ENV|SBATCH_", text)
+    assert set(re.findall(r"Partition=(\S+)", text)) == {"gentle"}
+    assert set(re.findall(r"TimeLimit=(\S+)", text)) == {"01:00:00"}
+    (line,) = (line for line in err.splitlines() if line.startswith("SLURM: "))
+    assert "left out: SBATCH_ARRAY_INX, SBATCH_OUTPUT, SBATCH_TIMELIMIT; " in line

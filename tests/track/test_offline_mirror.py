@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from bitnet_sweep.config import RunConfig, plain
@@ -62,12 +63,33 @@ def test_after_a_kill_it_is_rebuilt(store: MirrorStore, config: RunConfig) -> No
     assert [exit_.get("exit_code", 0) for exit_ in of_type(records, "exit")] == [0]
 
 
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.usefixtures("reaped")
+def test_an_offline_mirror_that_fails_does_not_become_offline(
+    store: MirrorStore, config: RunConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    tracker = store.train(config, [1, 5], state=None)
+    for child in psutil.Process().children():
+        if child.name() == "wandb-core":
+            child.kill()
+    tracker.log(store.record(10))
+    tracker.finish("finished", {})
+    (message,) = warnings(caplog)
+    assert "is mirrored offline still" in message
+    assert "from here" not in message
+    assert [row["item"]["step"] for row in of_type(store.inspect(), "history")] == [1, 5, 10]
+
+
 def test_a_mirror_that_cannot_be_written_fails_nothing(
     store: MirrorStore, config: RunConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
     store.root.mkdir()
     store.wandb.write_text("a file where the folder should be")
     store.train(config, [1, 5], samples_at=[5])
-    messages = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert "no longer mirrored" in messages[-1]
+    (message,) = warnings(caplog)
+    assert "no longer mirrored" in message
+    assert "offline" not in message
     assert store.wandb.read_text() == "a file where the folder should be"

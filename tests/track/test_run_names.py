@@ -118,3 +118,10 @@ def test_yaml_follows_wandbs_own_variables(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("WANDB_ENTITY", "e")
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:1")
     assert composed("wandb") == TrackConfig(project="p", entity="e", base_url="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("value", ["", " "])
+def test_an_empty_variable_is_an_unset_one(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROJECT", "ENTITY", "BASE_URL"):
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    assert composed("wandb") == TrackConfig()
