@@ -48,4 +48,11 @@ class LocalLauncher(TreeLauncher):
             return self.n_jobs
         devices = [] if self.config.device.name == "cpu" else cuda_devices()
         threads = max(1, int(self.config.threads))  # the config's own check, which comes later, refuses a 0
-        return len(devices) or max(1, len(os.sched_getaffinity(0)) // threads)
+        return len(devices) or max(1, _cores() // threads)
+
+
+def _cores() -> int:
+    """Those this process may use, as far as the system tells."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
