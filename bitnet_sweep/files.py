@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,30 @@ import yaml
 
 # The C parser is the same safe loader, about ten times as fast, which a report of 10,000 configs needs.
 _SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+log = logging.getLogger(__name__)
+
+TELL_AFTER, TELL_AGAIN_AFTER = 1.0, 600.0
+"""Seconds before the first line about a wait, and between two: a short wait is not worth one."""
+
+
+class Wait:
+    """One wait for another process, from its making on: it is said what is waited for, and since when.
+
+    Args:
+        what: is waited for.
+    """
+
+    def __init__(self, what: object) -> None:
+        self._what = what
+        self._since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self._next = time.monotonic() + TELL_AFTER
+
+    def tell(self, why: str) -> None:
+        """Say so where it is time to; may be called as often as one likes."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + TELL_AGAIN_AFTER
+            log.warning("waiting for %s since %s: %s", self._what, self._since, why)
 
 
 @contextmanager

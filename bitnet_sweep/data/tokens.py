@@ -23,8 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError, DataName, RunConfig, TokenizerName
 from bitnet_sweep.data.fingerprint import fingerprint
 from bitnet_sweep.data.sources import Documents, open_documents
@@ -97,7 +98,7 @@ def prepare(config: RunConfig, tokens_dir: Path, name: str | None = None) -> Cor
     if corpus is None:
         with _blaming_the_store(config, f"{tokens_dir} cannot be written"):
             tokens_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(tokens_dir / f"{name}.lock"):
+            with _locked(tokens_dir / f"{name}.lock"):
                 corpus = _open(name, tokens_dir)
                 if corpus is None:
                     _remove_killed_builds(tokens_dir, besides=name)
@@ -107,6 +108,22 @@ def prepare(config: RunConfig, tokens_dir: Path, name: str | None = None) -> Cor
             raise RuntimeError(f"{tokens_dir}/{name}.*: changed by another program while being read")
     _check_one_batch(config, corpus)
     return corpus
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of some token files, waiting while another process builds them."""
+    lock, wait = FileLock(path), files.Wait(path)
+    while True:
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            wait.tell("another process builds these token files")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -30,10 +30,10 @@ def test_a_system_that_does_not_tell_the_peak_gives_null(tmp_path, status) -> No
     """As under WSL 1 and gVisor: what only measures may be missing."""
     file = tmp_path / "status"
     if status is None:
-        covered = f"mount -t tmpfs tmpfs /proc && exec {sys.executable} -c \"$0\""
+        covered = f'mount -t tmpfs tmpfs /proc && exec {sys.executable} -c "$0"'
     else:
         file.write_text(status)
-        covered = f"mount --bind {file} /proc/$$/status && exec {sys.executable} -c \"$0\""
+        covered = f'mount --bind {file} /proc/$$/status && exec {sys.executable} -c "$0"'
     done = subprocess.run(
         ["unshare", "-rm", "sh", "-c", covered, TOLD], capture_output=True, text=True, env=os.environ
     )
