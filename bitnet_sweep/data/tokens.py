@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -113,7 +112,7 @@ def prepare(config: RunConfig, tokens_dir: Path, name: str | None = None) -> Cor
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold the lock of some token files, waiting while another process builds them."""
-    lock, wait = FileLock(path), files.Wait(path)
+    lock, wait = FileLock(path, fallback_to_soft=False), files.Wait(path)
     while True:
         try:
             lock.acquire(timeout=1)
@@ -199,13 +198,13 @@ def _remove_killed_builds(tokens_dir: Path, besides: str) -> None:
         with suppress(OSError):  # it is held (a Timeout is one), another user's, or gone meanwhile
             last = max(path.stat().st_mtime for path in (building, *building.iterdir()))
             if name != besides and time.time() - last > _ABANDONED_SECONDS:
-                with FileLock(tokens_dir / f"{name}.lock", timeout=0):
+                with FileLock(tokens_dir / f"{name}.lock", timeout=0, fallback_to_soft=False):
                     shutil.rmtree(building, ignore_errors=True)
 
 
 def _move_in(written: Path, final: Path) -> None:
     with written.open("rb") as file:
-        os.fsync(file.fileno())
+        files.flush_to_disk(file.fileno())
     written.replace(final)
 
 

@@ -133,7 +133,7 @@ def _in_namespace(folder, *options):
 
 @pytest.mark.skipif(not _unshare("-pf", "--mount-proc"), reason="needs a process namespace")
 def test_in_another_container_of_the_same_host_name(folder):
-    """Process numbers mean something else there: there is a process 1 here, too, and it is older or younger."""
+    """Process numbers mean something else there: there is another process of that number here."""
     process = _in_namespace(folder, "-pf", "--mount-proc", "--kill-child")
     try:
         assert standing(folder)[2] == RUNNING
@@ -149,7 +149,7 @@ def test_in_another_container_of_the_same_host_name(folder):
     assert standing(folder)[2] == DIED
 
 
-# A user who may read all files (where Python itself lies may be closed to others) and sees no process of root.
+# A user who may read all files (Python itself may lie where others cannot) and sees no process of root.
 AS_ANOTHER = (
     "setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all,+dac_override,+dac_read_search "
     "--ambient-caps=-all,+dac_override,+dac_read_search --bounding-set=-all,+dac_override,+dac_read_search"
