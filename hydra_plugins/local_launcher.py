@@ -33,6 +33,12 @@ class LocalLauncher(TreeLauncher):
             allowed = "must be a whole number, 1 or more, or null (one for each core)"
             raise ConfigError("hydra.launcher.n_jobs", self.n_jobs, allowed)
 
+    def require_backend(self) -> None:
+        """Raises: ConfigError: processes cannot talk to one another here."""
+        from bitnet_sweep.sweep.sockets import prepare_sockets
+
+        prepare_sockets()
+
     def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
         from bitnet_sweep.sweep.pool import run_pool
         from bitnet_sweep.sweep.signals import stop_request

@@ -148,7 +148,7 @@ def _open(name: str, tokens_dir: Path) -> Corpus | None:
         return tokens_dir / f"{name}.{part}"
 
     try:
-        provenance = json.loads(path("json").read_text())
+        provenance = json.loads(path("json").read_text(encoding="utf-8"))
         whole = all(_checksum(path(part)) == sum_ for part, sum_ in provenance["file_sha256"].items())
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return None
@@ -181,7 +181,7 @@ def _build(config: RunConfig, name: str, tokens_dir: Path) -> None:
     try:
         provenance = _write_parts(config, building)
         provenance = {"fingerprint": name} | provenance
-        (building / "json").write_text(json.dumps(provenance, indent=1) + "\n")
+        (building / "json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
         for part in (*provenance["file_sha256"], "json"):
             _move_in(building / part, tokens_dir / f"{name}.{part}")
     finally:
