@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -23,8 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
+from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError, DataName, RunConfig, TokenizerName
 from bitnet_sweep.data.fingerprint import fingerprint
 from bitnet_sweep.data.progress import telling
@@ -98,7 +98,7 @@ def prepare(config: RunConfig, tokens_dir: Path, name: str | None = None) -> Cor
     if corpus is None:
         with _blaming_the_store(config, f"{tokens_dir} cannot be written"):
             tokens_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(tokens_dir / f"{name}.lock"):
+            with _locked(tokens_dir / f"{name}.lock"):
                 corpus = _open(name, tokens_dir)
                 if corpus is None:
                     _remove_killed_builds(tokens_dir, besides=name)
@@ -108,6 +108,22 @@ def prepare(config: RunConfig, tokens_dir: Path, name: str | None = None) -> Cor
             raise RuntimeError(f"{tokens_dir}/{name}.*: changed by another program while being read")
     _check_one_batch(config, corpus)
     return corpus
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of some token files, waiting while another process builds them."""
+    lock, wait = FileLock(path, fallback_to_soft=False), files.Wait(path)
+    while True:
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            wait.tell("another process builds these token files")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -133,7 +149,7 @@ def _open(name: str, tokens_dir: Path) -> Corpus | None:
         return tokens_dir / f"{name}.{part}"
 
     try:
-        provenance = json.loads(path("json").read_text())
+        provenance = json.loads(path("json").read_text(encoding="utf-8"))
         whole = all(_checksum(path(part)) == sum_ for part, sum_ in provenance["file_sha256"].items())
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return None
@@ -166,7 +182,7 @@ def _build(config: RunConfig, name: str, tokens_dir: Path) -> None:
     try:
         provenance = _write_parts(config, building)
         provenance = {"fingerprint": name} | provenance
-        (building / "json").write_text(json.dumps(provenance, indent=1) + "\n")
+        (building / "json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
         for part in (*provenance["file_sha256"], "json"):
             _move_in(building / part, tokens_dir / f"{name}.{part}")
     finally:
@@ -183,13 +199,13 @@ def _remove_killed_builds(tokens_dir: Path, besides: str) -> None:
         with suppress(OSError):  # it is held (a Timeout is one), another user's, or gone meanwhile
             last = max(path.stat().st_mtime for path in (building, *building.iterdir()))
             if name != besides and time.time() - last > _ABANDONED_SECONDS:
-                with FileLock(tokens_dir / f"{name}.lock", timeout=0):
+                with FileLock(tokens_dir / f"{name}.lock", timeout=0, fallback_to_soft=False):
                     shutil.rmtree(building, ignore_errors=True)
 
 
 def _move_in(written: Path, final: Path) -> None:
     with written.open("rb") as file:
-        os.fsync(file.fileno())
+        files.flush_to_disk(file.fileno())
     written.replace(final)
 
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitnet_sweep import files
 from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.data import Batches, fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.records import Record, SampleRow, clean
 from bitnet_sweep.store import BOUNDARY, FAILED, FINISHED, INTERRUPTED, LATEST, RUNNING, Status, Store
-from bitnet_sweep.store.lease import HeldError, Lease, LostError, lease
+from bitnet_sweep.store.lease import HeldError, Lease, LostError, Watch, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.legs import Leg, Past, diverged_step, legs_of
@@ -258,13 +259,15 @@ class Job:
     @contextmanager
     def _leased(self, leg: Leg) -> Iterator[None]:
         """Hold the leg's folder, waiting while another process trains there."""
+        watch, wait = Watch(), files.Wait(leg.folder.path)
         with ExitStack() as stack:
             while True:
                 try:
-                    held = stack.enter_context(lease(leg.folder.path))
+                    held = stack.enter_context(lease(leg.folder.path, watch))
                     break
-                except HeldError:
+                except HeldError as error:
                     self._raise_if_asked_to_stop()
+                    wait.tell(str(error))
                     time.sleep(LEASE_POLL_SECONDS)
             self._leases.append(held)
             try:
