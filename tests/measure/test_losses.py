@@ -218,8 +218,9 @@ def test_logits_stay_within_their_memory(monkeypatch: pytest.MonkeyPatch) -> Non
     assert sum(sizes) == (640 + 128 + distinct) * 50257 * 4  # the tokens, a sample, and without the blocks
 
 
-def test_reads_only_and_repeats_itself() -> None:
-    model = model_of(seed=2)
+@pytest.mark.parametrize("precision", list(Precision))
+def test_reads_only_and_repeats_itself(precision: Precision) -> None:
+    model = Transformer(ModelConfig(hidden=8, num_layers=1, num_heads=2), VOCAB, 2, precision)
     heldout = held_out(windows_of(), np.ones(VOCAB, dtype=np.int64), VOCAB)
     weights = {name: w.clone() for name, w in model.state_dict().items()}
     for training in (True, False):
