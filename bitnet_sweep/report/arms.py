@@ -110,11 +110,10 @@ class Arm:
 
     @property
     def result(self) -> str:
-        """The outcome of a finished run in words, else its state: a failure is not an outcome."""
+        """The outcome of a finished run and its marks, else its state: a failure is not an outcome."""
         if self.run.state != "finished":
             return self.run.state
-        marks = ", at unigram" if self.outcome.at_unigram else ""
-        return f"{self.outcome.kind}{marks}"
+        return ", ".join([self.outcome.kind, *self.outcome.marks.held])
 
     @cached_property
     def gap(self) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from bitnet_sweep.records import Record
 from bitnet_sweep.store import FINISHED, RUNNING, Folder, Store
 from bitnet_sweep.store.lease import TWO_LOOKS, Watch
-from bitnet_sweep.store.outcome import finite
+from bitnet_sweep.store.outcome import finite, outcome_text
 from bitnet_sweep.store.pace import seconds_per_step
 from bitnet_sweep.store.recorded import AskedRun, asked_runs
 from bitnet_sweep.store.standing import UNREADABLE, error_of, standing
@@ -40,6 +40,8 @@ class Entry:
     """Of a running one, at the pace of its last record."""
     error: str | None = None
     """The last line of what went wrong."""
+    outcome: str | None = None
+    """Of a finished run, with its marks."""
 
 
 class Ledger:
@@ -140,6 +142,7 @@ def _read(folder: Folder, is_run: bool, asked: AskedRun, watch: Watch) -> Entry:
         finite(record, "perf/tokens_per_s"),
         _seconds_left(record, step, steps) if state == RUNNING else None,
         error_of(status, state),
+        outcome_text(status.outcome, status.marks) if is_run and status.outcome else None,
     )
 
 

@@ -240,11 +240,12 @@ class Job:
             warmup_steps=config.warmup_steps,
             diverged=status.diverged_step is not None,
         )
-        status.outcome = outcome.kind
+        status.outcome, status.marks = outcome.kind, outcome.marks.noted
         figures = transition_figures(records, steps=config.steps, boundary_step=config.boundary_step)
         sizes = {f"parameters/{name}": count for name, count in status.parameters.items()}
         stage_ids = " ".join(status.stage_ids)  # what the report pairs arms by, also when it reads W&B
-        return figures | sizes | {"outcome": outcome.kind, "stage_ids": stage_ids}
+        marks = "unknown" if status.marks is None else ", ".join(status.marks) or "none"
+        return figures | sizes | {"outcome": outcome.kind, "marks": marks, "stage_ids": stage_ids}
 
     def _report(self, step: Step) -> None:
         self._hooks.on_step(step)

@@ -18,9 +18,8 @@ NUM_PROMPTS, PROMPT_TOKENS = 4, 16
 
 def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
     """The probe of a resolved config; nothing in it depends on the seed."""
-    heldout = HeldOut(
-        heldout_windows(corpus, config.sequence_length), corpus.unigram_counts, corpus.vocab_size
-    )
+    windows = heldout_windows(corpus, config.sequence_length)
+    heldout = HeldOut(windows, corpus.unigram_counts, corpus.vocab_size, corpus.train)
     contexts, next_ids = text_contexts(corpus, NUM_CONTEXTS, CONTEXT_LENGTH)
     diversity = DiversityProbe(corpus.vocab_size, contexts, next_ids)
     prompts_NT = prompts(corpus, NUM_PROMPTS, min(PROMPT_TOKENS, config.sequence_length))

@@ -256,3 +256,25 @@ def test_it_imports_nothing_heavy(writer):
     names = {line.rpartition("|")[2].strip() for line in imported.splitlines()}
     assert "bitnet_sweep.status.ledger" in names
     assert not names & {"torch", "numpy", "pandas", "hydra", "datasets", "wandb"}
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({"outcome": "recovered", "marks": ["at unigram", "hollow"]}, "recovered, at unigram, hollow"),
+        ({"outcome": "stuck", "marks": []}, "stuck"),
+        ({"outcome": "stuck"}, "stuck, marks unknown"),
+        ({"outcome": "diverged", "marks": []}, "diverged"),
+    ],
+)
+def test_a_finished_run_tells_its_outcome_and_marks(writer, status, told):
+    """A trunk has none, and a table without a finished run has no such column."""
+    writer.run("f", FINISHED).write_status(Status(FINISHED, ["t", "f"], **status))
+    writer.trunk("t", FINISHED)
+    writer.run("r", RUNNING)
+    writer.sweep("s", asked("f"))
+    entries = by_id(writer.store)
+    assert [entries[id_].outcome for id_ in "ftr"] == [told, None, None]
+    header, _, row, *_ = render([entries["f"], entries["r"]]).splitlines()
+    assert row[header.index("outcome") :].strip() == told
+    assert "outcome" not in render([entries["r"]])
