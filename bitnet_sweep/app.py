@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -15,6 +16,7 @@ from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.ending import AloneError
+from bitnet_sweep.sweep.typed import check_as_typed
 
 ConfigStore.instance().store(name="run_config", node=RunConfig)
 
@@ -60,6 +62,7 @@ def job(config: DictConfig) -> None:
         run_job(to_run_config(config), overrides)
         return
     try:
+        check_as_typed(OverridesParser.create().parse_overrides(overrides))
         run = to_run_config(config)
         refuse_the_sweepers_own(run.sweep)
         _refuse_a_grid(getattr(hydra.sweeper, "params", None), run.sweep)

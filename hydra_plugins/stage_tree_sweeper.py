@@ -53,10 +53,13 @@ class StageTreeSweeper(Sweeper):
         from bitnet_sweep.sweep.bisect import bisect
         from bitnet_sweep.sweep.drive import drive, plan_runs
         from bitnet_sweep.sweep.grid import make_grid, overrides_of, read_axes
+        from bitnet_sweep.sweep.typed import check_as_typed
 
         parser = OverridesParser.create(config_loader=self._loader)
         words = [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
-        axes = read_axes(parser.parse_overrides(words), parser)
+        overrides = parser.parse_overrides(words)
+        check_as_typed(overrides)
+        axes = read_axes(overrides, parser)
         settings = sweep_settings(axes, self._load)
         compose = Composer(self._load, self._is_group)
         # Of Hydra's launchers, ours say these.
@@ -91,7 +94,8 @@ class StageTreeSweeper(Sweeper):
         """
         from bitnet_sweep.config import ConfigError
 
-        commands = {unit.id: [*unit.overrides, f"sweep.name={name}"] for unit in plan.todo}
+        # unquoted, a hash such as 1234e567 would be a number
+        commands = {unit.id: [*unit.overrides, f"sweep.name='{name}'"] for unit in plan.todo}
         launch_after = getattr(
             self.launcher, "launch_after", None
         )  # Hydra loads plugins twice: no isinstance
