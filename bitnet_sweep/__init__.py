@@ -23,4 +23,6 @@ def load_run(store: str | Path, run_id: str) -> Transformer:
     """
     from bitnet_sweep.loading import load_run  # late: torch and Hydra take seconds to import
 
-    return load_run(Path(store), run_id)
+    from bitnet_sweep.paths import expanded
+
+    return load_run(expanded(store), run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ def job(config: DictConfig) -> None:
     from bitnet_sweep.sweep.run import run_alone, run_job  # late: it imports torch
 
     hydra = HydraConfig.get()
+    os.chdir(hydra.runtime.cwd)  # with hydra.job.chdir, relative paths would mean others than the plan's
     overrides = [str(override) for override in hydra.overrides.task]
     if not OmegaConf.is_missing(hydra.job, "num"):
         run_job(to_run_config(config), overrides)

@@ -16,6 +16,8 @@ from enum import Enum
 from itertools import pairwise
 from typing import Any
 
+from bitnet_sweep.paths import expanded
+
 
 class ConfigError(ValueError):
     """A value that cannot be used. ``str()`` is one line: the key, the value, what is allowed."""
@@ -132,6 +134,16 @@ def check_number(
         low = f"greater than {above:g}" if above is not None else f"{minimum:g} or more"
         high = f" and less than {below:g}" if math.isfinite(below) else ""
         raise ConfigError(key, value, f"must be a finite number, {low}{high}")
+
+
+def path_text(key: str, path: str) -> str:
+    """The path with its ``~`` or ``~user`` replaced, else a ConfigError."""
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(expanded(path))
+    except ValueError as error:
+        raise ConfigError(key, path, str(error)) from error
 
 
 def check_float(key: str, value: int) -> None:
@@ -261,6 +273,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         _settle(self, "data.")
         _fraction("data.heldout_fraction", self.heldout_fraction)
+        if isinstance(self.path, str):
+            self.path = path_text("data.path", self.path)
+        elif isinstance(self.path, list):
+            self.path = [path_text("data.path", p) if isinstance(p, str) else p for p in self.path]
         paths = [self.path] if isinstance(self.path, str) else self.path
         if self.name is DataName.text and not paths:
             raise ConfigError("data.path", self.path, "data=text needs a file, a glob or a list of them")
@@ -502,6 +518,7 @@ class RunConfig:
                     raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
+        self.store = path_text("store", self.store)
 
     @property
     def boundary_step(self) -> int:

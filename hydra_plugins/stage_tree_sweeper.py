@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,7 +16,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins._launcher import read_once
 
@@ -81,6 +83,10 @@ class StageTreeSweeper(Sweeper):
         config = self._loader.load_sweep_config(self._master, overrides)
         with open_dict(config):
             del config["hydra"]
+        with suppress(OmegaConfBaseException):  # who reads the config says what is wrong with it
+            OmegaConf.to_container(config, resolve=True)
+            # Every later composition, the jobs' too, begins with this cache: one ${now:...} for all of them.
+            OmegaConf.copy_cache(from_config=config, to_config=self._master)
         return config
 
     def _is_group(self, key: str) -> bool:

@@ -48,7 +48,13 @@ def test_text(values, text):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1.5e-3, "1.5e-3"), (1e-5, "1e-5"), (12345.5, "1.23455e4"), (-2e-3, "-2e-3"), (1 / 300, "3.3333333333333335e-3")],
+    [
+        (1.5e-3, "1.5e-3"),
+        (1e-5, "1e-5"),
+        (12345.5, "1.23455e4"),
+        (-2e-3, "-2e-3"),
+        (1 / 300, "3.3333333333333335e-3"),
+    ],
 )
 def test_scientific(value, text):
     assert scientific(value) == text

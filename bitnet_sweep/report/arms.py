@@ -18,7 +18,16 @@ from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
 from bitnet_sweep.report.read import Evidence, Run
-from bitnet_sweep.report.settings import UNKNOWN, Change, as_read, changes_of, number, settings_of, shown, whole
+from bitnet_sweep.report.settings import (
+    UNKNOWN,
+    Change,
+    all_as_read,
+    changes_of,
+    number,
+    settings_of,
+    shown,
+    whole,
+)
 from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures, unigram_loss
 
 NOT_PROBED = "not probed"
@@ -234,11 +243,7 @@ def sections_of(arms: Iterable[Arm]) -> list[Section]:
         | ({"copy": str(copy + 1)} if several_copies else {})
         for (_, text, copy), group in groups.items()
     ]
-    for key in {key for own in settings for key in own}:
-        column = as_read([own.get(key, UNKNOWN) for own in settings])
-        settings = [
-            own | ({key: text} if key in own else {}) for own, text in zip(settings, column, strict=True)
-        ]
+    settings = all_as_read(settings)
     labels = _labels(settings)
     differing = _differing(settings)
     sections = [

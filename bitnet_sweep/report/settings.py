@@ -130,6 +130,13 @@ def as_read(column: Sequence[str]) -> list[str]:
     return [told[text] for text in column] if len(set(told.values())) == len(told) else list(column)
 
 
+def all_as_read(settings: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The same, key by key."""
+    keys = {key: None for own in settings for key in own}
+    columns = {key: as_read([own.get(key, UNKNOWN) for own in settings]) for key in keys}
+    return [{key: columns[key][i] for key in own} for i, own in enumerate(settings)]
+
+
 def _rounded(text: str) -> str:
     found = read_number(text)
     is_fraction = isinstance(found, float) and repr(found) == text

@@ -33,7 +33,7 @@ def check_as_typed(overrides: Iterable[Override]) -> None:
         values = list(_scalars(override.value()))
         for value in values:
             if is_text and str(value) not in words:
-                quoted = f"""'{key}="{raw}"'""" if [raw] == words else 'in " inside of \''
+                quoted = f"""'{key}="{raw}"'""" if [raw] == words else "in \" inside of '"
                 raise ConfigError(key, raw, f"{value!r} is what Hydra reads; text is best quoted: {quoted}")
             if type(value) is int and type_of(key) in _FLOATS and abs(value) < 2**1023:
                 check_float(key, value)

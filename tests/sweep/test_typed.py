@@ -37,7 +37,10 @@ def check(word):
     ],
 )
 def test_another_value_than_typed_is_refused(word):
-    with pytest.raises(ConfigError, match=f"^{re.escape(word.lstrip('+').partition('=')[0])}=.*: .*(quoted|too small|more digits)"):
+    with pytest.raises(
+        ConfigError,
+        match=f"^{re.escape(word.lstrip('+').partition('=')[0])}=.*: .*(quoted|too small|more digits)",
+    ):
         check(word)
 
 
