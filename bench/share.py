@@ -16,7 +16,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from bench.tables import Row, table, write

@@ -13,6 +13,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -57,15 +58,15 @@ def _keep_assertions() -> None:
     if __debug__:
         return
     is_set = os.environ.pop("PYTHONOPTIMIZE", None) is not None
-    words = [re.sub("O", "", word) if re.fullmatch("-[A-Za-z]*O+", word) else word for word in sys.orig_argv]
-    words = [word for word in words[1:] if word != "-"]
+    words = [w.replace("O", "") if re.fullmatch("-[A-Za-z]*O[A-Za-z]*", w) else w for w in sys.orig_argv[1:]]
+    words = [word for word in words if word != "-"]
     if is_set or words != sys.orig_argv[1:]:  # else it would begin again and again
         os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - the same program
 
 
 def _look_here_last() -> None:
     """Let no folder of the working directory, such as ``datasets/``, stand before a library of that name."""
-    here = [path for path in sys.path if path in ("", os.getcwd())]
+    here = [path for path in sys.path if path in ("", str(Path.cwd()))]
     sys.path[:] = [*(path for path in sys.path if path not in here), *here]
 
 

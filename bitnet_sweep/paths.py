@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def expanded(path: str | Path) -> Path:
-    """The path, its leading ``~`` or ``~user`` replaced; no shell does that in ``store=~/x`` or ``--out=~/x``.
+    """The path without ``~`` or ``~user``, which no shell replaces in ``store=~/x`` or ``--out=~/x``.
 
     A folder in the working directory that is named ``~`` is given as ``./~``.
 

@@ -125,7 +125,7 @@ def shown(value: object) -> str:
 
 
 def as_read(column: Sequence[str]) -> list[str]:
-    """A column of settings for a table: fractions with 12 digits, unless two of them would then read equal."""
+    """A column of settings for a table: fractions have 12 digits, unless two would then read equal."""
     told = {text: _rounded(text) for text in column}
     return [told[text] for text in column] if len(set(told.values())) == len(told) else list(column)
 

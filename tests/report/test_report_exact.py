@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bitnet_sweep.report import make_report, write_report
+from bitnet_sweep.report.grid import grid_of, points_of
 from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
 from bitnet_sweep.report.read import Sweep
-from bitnet_sweep.report.grid import grid_of, points_of
 from bitnet_sweep.report.settings import shown
 
 LOSSES: dict[int, float | None] = {1: 9.0, 50: 8.0, 60: 7.0, 100: 4.0}

@@ -16,7 +16,7 @@ from typing import Any
 
 from bitnet_sweep.config import ConfigError, RunConfig, plain
 from bitnet_sweep.report.arms import TEXT, Arm, Section, telling_keys, text_of
-from bitnet_sweep.report.settings import UNKNOWN, number, setting_text, shown, whole
+from bitnet_sweep.report.settings import UNKNOWN, all_as_read, number, setting_text, shown, whole
 from bitnet_sweep.report.transitions import LOSS
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store.outcome import finite, unigram_loss
