@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _keep_assertions() -> None:
-    """Begin again without ``-O``: Hydra's parser of ``[...]`` and ``range()`` steps on inside of assertions."""
+    """Begin anew without ``-O``: Hydra's parser of ``[...]`` and ``range()`` steps on in assertions."""
     if __debug__:
         return
     is_set = os.environ.pop("PYTHONOPTIMIZE", None) is not None
