@@ -153,7 +153,7 @@ def check_float(key: str, value: int) -> None:
         raise ConfigError(key, value, allowed)
 
 
-def _settle(config: Any, prefix: str = "") -> None:
+def _settle(config: object, prefix: str = "") -> None:
     """Give equal numbers one form, so that equal configs have equal ids: 0 and -0.0 become 0.0."""
     for name, is_float in _numbers_of(type(config)):
         value = getattr(config, name)

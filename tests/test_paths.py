@@ -29,7 +29,7 @@ def test_config(home):
     assert RunConfig(store="./~/x").store == "./~/x"
     assert DataConfig(name=DataName.text, path="~/a*.txt").path == str(home / "a*.txt")
     assert DataConfig(name=DataName.text, path=["~/a.txt", "b"]).paths == [str(home / "a.txt"), "b"]
-    with pytest.raises(ConfigError, match="^store=~nobody-of-that-name: ~nobody-of-that-name is nobody's"):
+    with pytest.raises(ConfigError, match=r"^store=~nobody-of-that-name: ~nobody-of-that-name is nobody's"):
         RunConfig(store="~nobody-of-that-name")
 
 
