@@ -153,9 +153,10 @@ def check_float(key: str, value: int) -> None:
         raise ConfigError(key, value, allowed)
 
 
-def _settle(config: object, prefix: str = "") -> None:
+def _settle(config: Any, prefix: str = "") -> None:
     """Give equal numbers one form, so that equal configs have equal ids: 0 and -0.0 become 0.0."""
-    for name, is_float in _numbers_of(type(config)):
+    kind: Any = type(config)
+    for name, is_float in _numbers_of(kind):
         value = getattr(config, name)
         if value is None:
             continue

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 from enum import Enum
+from typing import cast
 
 import numpy as np
 import pytest
@@ -224,7 +225,7 @@ def ids_of(config):
         (RunConfig(wd2=0.0), RunConfig(wd2=-0.0)),
         (RunConfig(wd2=0.0), RunConfig(wd2=0)),
         (RunConfig(wd1=1.0), RunConfig(wd1=1)),
-        (RunConfig(seed=3), RunConfig(seed=np.uint32(3))),
+        (RunConfig(seed=3), RunConfig(seed=cast(int, np.uint32(3)))),
         (RunConfig(optimizer=OptimizerConfig(clip=1.0)), RunConfig(optimizer=OptimizerConfig(clip=1))),
         (RunConfig(optimizer=OptimizerConfig(beta1=0.0)), RunConfig(optimizer=OptimizerConfig(beta1=-0.0))),
         (RunConfig(loss=LossConfig(z_loss=0.0)), RunConfig(loss=LossConfig(z_loss=-0.0))),
@@ -233,7 +234,7 @@ def ids_of(config):
             RunConfig(steps=2, wd1=0, stages=[Stage(2, 0, [Knot(0, 0), Knot(2, 1)])]),
             RunConfig(steps=2, wd1=0.0, stages=[Stage(2, -0.0, [Knot(0, -0.0), Knot(2, 1.0)])]),
         ),
-        (RunConfig(seed=5), RunConfig(seed=np.int64(5))),
+        (RunConfig(seed=5), RunConfig(seed=cast(int, np.int64(5)))),
         (RunConfig(wd2=0.5), RunConfig(wd2=np.float64(0.5))),
     ],
     ids=lambda config: "",
@@ -262,13 +263,13 @@ def test_unequal_values_are_two_runs_with_two_names(one, other):
     [
         lambda: RunConfig(wd2=2**53 + 1),
         lambda: RunConfig(wd2=True),
-        lambda: RunConfig(wd2="0.1"),
+        lambda: RunConfig(wd2=cast(float, "0.1")),
         lambda: RunConfig(wd2=float("nan")),
         lambda: RunConfig(wd2=10**400),
-        lambda: RunConfig(seed=1.5),
+        lambda: RunConfig(seed=cast(int, 1.5)),
         lambda: RunConfig(seed=True),
         lambda: RunConfig(seed=2**63),
-        lambda: ModelConfig(hidden="64"),
+        lambda: ModelConfig(hidden=cast(int, "64")),
         lambda: Stage(2, float("inf"), []) and resolve(RunConfig(stages=[Stage(2000, float("inf"), [])])),
     ],
 )

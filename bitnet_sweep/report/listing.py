@@ -80,7 +80,7 @@ _LARGEST_EXACT = 2**53
 """Up to here a float holds every whole number."""
 
 
-def _whole_column(values: Sequence[object]) -> Any:
+def _whole_column(values: Sequence[Any]) -> Any:
     """Whole numbers and None, with every digit; as text where one of them needs more than 64 bits."""
     if all(abs(value) < 2**63 for value in values if isinstance(value, int)):
         return pd.array(values, dtype="Int64")
@@ -104,7 +104,7 @@ def _matrix(rows: Sequence[Record], fields: Sequence[str]) -> dict[str, Any]:
             for index, name in enumerate(names):
                 if name in columns:
                     columns[name][some] = values[:, index]
-            beyond = (np.abs(values) >= _LARGEST_EXACT).any(axis=0)  # false for NaN
+            beyond: list[bool] = np.any(np.abs(values) >= _LARGEST_EXACT, axis=0).tolist()  # false for NaN
             large.update(name for name, is_beyond in zip(names, beyond, strict=True) if is_beyond)
     for name in large & columns.keys():
         exact = [row.get(name) for row in rows]

@@ -108,6 +108,7 @@ def test_a_folder_named_as_a_library(folder):
     """``python -m`` looks into the working directory first."""
     (folder / "datasets").mkdir()
     (folder / "datasets" / "__init__.py").write_text("raise RuntimeError('not the library')\n")
-    (folder / "a.jsonl").write_text('{"text": "some words and some more of them"}\n' * 3000)
+    lines = [f'{{"text": "document {i} has words, and {i * i} more of them"}}\n' for i in range(3000)]
+    (folder / "a.jsonl").write_text("".join(lines))
     status, _, err = command(folder, "data.path=a.jsonl", "sweep.dry_run=true")
     assert status == 0, err
