@@ -31,6 +31,7 @@ from omegaconf import open_dict
 from bench.tables import Row, table, where, write
 from bitnet_sweep.app import config_folder
 from bitnet_sweep.compose import Composer, sweep_settings
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.sweep.drive import plan_runs
 from bitnet_sweep.sweep.grid import make_grid, overrides_of, read_axes
@@ -75,7 +76,7 @@ def main() -> None:
     parser.add_argument(
         "--shape", choices=["grid", "sections"], default="grid", help="few sections, or very many"
     )
-    parser.add_argument("--out", type=Path, help="folder for large.md and large.json")
+    parser.add_argument("--out", type=expanded, help="folder for large.md and large.json")
     options = parser.parse_args()
     here, runs = where(), options.runs
     rows = []

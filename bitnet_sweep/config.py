@@ -8,11 +8,15 @@ Lengths that scale with the run are fractions of ``steps`` until ``stages.resolv
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import operator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 from typing import Any
+
+from bitnet_sweep.paths import expanded
 
 
 class ConfigError(ValueError):
@@ -133,6 +137,48 @@ def check_number(
         raise ConfigError(key, value, f"must be a finite number, {low}{high}")
 
 
+def path_text(key: str, path: str) -> str:
+    """The path with its ``~`` or ``~user`` replaced, else a ConfigError."""
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(expanded(path))
+    except ValueError as error:
+        raise ConfigError(key, path, str(error)) from error
+
+
+def check_float(key: str, value: int) -> None:
+    """A float holds ``value``, else a ConfigError."""
+    if value != float(value):
+        allowed = f"has more digits than such a number can have; the nearest is {float(value)!r}"
+        raise ConfigError(key, value, allowed)
+
+
+def _settle(config: Any, prefix: str = "") -> None:
+    """Give equal numbers one form, so that equal configs have equal ids: 0 and -0.0 become 0.0."""
+    kind: Any = type(config)
+    for name, is_float in _numbers_of(kind):
+        value = getattr(config, name)
+        if value is None:
+            continue
+        try:
+            held: Any = float(value) + 0.0 if is_float else operator.index(value)
+        except (TypeError, ValueError, OverflowError):
+            held = None
+        if held is None or isinstance(value, bool | str):
+            raise ConfigError(prefix + name, value, f"must be a {'' if is_float else 'whole '}number")
+        if type(value) is int and is_float:
+            check_float(prefix + name, value)
+        setattr(config, name, held)
+
+
+@functools.cache
+def _numbers_of(kind: type) -> list[tuple[str, bool]]:
+    """The fields of a dataclass that are numbers; whether they are floats."""
+    kinds = {"int": False, "int | None": False, "float": True, "float | None": True}
+    return [(f.name, kinds[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in kinds]
+
+
 def _fraction(key: str, value: float) -> None:
     if not 0.0 < value < 1.0:
         raise ConfigError(key, value, "must lie strictly between 0 and 1 (a fraction of the run)")
@@ -159,6 +205,7 @@ class ModelConfig:
     activations: Activations = Activations.int8
 
     def __post_init__(self) -> None:
+        _settle(self, "model.")
         for name in ("hidden", "num_layers", "num_heads"):
             check_whole(f"model.{name}", getattr(self, name))
         if self.ffn is not None:
@@ -191,6 +238,7 @@ class OptimizerConfig:
     """Largest global gradient norm; null switches clipping off."""
 
     def __post_init__(self) -> None:
+        _settle(self, "optimizer.")
         check_number("optimizer.beta1", self.beta1, below=1.0)
         check_number("optimizer.beta2", self.beta2, below=1.0)
         check_number("optimizer.eps", self.eps, above=0.0)
@@ -207,6 +255,7 @@ class LossConfig:
     """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
 
     def __post_init__(self) -> None:
+        _settle(self, "loss.")
         check_number("loss.label_smoothing", self.label_smoothing, below=1.0)
         check_number("loss.z_loss", self.z_loss)
 
@@ -224,7 +273,12 @@ class DataConfig:
     heldout_fraction: float = 0.05
 
     def __post_init__(self) -> None:
+        _settle(self, "data.")
         _fraction("data.heldout_fraction", self.heldout_fraction)
+        if isinstance(self.path, str):
+            self.path = path_text("data.path", self.path)
+        elif isinstance(self.path, list):
+            self.path = [path_text("data.path", p) if isinstance(p, str) else p for p in self.path]
         paths = [self.path] if isinstance(self.path, str) else self.path
         if self.name is DataName.text and not paths:
             raise ConfigError("data.path", self.path, "data=text needs a file, a glob or a list of them")
@@ -249,6 +303,7 @@ class TokenizerConfig:
     vocab_size: int = 4096
 
     def __post_init__(self) -> None:
+        _settle(self, "tokenizer.")
         if self.name is TokenizerName.gpt2 and self.vocab_size != GPT2_VOCAB_SIZE:
             raise ConfigError(
                 "tokenizer.vocab_size", self.vocab_size, f"tokenizer=gpt2 has {GPT2_VOCAB_SIZE}"
@@ -278,6 +333,7 @@ class ScheduleConfig:
     lr_final: float = 0.001
 
     def __post_init__(self) -> None:
+        _settle(self, "schedule.")
         for name in ("warmup", "probe_every", "checkpoint_every"):
             _fraction(f"schedule.{name}", getattr(self, name))
         for name in ("lr_bend_from", "lr_bend_to", "lr_final"):
@@ -302,6 +358,7 @@ class TrackConfig:
     """The longest wait for the server, at start and at the end; then the run goes on offline."""
 
     def __post_init__(self) -> None:
+        _settle(self, "track.")
         check_number("track.timeout_seconds", self.timeout_seconds, above=0.0, below=MAX_TIMEOUT_SECONDS)
         if not 1 <= len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ConfigError("track.project", self.project, "1 to 128 characters, none of / \\ # ? % :")
@@ -340,6 +397,7 @@ class SweepConfig:
     """How narrow a bisection's last interval is; null means a sixteenth of the first."""
 
     def __post_init__(self) -> None:
+        _settle(self, "sweep.")
         check_whole("sweep.max_retries", self.max_retries, 0)
         for conditions in self.exclude:
             if not (
@@ -378,6 +436,9 @@ class Knot:
     """Completed steps of the stage."""
     lr: float
 
+    def __post_init__(self) -> None:
+        _settle(self, "stages[?].lr[?].")
+
 
 @dataclass
 class Stage:
@@ -387,6 +448,9 @@ class Stage:
     weight_decay: float
     lr: list[Knot]
     """The first knot at step 0, the last at ``steps``."""
+
+    def __post_init__(self) -> None:
+        _settle(self, "stages[?].")
 
     def lr_at(self, step_in_stage: int) -> float:
         """The learning rate of the update that completes ``step_in_stage`` (1 .. ``steps``)."""
@@ -437,6 +501,7 @@ class RunConfig:
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
+        _settle(self)
         check_number("lr", self.lr, above=0.0)
         check_number("wd1", self.wd1)
         check_number("wd2", self.wd2)
@@ -456,6 +521,7 @@ class RunConfig:
                     raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
+        self.store = path_text("store", self.store)
 
     @property
     def boundary_step(self) -> int:

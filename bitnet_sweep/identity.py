@@ -15,6 +15,10 @@ from bitnet_sweep.config import RunConfig, added_knobs, plain
 SCIENCE_VERSION = 1
 """Raised by hand whenever the same config would train or measure something else than before."""
 
+LARGE_SEED = 2**32
+"""From here on the initial weights come from a hash of the seed. They once came from its lower 32 bits, so
+ids of these seeds say so; no published run has one."""
+
 ID_LENGTH = 16
 """Hex digits: 64 bits, so a million runs collide with a chance of 3e-8."""
 
@@ -46,7 +50,7 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
         "optimizer": _knobs("optimizer", config.optimizer),
         "loss": _knobs("loss", config.loss),
         "precision": config.precision.name,
-        "seed": config.seed,
+        "seed": config.seed if config.seed < LARGE_SEED else [config.seed, "all bits"],
         "batch_size": config.batch_size,
         "sequence_length": config.sequence_length,
         "probe_every_steps": config.probe_every_steps,

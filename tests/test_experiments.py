@@ -1,5 +1,6 @@
 """Every experiment: its grid composes, and its tables follow from the store beside them."""
 
+import json
 import re
 import runpy
 from pathlib import Path
@@ -11,6 +12,8 @@ from omegaconf import OmegaConf
 
 from bitnet_sweep.app import config_folder
 from bitnet_sweep.compose import Composer, sweep_settings
+from bitnet_sweep.data import fingerprint
+from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.report import make_report, write_report
 from bitnet_sweep.sweep.grid import make_grid, read_axes
 
@@ -40,6 +43,9 @@ def test_grid_composes(name):
     assert len(grid.points) == int(counted[1])
     assert {config.scale for _, config in grid.points} <= {"small", "seed"}
     assert settings.name == name
+    ids = {stage_ids(config, fingerprint(config))[-1] for _, config in grid.points}
+    recorded = json.loads((ROOT / "experiments" / name / "store" / "sweeps" / f"{name}.json").read_text())
+    assert ids <= set(recorded["run_ids"]), "the study's command would train other runs"
 
 
 @pytest.mark.slow

@@ -3,14 +3,29 @@
 import copy
 import dataclasses
 from enum import Enum
+from typing import cast
 
+import numpy as np
 import pytest
 
 from bitnet_sweep import config as config_module
-from bitnet_sweep.config import ADDED, ModelConfig, Precision, RunConfig, added_knobs
+from bitnet_sweep.config import (
+    ADDED,
+    ConfigError,
+    Knot,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Precision,
+    RunConfig,
+    ScheduleConfig,
+    Stage,
+    added_knobs,
+)
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.report.read import read_run
 from bitnet_sweep.stages import resolve
+from bitnet_sweep.track import run_name
 
 # What each field's change must do to the ids of a two-stage run: (first stage, second stage).
 BOTH, SECOND, NEITHER = (True, True), (False, True), (False, False)
@@ -198,3 +213,66 @@ class TestAddedKnobs:
         assert read_run(tmp_path / "old").config == {"model.hidden": 16, "model.norm": "rms"}
         assert read_run(tmp_path / "new").config == {"model.hidden": 16, "model.norm": "layer"}
         assert read_run(tmp_path / "none").config == {}
+
+
+def ids_of(config):
+    return stage_ids(resolve(config), "corpus")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (RunConfig(wd2=0.0), RunConfig(wd2=-0.0)),
+        (RunConfig(wd2=0.0), RunConfig(wd2=0)),
+        (RunConfig(wd1=1.0), RunConfig(wd1=1)),
+        (RunConfig(seed=3), RunConfig(seed=cast(int, np.uint32(3)))),
+        (RunConfig(optimizer=OptimizerConfig(clip=1.0)), RunConfig(optimizer=OptimizerConfig(clip=1))),
+        (RunConfig(optimizer=OptimizerConfig(beta1=0.0)), RunConfig(optimizer=OptimizerConfig(beta1=-0.0))),
+        (RunConfig(loss=LossConfig(z_loss=0.0)), RunConfig(loss=LossConfig(z_loss=-0.0))),
+        (RunConfig(schedule=ScheduleConfig(lr_final=0)), RunConfig(schedule=ScheduleConfig(lr_final=-0.0))),
+        (
+            RunConfig(steps=2, wd1=0, stages=[Stage(2, 0, [Knot(0, 0), Knot(2, 1)])]),
+            RunConfig(steps=2, wd1=0.0, stages=[Stage(2, -0.0, [Knot(0, -0.0), Knot(2, 1.0)])]),
+        ),
+        (RunConfig(seed=5), RunConfig(seed=cast(int, np.int64(5)))),
+        (RunConfig(wd2=0.5), RunConfig(wd2=np.float64(0.5))),
+    ],
+    ids=lambda config: "",
+)
+def test_equal_values_are_one_run(one, other):
+    assert ids_of(one) == ids_of(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (RunConfig(seed=1764331200123456789), RunConfig(seed=1764331200123456790)),
+        (RunConfig(seed=5), RunConfig(seed=5 + 2**32)),
+        (RunConfig(seed=2**53), RunConfig(seed=2**53 + 1)),
+        (RunConfig(wd2=0.3), RunConfig(wd2=0.1 + 0.2)),
+    ],
+    ids=lambda config: "",
+)
+def test_unequal_values_are_two_runs_with_two_names(one, other):
+    assert ids_of(one)[-1] != ids_of(other)[-1]
+    assert run_name(resolve(one)) != run_name(resolve(other))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RunConfig(wd2=2**53 + 1),
+        lambda: RunConfig(wd2=True),
+        lambda: RunConfig(wd2=cast(float, "0.1")),
+        lambda: RunConfig(wd2=float("nan")),
+        lambda: RunConfig(wd2=10**400),
+        lambda: RunConfig(seed=cast(int, 1.5)),
+        lambda: RunConfig(seed=True),
+        lambda: RunConfig(seed=2**63),
+        lambda: ModelConfig(hidden=cast(int, "64")),
+        lambda: Stage(2, float("inf"), []) and resolve(RunConfig(stages=[Stage(2000, float("inf"), [])])),
+    ],
+)
+def test_what_is_no_such_number_is_refused(make):
+    with pytest.raises(ConfigError):
+        make()

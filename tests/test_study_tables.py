@@ -5,7 +5,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+import yaml
 
+from bitnet_sweep.identity import LARGE_SEED
+from bitnet_sweep.report.parse import flatten
 from tests.report.conftest import StoreWriter
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -243,3 +246,20 @@ def test_publishing_replaces_what_is_there_only_by_something_whole(store, tmp_pa
         publish(store.root, "misspelt", target)
     publish(store.root, "s", target)
     assert published() == kept
+
+
+PUBLISHED = sorted(EXPERIMENTS.glob("*/store/runs/*/config.yaml"))
+WRITTEN_ALONE = ("stages", "boundary", "schedule.lr_bend_from", "schedule.lr_bend_to", "schedule.lr_final")
+"""Fractions such as 2/3, which no grid held: only those of grids were once cut to 12 digits."""
+
+
+def test_no_published_config_holds_a_number_that_was_read_or_written_wrongly():
+    """Seeds that torch or a float would cut, zeros with a sign, more digits than a sweep once took."""
+    assert len(PUBLISHED) > 100
+    for path in PUBLISHED:
+        config = flatten(yaml.safe_load(path.read_text()))
+        assert 0 <= config["seed"] < LARGE_SEED < 2**53, path
+        for key, value in config.items():
+            assert "-0.0" not in str(value).replace("e-0", ""), (path, key)
+            if isinstance(value, int | float) and key not in WRITTEN_ALONE:
+                assert value == float(f"{value:.12g}"), (path, key)

@@ -6,6 +6,7 @@ Shapes: B batch, T positions, D hidden width, F feed-forward width, N heads, H h
 from __future__ import annotations
 
 import functools
+import hashlib
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 
 from bitnet_sweep.config import ModelConfig, Precision
 from bitnet_sweep.counts import feed_forward_width
+from bitnet_sweep.identity import LARGE_SEED
 from bitnet_sweep.model.bitlinear import BitLinear, linear_init
 from bitnet_sweep.model.head import tiled_cross_entropy
 from bitnet_sweep.model.mixed import MixedBitLinear
@@ -107,6 +109,17 @@ class Block(nn.Module):
         return out_BTD
 
 
+def _generator_seed(seed: int) -> int:
+    """What torch's generator takes to have every bit of ``seed`` count.
+
+    It drops those above the 32nd (read in its source and seen): 5 and 5 + 2**32 would begin with the same
+    weights.
+    """
+    if seed < LARGE_SEED:
+        return seed
+    return int.from_bytes(hashlib.sha256(seed.to_bytes(8)).digest()[:4])
+
+
 class Transformer(nn.Module):
     """The model of a run, built on the CPU.
 
@@ -134,7 +147,7 @@ class Transformer(nn.Module):
         # a tied matrix has a gradient in every row
         by_rows = precision is Precision.mixed and not config.tied
         self._embedding_gradient = RowGradient(self.embedding) if by_rows else None
-        self._initialise(torch.Generator("cpu").manual_seed(seed))
+        self._initialise(torch.Generator("cpu").manual_seed(_generator_seed(seed)))
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:

@@ -18,7 +18,16 @@ from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
 from bitnet_sweep.report.read import Evidence, Run
-from bitnet_sweep.report.settings import UNKNOWN, Change, changes_of, number, settings_of, shown, whole
+from bitnet_sweep.report.settings import (
+    UNKNOWN,
+    Change,
+    all_as_read,
+    changes_of,
+    number,
+    settings_of,
+    shown,
+    whole,
+)
 from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures, unigram_loss
 
 NOT_PROBED = "not probed"
@@ -233,6 +242,7 @@ def sections_of(arms: Iterable[Arm]) -> list[Section]:
         | ({"copy": str(copy + 1)} if several_copies else {})
         for (_, text, copy), group in groups.items()
     ]
+    settings = all_as_read(settings)
     labels = _labels(settings)
     differing = _differing(settings)
     sections = [

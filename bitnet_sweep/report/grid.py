@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-import yaml
-
+from bitnet_sweep.exact import read_number
 from bitnet_sweep.report.read import Sweep
-from bitnet_sweep.report.settings import AXES, changes_of
+from bitnet_sweep.report.settings import AXES, changes_of, shown
 
 
 def points_of(sweep: Sweep, configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -55,7 +54,7 @@ def grid_of(sweep: Sweep) -> list[dict[str, Any]] | None:
             return None
         if "," in text:
             keys.append(key.lstrip("+"))
-            choices.append([yaml.safe_load(choice) for choice in text.split(",")])
+            choices.append([_value(choice.strip()) for choice in text.split(",")])
     return [dict(zip(keys, point, strict=True)) for point in product(*choices)]
 
 
@@ -67,11 +66,15 @@ def _agrees(config: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
     )
 
 
+def _value(text: str) -> object:
+    """A choice as Hydra reads it; YAML takes ``010`` for eight."""
+    words: dict[str, object] = {"null": None, "true": True, "false": False}
+    found = read_number(text)
+    return words.get(text.lower(), text) if found is None else found
+
+
 def _same(left: object, right: object) -> bool:
-    try:
-        return float(left) == float(right)  # type: ignore[arg-type]  # the except is the check
-    except (TypeError, ValueError):
-        return str(left) == str(right)
+    return shown(left) == shown(right)
 
 
 def _derived(config: Mapping[str, Any], axes: Mapping[str, Any]) -> dict[str, Any]:

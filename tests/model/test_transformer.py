@@ -164,6 +164,21 @@ def test_any_shape(batch: int, length: int) -> None:
     assert torch.isfinite(model.objective(x_BT, x_BT))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (5, 5 + 2**32),
+        (0, 2**32),
+        (1764331200123456789, 1764331200123456789 % 2**32),
+        (2**62, 2**62 + 2**40),
+        (1764331200123456789, 1764331200123456790),
+    ],
+)
+def test_every_bit_of_the_seed_counts(one: int, other: int) -> None:
+    weights = [Transformer(ModelConfig(8, 1, 2), 11, seed=seed).embedding for seed in (one, other)]
+    assert not torch.equal(*weights)
+
+
 def test_initial_weights_depend_on_seed_and_shapes_alone() -> None:
     def weights(seed: int = 0, **changes: object) -> dict[str, Tensor]:
         config = ModelConfig(hidden=8, num_layers=2, num_heads=2)

@@ -79,7 +79,7 @@ def test_a_name_that_is_cut_stays_its_own():
         ),
         (
             {"schedule": ScheduleConfig(name="trilm", lr_bend_to=0.3), "boundary": 2 / 3},
-            "h256 wd2=0 lr=1.5e-3 s0 trilm boundary=0.666667",
+            "h256 wd2=0 lr=1.5e-3 s0 trilm boundary=0.6666666666666666",
         ),
         ({"schedule": ScheduleConfig(lr_final=0.0)}, "h256 wd2=0 lr=1.5e-3 s0 lr_final=0"),
         ({"data": DataConfig(order=Order.sequential)}, "h256 wd2=0 lr=1.5e-3 s0 sequential"),

@@ -8,7 +8,7 @@ import pandas as pd
 
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.parse import flatten
-from bitnet_sweep.report.settings import UNKNOWN, shown
+from bitnet_sweep.report.settings import UNKNOWN, as_read, shown
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import Table, frame_of
 
@@ -24,11 +24,15 @@ ALWAYS = ("run_id", "name", "state", "commit", "command")
 def provenance(study: Study) -> Table:
     """A row a run: how it came about, its status, and its settings in full."""
     rows = []
+    told: dict[str, list[str]] = {}
     keys = dict.fromkeys(key for arm in study.arms for key in arm.run.config if key != "stages")
-    for arm in study.arms:
+    for key in keys:
+        column = (shown(arm.run.config[key]) if key in arm.run.config else UNKNOWN for arm in study.arms)
+        told[key] = as_read(list(column))
+    for i, arm in enumerate(study.arms):
         row = {"run_id": arm.run_id, "name": arm.label, "state": arm.run.state, **_origin(arm)}
         row |= {"store": arm.run.store}
-        rows.append(row | {k: shown(arm.run.config[k]) if k in arm.run.config else UNKNOWN for k in keys})
+        rows.append(row | {key: column[i] for key, column in told.items()})
     if any("earlier" in row for row in rows):  # the others' attempts were all alike
         rows = [{"earlier": "-"} | row for row in rows]
     frame = frame_of(rows, [*ALWAYS, "versions", "machine"]).replace("", UNKNOWN)
