@@ -88,7 +88,7 @@ def environment(tmp_path) -> Path:
     compile_("libtorch_cuda.so", source, *with_cuda)
     (folder / "libcudart.so.13").unlink()
     (folder / "libnccl.so.2").unlink()
-    return tmp_path
+    return Path(tmp_path)
 
 
 @pytest.mark.skipif(not all(map(shutil.which, ("cc", "nm", "readelf"))), reason="needs cc, nm and readelf")

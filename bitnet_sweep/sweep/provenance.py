@@ -11,9 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from bitnet_sweep import __version__
-
-_LIBRARIES = ("torch", "numpy", "tokenizers", "hydra-core", "wandb")
+_LIBRARIES = ("bitnet-sweep", "torch", "numpy", "tokenizers", "hydra-core", "wandb")
 
 
 def provenance(command: list[str], threads: int) -> dict[str, Any]:
@@ -43,7 +41,7 @@ def machine() -> dict[str, Any]:
     return {
         "commit": _commit(),
         "python": platform.python_version(),
-        "versions": {"bitnet-sweep": __version__} | {name: _version(name) for name in _LIBRARIES},
+        "versions": {name: _version(name) for name in _LIBRARIES},
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "platform": platform.platform(),

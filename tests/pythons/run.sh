@@ -58,7 +58,7 @@ mkdir -p "$tree"
     tar --extract --no-same-owner --directory "$tree"
 constraints=constraints.txt
 if [ "$version" = lowest ]; then
-    constraints=constraints-lowest.txt
+    constraints="constraints-lowest.txt"
     python3 "$here/tests/pythons/lowest.py" > "$tree/$constraints"
 fi
 
