@@ -55,7 +55,7 @@ test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run 
 		apt-get install -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -m system
 
-test-python:  ## The tests on PYTHON_VERSION (3.13), as root in a Debian root; SELECT='not slow and not system' takes the quick ones
+test-python:  ## As root: the tests on PYTHON_VERSION (3.13) in a Debian root; quicker with SELECT='not slow and not system'
 	tests/pythons/run.sh $(PYTHON_VERSION)
 
 test-lowest:  ## The quick tests with the lowest versions that pyproject.toml allows
