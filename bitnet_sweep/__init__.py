@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bitnet_sweep.model.transformer import Transformer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def load_run(store: str | Path, run_id: str) -> Transformer:
