@@ -46,10 +46,20 @@ class OptimizerName(Enum):
 
 
 class Decay(Enum):
-    """Which parameters decay: every one, or those with at least two dimensions."""
+    """Which parameters decay: all, one of the model's four parts alone, or all but one of them.
+
+    A tied matrix is the embedding. ``matrices`` is all but the gains of the norms.
+    """
 
     all = "all"
     matrices = "matrices"
+    embedding = "embedding"
+    head = "head"
+    bitlinears = "bitlinears"
+    gains = "gains"
+    all_but_embedding = "all_but_embedding"
+    all_but_head = "all_but_head"
+    all_but_bitlinears = "all_but_bitlinears"
 
 
 class DataName(Enum):
@@ -454,6 +464,9 @@ class RunConfig:
                     raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
+        if self.model.tied and self.optimizer.decay in (Decay.head, Decay.all_but_head):
+            allowed = "needs model.tied=false: a tied matrix is the embedding, and there is no head beside it"
+            raise ConfigError("optimizer.decay", self.optimizer.decay, allowed)
 
     @property
     def boundary_step(self) -> int:
