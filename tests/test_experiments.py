@@ -38,7 +38,7 @@ def test_grid_composes(name):
     counted = re.search(r"(\d+) (?:runs|cells)", path.read_text())
     assert counted is not None
     assert len(grid.points) == int(counted[1])
-    assert {config.scale for _, config in grid.points} <= {"small", "seed"}
+    assert {config.scale for _, config in grid.points} <= {"small", "seed", "notes"}
     assert settings.name == name
 
 

@@ -98,9 +98,7 @@ class Adam(Optimizer):
         does not write gradients.
         """
         for decays, decay in ((True, weight_decay), (False, 0.0)):
-            group = [
-                p for p in self._parameters if p.grad is not None and (p in self._decaying) is decays
-            ]
+            group = [p for p in self._parameters if p.grad is not None and (p in self._decaying) is decays]
             if group:
                 self._update(group, learning_rate, decay, divisor)
 
