@@ -53,7 +53,7 @@ def test_tables_follow_from_the_store(experiment, tmp_path):
         made = {path.name: path.read_bytes() for path in (tmp_path / kind).iterdir() if path.suffix != ".png"}
         kept = {path.name: path.read_bytes() for path in (experiment / kind).iterdir()}
         made.pop("records.csv", None)
-        for extra in ("precision", "generation", "regrowth", "threshold", "factors", "codes"):
+        for extra in ("precision", "generation", "regrowth", "threshold", "factors", "codes", "dose"):
             if f"{extra}.csv" in kept:
                 program = runpy.run_path(str(ROOT / "experiments" / f"{extra}.py"))
                 store = experiment / "store"
