@@ -5,8 +5,8 @@
 Reads ``store/`` and writes ``tables/dose.csv``, a row a run: form and size of the decay, outcome, held-out
 loss at the boundary and above the unigram loss there, and the shrinkage of a BitLinear weight in one step at
 the peak rate. With g the norm of the clipped gradient over the root of the number of parameters and |w| the
-mean latent weight, both at the first probe behind step 1, that is lr * wd1 / (g + wd1 * |w|) for coupled decay
-and lr * wd1 for decoupled decay. Fixed before the runs of 014.
+mean latent weight, both at the first probe behind step 1, that is lr * wd1 / (g + wd1 * |w|) for coupled
+decay and lr * wd1 for decoupled decay. Fixed before the runs of 014.
 """
 
 from __future__ import annotations

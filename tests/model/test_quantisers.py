@@ -76,7 +76,7 @@ def test_straight_through_values_are_exactly_ternary() -> None:
 
 @pytest.mark.parametrize("quantise", [weight_straight_through, activation_straight_through])
 def test_the_detached_form_is_the_usual_one(quantise: Callable[..., Tensor]) -> None:
-    """``w + (q - w).detach()`` as a researcher writes it: the same gradient, and for weights other last bits."""
+    """``w + (q - w).detach()`` as a researcher writes it: the same gradient; of weights other last bits."""
     latent = torch.randn(64, 48, generator=torch.Generator().manual_seed(0)).requires_grad_()
     exact = quantise(latent).detach()
     detached = quantise(latent, StraightThrough.detached)
