@@ -31,24 +31,30 @@ def shrinkage(form: str, lr: float, decay: float, g: float, weight: float) -> fl
 def row_of(arm: Arm) -> dict[str, Any]:
     """A run's."""
     config = arm.run.config
-    early = arm.by_step[min(step for step in arm.by_step if step > 1)]
+    early = min(step for step in arm.by_step if step > 1)
     clip = number(config["optimizer.clip"])
-    norm = min(early["optim/grad_norm"], clip or math.inf)
+    norm = min(_of(arm, early, "optim/grad_norm"), clip or math.inf)
     g = norm / math.sqrt(arm.run.status["parameters"]["total"])
-    form, decay, weight = config["optimizer.name"], config["wd1"], early["ternary/absmean"]
-    loss = arm.by_step[arm.boundary_step or 0]
+    form, decay, weight = config["optimizer.name"], config["wd1"], _of(arm, early, "ternary/absmean")
+    loss = _of(arm, arm.boundary_step, "val/loss")
     return {
         "optimizer": form,
         "wd1": decay,
         "seed": arm.seed,
         "outcome": arm.result,
-        "loss_at_boundary": f"{loss['val/loss']:.3f}",
-        "above_unigram": f"{loss['val/loss'] - loss['ref/unigram_loss']:.3f}",
-        "step": early["step"],
+        "loss_at_boundary": f"{loss:.3f}",
+        "above_unigram": f"{loss - _of(arm, arm.boundary_step, 'ref/unigram_loss'):.3f}",
+        "step": early,
         "g": f"{g:.3g}",
         "absmean": f"{weight:.3g}",
         "shrinkage": f"{shrinkage(form, config['lr'], decay, g, weight):.3g}",
     }
+
+
+def _of(arm: Arm, step: int | None, field: str) -> float:
+    """A field of a record; not a number where there is none, as in a run that diverged."""
+    found = arm.value(step, field)
+    return math.nan if isinstance(found, str) else found
 
 
 def table(store: Path) -> str:

@@ -33,7 +33,7 @@ ITEMS = {
 def articles(corpus_file, tmp_path) -> Path:
     """The made-up corpus as articles, with lines to strip and to drop."""
     lines = corpus_file.read_text().split("\n\n")[:180]
-    path = tmp_path / "articles.txt"
+    path: Path = tmp_path / "articles.txt"
     with path.open("w") as file:
         for first in range(0, len(lines), 10):
             file.write(f" \n = Article {first} = \n \n")

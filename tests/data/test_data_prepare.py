@@ -213,7 +213,7 @@ def test_the_last_documents_by_hand() -> None:
 def test_what_decides_the_tokens_is_in_their_name(write_text: WriteText, text_config: TextConfig) -> None:
     path = write_text()
     known = fingerprint(text_config(path))
-    others = [{"lines": Lines.stripped}, {"heldout": HeldOutText.end}]
+    others: list[dict[str, object]] = [{"lines": Lines.stripped}, {"heldout": HeldOutText.end}]
     others.append(others[0] | others[1])
     names = [fingerprint(text_config(path, **changes)) for changes in others]
     assert len({known, *names}) == 4

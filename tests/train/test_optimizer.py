@@ -108,7 +108,8 @@ def test_which_parts_decay(decay):
 
 def _torch_groups(model, decay, weight_decay):
     """Parameters as ``torch.optim`` takes them, sorted by the model's own names."""
-    decaying, spared = [], []
+    decaying: list[torch.Tensor] = []
+    spared: list[torch.Tensor] = []
     for name, parameter in model.named_parameters():
         kind = name if name in ("embedding", "head") else "gain" if "norm" in name else "matrix"
         (decaying if kind in DECAYING[decay] else spared).append(parameter)

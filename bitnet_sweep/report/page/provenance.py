@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bitnet_sweep.config import added_knobs
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.report.settings import UNKNOWN, shown
@@ -22,9 +23,14 @@ ALWAYS = ("run_id", "name", "state", "commit", "command")
 
 
 def provenance(study: Study) -> Table:
-    """A row a run: how it came about, its status, and its settings in full."""
+    """A row a run: how it came about, its status, and its settings in full.
+
+    A knob that was added later has no column while every run is as before it.
+    """
     rows = []
-    keys = dict.fromkeys(key for arm in study.arms for key in arm.run.config if key != "stages")
+    configs = [arm.run.config for arm in study.arms if arm.run.config]
+    unused = {key for key, was in added_knobs().items() if all(config.get(key) == was for config in configs)}
+    keys = dict.fromkeys(key for config in configs for key in config if key not in {"stages", *unused})
     for arm in study.arms:
         row = {"run_id": arm.run_id, "name": arm.label, "state": arm.run.state, **_origin(arm)}
         row |= {"store": arm.run.store}
