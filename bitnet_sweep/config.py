@@ -50,10 +50,20 @@ class OptimizerName(Enum):
 
 
 class Decay(Enum):
-    """Which parameters decay: every one, or those with at least two dimensions."""
+    """Which parameters decay: all, one of the model's four parts alone, or all but one of them.
+
+    A tied matrix is the embedding. ``matrices`` is all but the gains of the norms.
+    """
 
     all = "all"
     matrices = "matrices"
+    embedding = "embedding"
+    head = "head"
+    bitlinears = "bitlinears"
+    gains = "gains"
+    all_but_embedding = "all_but_embedding"
+    all_but_head = "all_but_head"
+    all_but_bitlinears = "all_but_bitlinears"
 
 
 class DataName(Enum):
@@ -69,6 +79,36 @@ class Order(Enum):
 
     random = "random"
     sequential = "sequential"
+
+
+class Lines(Enum):
+    """How a document becomes ids: as one text with the separator behind it, or each of its lines for itself,
+    stripped, empty ones left out, with nothing between or behind them."""
+
+    whole = "whole"
+    stripped = "stripped"
+
+
+class Targets(Enum):
+    """What a row of a batch predicts: the token behind each of its tokens, or only tokens inside the row, one
+    less."""
+
+    next = "next"
+    inside = "inside"
+
+
+class HeldOutText(Enum):
+    """Which documents are held out: some of everywhere, by their hashes, or the last ones of the text."""
+
+    anywhere = "anywhere"
+    end = "end"
+
+
+class StraightThrough(Enum):
+    """What a quantised value is in the forward pass: itself, or ``w + (q - w)``, which rounds."""
+
+    exact = "exact"
+    detached = "detached"
 
 
 class TokenizerName(Enum):
@@ -109,6 +149,8 @@ class Device(Enum):
     cuda = "cuda"
 
 
+IGNORED = -100
+"""Stands among a batch's targets where nothing is to be predicted; torch's cross entropy leaves it out."""
 GPT2_VOCAB_SIZE = 50257
 BYTE_ALPHABET = 256
 """A byte-level vocabulary holds every byte and the document separator, so it has at least 257 entries."""
@@ -185,7 +227,7 @@ def _fraction(key: str, value: float) -> None:
 
 
 ADDED = {"added": True}
-"""Metadata of a knob that the model, the optimizer or the loss got after runs had been made, as in
+"""Metadata of a knob that one of ``_GROUPS`` got after runs had been made, as in
 ``qk_norm: bool = field(default=False, metadata=ADDED)``. At its default everything must be as before: runs
 that have it keep the ids of those without the knob, and reports read it into configs of before."""
 
@@ -203,6 +245,7 @@ class ModelConfig:
     """Share the embedding matrix with the head."""
     weights: Weights = Weights.ternary
     activations: Activations = Activations.int8
+    straight_through: StraightThrough = field(default=StraightThrough.exact, metadata=ADDED)
 
     def __post_init__(self) -> None:
         _settle(self, "model.")
@@ -253,6 +296,8 @@ class LossConfig:
     label_smoothing: float = 0.0
     z_loss: float = 0.0
     """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
+    ignore_end_of_text: bool = field(default=False, metadata=ADDED)
+    """Leave targets that are the document separator out of the mean."""
 
     def __post_init__(self) -> None:
         _settle(self, "loss.")
@@ -271,6 +316,11 @@ class DataConfig:
     """For .jsonl and .parquet: the field that holds a document."""
     order: Order = Order.random
     heldout_fraction: float = 0.05
+    lines: Lines = field(default=Lines.whole, metadata=ADDED)
+    targets: Targets = field(default=Targets.next, metadata=ADDED)
+    heldout: HeldOutText = field(default=HeldOutText.anywhere, metadata=ADDED)
+    """With ``end`` the text before the held-out documents is unbroken; a WikiText article in a .txt file is a
+    document there."""
 
     def __post_init__(self) -> None:
         _settle(self, "data.")
@@ -331,6 +381,9 @@ class ScheduleConfig:
     lr_bend_from: float = 2 / 3
     lr_bend_to: float = 2 / 3
     lr_final: float = 0.001
+    set_after_update: bool = field(default=False, metadata=ADDED)
+    """Set learning rate and decay behind each update, not before it: update k has those of k - 1, and the
+    first one the peak ``lr``."""
 
     def __post_init__(self) -> None:
         _settle(self, "schedule.")
@@ -522,6 +575,22 @@ class RunConfig:
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
         self.store = path_text("store", self.store)
+        if self.model.tied and self.optimizer.decay in (Decay.head, Decay.all_but_head):
+            allowed = "needs model.tied=false: a tied matrix is the embedding, and there is no head beside it"
+            raise ConfigError("optimizer.decay", self.optimizer.decay, allowed)
+        if self.data.targets is Targets.inside:
+            check_whole("sequence_length", self.sequence_length, 2)
+        if self.precision is Precision.mixed:
+            for key in ("model.straight_through", "loss.ignore_end_of_text"):
+                group, _, name = key.partition(".")
+                value = getattr(getattr(self, group), name)
+                if plain(value) != added_knobs()[key]:
+                    raise ConfigError(key, value, "needs precision=fp32; mixed does not compute it")
+
+    @property
+    def row_targets(self) -> int:
+        """Targets of a row of a batch, and as many inputs."""
+        return self.sequence_length - (self.data.targets is Targets.inside)
 
     @property
     def boundary_step(self) -> int:
@@ -539,7 +608,13 @@ def added_knobs() -> dict[str, Any]:
     }
 
 
-_GROUPS: dict[str, Any] = {"model": ModelConfig, "optimizer": OptimizerConfig, "loss": LossConfig}
+_GROUPS: dict[str, Any] = {
+    "model": ModelConfig,
+    "optimizer": OptimizerConfig,
+    "loss": LossConfig,
+    "data": DataConfig,
+    "schedule": ScheduleConfig,
+}
 
 
 def plain(config: object) -> Any:

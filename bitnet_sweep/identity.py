@@ -54,6 +54,8 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
         "batch_size": config.batch_size,
         "sequence_length": config.sequence_length,
         "probe_every_steps": config.probe_every_steps,
+        **changed_knobs("data", config.data),
+        **changed_knobs("schedule", config.schedule),
     }
     ids: list[str] = []
     first_step = 0
@@ -63,6 +65,12 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
         ids.append(digest(shared | here))
         first_step += stage.steps
     return ids
+
+
+def changed_knobs(group: str, config: object) -> dict[str, Any]:
+    """Those of a group's knobs that were added and are not at their default, by dotted key."""
+    values = {f"{group}.{name}": value for name, value in plain(config).items()}
+    return {key: values[key] for key, default in added_knobs().items() if values.get(key, default) != default}
 
 
 def _knobs(group: str, config: object) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_grid_composes(name):
     counted = re.search(r"(\d+) (?:runs|cells)", path.read_text())
     assert counted is not None
     assert len(grid.points) == int(counted[1])
-    assert {config.scale for _, config in grid.points} <= {"small", "seed"}
+    assert {config.scale for _, config in grid.points} <= {"small", "seed", "notes"}
     assert settings.name == name
     ids = {stage_ids(config, fingerprint(config))[-1] for _, config in grid.points}
     recorded = json.loads((ROOT / "experiments" / name / "store" / "sweeps" / f"{name}.json").read_text())
@@ -59,7 +59,7 @@ def test_tables_follow_from_the_store(experiment, tmp_path):
         made = {path.name: path.read_bytes() for path in (tmp_path / kind).iterdir() if path.suffix != ".png"}
         kept = {path.name: path.read_bytes() for path in (experiment / kind).iterdir()}
         made.pop("records.csv", None)
-        for extra in ("precision", "generation", "regrowth", "threshold", "factors", "codes"):
+        for extra in ("precision", "generation", "regrowth", "threshold", "factors", "codes", "dose"):
             if f"{extra}.csv" in kept:
                 program = runpy.run_path(str(ROOT / "experiments" / f"{extra}.py"))
                 store = experiment / "store"

@@ -39,6 +39,7 @@ EXPECTED = {
     "model.tied": BOTH,
     "model.weights": BOTH,
     "model.activations": BOTH,
+    "model.straight_through": BOTH,
     "lr": BOTH,
     "wd1": BOTH,
     "wd2": SECOND,
@@ -58,6 +59,7 @@ EXPECTED = {
     "schedule.lr_bend_from": BOTH,
     "schedule.lr_bend_to": SECOND,
     "schedule.lr_final": SECOND,
+    "schedule.set_after_update": BOTH,
     "optimizer.name": BOTH,
     "optimizer.beta1": BOTH,
     "optimizer.beta2": BOTH,
@@ -66,11 +68,15 @@ EXPECTED = {
     "optimizer.clip": BOTH,
     "loss.label_smoothing": BOTH,
     "loss.z_loss": BOTH,
+    "loss.ignore_end_of_text": BOTH,
     "data.name": CORPUS,
     "data.path": CORPUS,
     "data.text_field": CORPUS,
     "data.heldout_fraction": CORPUS,
     "data.order": BOTH,
+    "data.lines": BOTH,
+    "data.targets": BOTH,
+    "data.heldout": BOTH,
     "tokenizer.name": CORPUS,
     "tokenizer.vocab_size": BOTH,
     "precision": BOTH,
@@ -195,7 +201,7 @@ class TestAddedKnobs:
         return stage_ids(resolve(RunConfig(steps=100, model=model)), "corpus")
 
     def test_at_its_default_runs_of_before_keep_their_ids(self, grown):
-        assert added_knobs() == {"model.norm": "rms"}
+        assert added_knobs()["model.norm"] == "rms"
         first, other = self.ids(grown()), self.ids(grown(norm="layer"))
         assert first != other
         no_knob = dataclasses.make_dataclass("NoKnob", [("unmarked", str, "x")], bases=(ModelConfig,))
@@ -210,8 +216,9 @@ class TestAddedKnobs:
             folder.mkdir()
             if told is not None:
                 (folder / "config.yaml").write_text("model:\n  hidden: 16\n" + told)
-        assert read_run(tmp_path / "old").config == {"model.hidden": 16, "model.norm": "rms"}
-        assert read_run(tmp_path / "new").config == {"model.hidden": 16, "model.norm": "layer"}
+        defaults = added_knobs()
+        assert read_run(tmp_path / "old").config == defaults | {"model.hidden": 16}
+        assert read_run(tmp_path / "new").config == defaults | {"model.hidden": 16, "model.norm": "layer"}
         assert read_run(tmp_path / "none").config == {}
 
 

@@ -25,12 +25,12 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from bitnet_sweep import files
-from bitnet_sweep.config import ConfigError, DataName, RunConfig, TokenizerName
+from bitnet_sweep.config import ConfigError, DataName, HeldOutText, Lines, RunConfig, TokenizerName
 from bitnet_sweep.data.fingerprint import fingerprint
 from bitnet_sweep.data.progress import telling
 from bitnet_sweep.data.sources import Documents, open_documents
 from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS, Mask, Survey, first_target, next_target, select
-from bitnet_sweep.data.tokenizer import encode, load_gpt2, open_tokenizer, train_bpe
+from bitnet_sweep.data.tokenizer import encode, load_gpt2, open_tokenizer, separator_id, train_bpe
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -57,7 +57,7 @@ class Corpus:
     fingerprint: str
     vocab_size: int
     train: Tokens
-    """1-D; every document is followed by the separator."""
+    """1-D; every document is followed by the separator, but with ``data.lines=stripped``."""
     heldout: Tokens
     """1-D; documents that no gradient and no tokeniser training ever sees."""
     unigram_counts: npt.NDArray[np.int64]
@@ -69,6 +69,11 @@ class Corpus:
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         return open_tokenizer(self.tokenizer_path)
+
+    @property
+    def separator(self) -> int:
+        """The id behind every document."""
+        return separator_id(self._tokenizer)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids, separators shown; bytes that are not UTF-8 become U+FFFD."""
@@ -216,10 +221,11 @@ def _write_parts(config: RunConfig, folder: Path) -> dict[str, Any]:
         survey = Survey.of(documents)
     tokenizer, heldout_mask = _write_heldout(config, documents, survey, folder)
     train = select(documents, ~heldout_mask)
-    counts = _write_tokens(folder / TRAIN, tokenizer, train, config.tokenizer.vocab_size)
+    lines, vocab_size = config.data.lines, config.tokenizer.vocab_size
+    counts = _write_tokens(folder / TRAIN, tokenizer, train, vocab_size, lines)
     (folder / UNIGRAM).write_bytes(counts.data)
     tokenizer.save(str(folder / TOKENIZER), pretty=False)
-    dtype = np.dtype(token_dtype(config.tokenizer.vocab_size))
+    dtype = np.dtype(token_dtype(vocab_size))
 
     def split(part: str, mask: Mask) -> dict[str, int]:
         tokens = (folder / part).stat().st_size // dtype.itemsize
@@ -229,7 +235,7 @@ def _write_parts(config: RunConfig, folder: Path) -> dict[str, Any]:
         "corpus": {"name": config.data.name.name, "paths": config.data.paths},
         "tokenizer": {
             "name": config.tokenizer.name.name,
-            "vocab_size": config.tokenizer.vocab_size,
+            "vocab_size": vocab_size,
             "library": f"tokenizers {version('tokenizers')}",
         },
         "dtype": dtype.name,
@@ -245,8 +251,9 @@ def _write_heldout(
     """Hold out more documents until they make enough tokens; a BPE is trained on the rest each time."""
     vocab_size = config.tokenizer.vocab_size
     target = first_target(survey, config.data.heldout_fraction)
+    choose = survey.end_mask if config.data.heldout is HeldOutText.end else survey.heldout_mask
     while True:
-        mask = survey.heldout_mask(target)
+        mask = choose(target)
         if mask.all():
             raise _too_short(
                 config,
@@ -259,7 +266,8 @@ def _write_heldout(
             with telling("training the tokenizer (slow where a word has many thousand letters)"):
                 tokenizer = train_bpe(select(documents, ~mask)(), vocab_size)
         heldout = select(documents, mask)
-        tokens = int(_write_tokens(folder / HELDOUT, tokenizer, heldout, vocab_size).sum())
+        counts = _write_tokens(folder / HELDOUT, tokenizer, heldout, vocab_size, config.data.lines)
+        tokens = int(counts.sum())
         if tokens >= MIN_HELDOUT_TOKENS:
             share = survey.sizes[mask].sum() / survey.sizes.sum()
             if share > 2 * config.data.heldout_fraction:
@@ -276,13 +284,13 @@ def _counted(digests: list[bytes]) -> str:
 
 
 def _write_tokens(
-    path: Path, tokenizer: Tokenizer, documents: Documents, vocab_size: int
+    path: Path, tokenizer: Tokenizer, documents: Documents, vocab_size: int, lines: Lines = Lines.whole
 ) -> npt.NDArray[np.int64]:
     """Encode all documents into one file; how often each id occurs."""
     counts = np.zeros(vocab_size, np.int64)
     dtype = token_dtype(vocab_size)
     with telling("turning the text into tokens"), path.open("wb") as file:
-        for ids in encode(tokenizer, documents()):
+        for ids in encode(tokenizer, documents(), lines):
             file.write(np.array(ids, dtype).data)  # tofile() would not say that the disk is full
     with path.open("rb") as file:
         while len(tokens := np.fromfile(file, dtype, _TOKENS_AT_ONCE)):

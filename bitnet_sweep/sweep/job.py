@@ -89,13 +89,7 @@ class Job:
         self._device = prepare_process(config.threads, config.device)
         corpus = prepare(config, self._store.tokens, self._fingerprint)
         self._probe = build_probe(config, corpus)
-        self._batches = Batches(
-            corpus,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            sequence_length=config.sequence_length,
-            order=config.data.order,
-        )
+        self._batches = Batches.of(config, corpus)
 
     def _target_sink(self) -> Sink:
         def open_run_tracker(records: list[Record], samples: list[SampleRow]) -> Tracker:

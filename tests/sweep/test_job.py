@@ -94,6 +94,11 @@ FOUR = {
         {"optimizer": ADAMW, "model": FULL, **THREE},
         FP32,
         {"model": FULL, "loss": LossConfig(label_smoothing=0.1, z_loss=1e-4), **FP32},
+        {
+            "schedule": ScheduleConfig(set_after_update=True),
+            "loss": LossConfig(ignore_end_of_text=True),
+            **FP32,
+        },
     ],
     ids=[
         "default",
@@ -107,6 +112,7 @@ FOUR = {
         "several",
         "fp32",
         "fp32, full, smoothing",
+        "schedule set after the update",
     ],
 )
 def test_forked_equals_straight(tiny, tmp_path, changes):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bitnet_sweep.config import added_knobs
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.report.settings import UNKNOWN, as_read, shown
@@ -22,11 +23,15 @@ ALWAYS = ("run_id", "name", "state", "commit", "command")
 
 
 def provenance(study: Study) -> Table:
-    """A row a run: how it came about, its status, and its settings in full."""
+    """A row a run: how it came about, its status, and its settings in full.
+
+    A knob that was added later has no column while every run is as before it.
+    """
     rows = []
     told: dict[str, list[str]] = {}
-    keys = dict.fromkeys(key for arm in study.arms for key in arm.run.config if key != "stages")
-    for key in keys:
+    configs = [arm.run.config for arm in study.arms if arm.run.config]
+    unused = {key for key, was in added_knobs().items() if all(config.get(key) == was for config in configs)}
+    for key in dict.fromkeys(key for config in configs for key in config if key not in {"stages", *unused}):
         column = (shown(arm.run.config[key]) if key in arm.run.config else UNKNOWN for arm in study.arms)
         told[key] = as_read(list(column))
     for i, arm in enumerate(study.arms):
