@@ -2,8 +2,6 @@
 
 import json
 import re
-import runpy
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -15,10 +13,11 @@ from bitnet_sweep.compose import Composer, sweep_settings
 from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.report import make_report, write_report
+from bitnet_sweep.store import opened
 from bitnet_sweep.sweep.grid import make_grid, read_axes
+from tests.pictures import assert_same_picture
+from tests.studies import EXPERIMENTS, ROOT, STORE, STUDIES, extra_tables, program
 
-ROOT = Path(__file__).parent.parent
-STORES = sorted(path.parent for path in (ROOT / "experiments").glob("*/store"))
 GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
@@ -44,41 +43,37 @@ def test_grid_composes(name):
     assert {config.scale for _, config in grid.points} <= {"small", "seed", "notes"}
     assert settings.name == name
     ids = {stage_ids(config, fingerprint(config))[-1] for _, config in grid.points}
-    register = ROOT / "experiments" / name / "store" / "sweeps" / f"{name}.json"
-    if register.exists():  # a study whose prediction stands has no store yet
-        recorded = json.loads(register.read_text())
+    if EXPERIMENTS / name in STUDIES:  # a study whose prediction stands has no store yet
+        with opened(EXPERIMENTS / name / STORE) as store:
+            recorded = json.loads((store / "sweeps" / f"{name}.json").read_text())
         assert ids <= set(recorded["run_ids"]), "the study's command would train other runs"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
+@pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
 def test_tables_follow_from_the_store(experiment, tmp_path):
-    (sweep,) = (path.stem for path in (experiment / "store" / "sweeps").glob("*.json"))
-    report = make_report([experiment / "store"], sweep)
+    with opened(experiment / STORE) as store:
+        (sweep,) = (path.stem for path in (store / "sweeps").glob("*.json"))
+    report = make_report([experiment / STORE], sweep)
     assert report.study.gaps() == [], "report --check objects"
     write_report(report, tmp_path)
-    for kind in ("tables", "figures"):
-        made = {path.name: path.read_bytes() for path in (tmp_path / kind).iterdir() if path.suffix != ".png"}
-        kept = {path.name: path.read_bytes() for path in (experiment / kind).iterdir()}
-        made.pop("records.csv", None)
-        for extra in ("precision", "generation", "regrowth", "threshold", "factors", "codes", "dose"):
-            if f"{extra}.csv" in kept:
-                program = runpy.run_path(str(ROOT / "experiments" / f"{extra}.py"))
-                store = experiment / "store"
-                texts = program["tables"](store) if "tables" in program else {extra: program["table"](store)}
-                made |= {f"{name}.csv": text.encode() for name, text in texts.items()}
-        assert made == kept
+    made = {path.name: path.read_bytes() for path in (tmp_path / "tables").iterdir()}
+    made |= {f"{name}.csv": text.encode() for name, text in extra_tables(experiment).items()}
+    del made["records.csv"]  # the store's records once more
+    assert made == {path.name: path.read_bytes() for path in (experiment / "tables").iterdir()}
+    for path in (experiment / "figures").glob("*"):
+        assert_same_picture((tmp_path / "figures" / path.name).read_text(), path.read_text())
 
 
 @pytest.mark.slow
 def test_ledger_follows_from_all_stores():
     """claims.csv and the table of experiments/README.md are what ledger.py makes."""
-    program = runpy.run_path(str(ROOT / "experiments" / "ledger.py"))
-    claims = program["ledger"](program["stores_of"](ROOT / "experiments"))
-    kept = (ROOT / "experiments" / "claims.csv").read_text()
+    defined = program("ledger")
+    claims = defined["ledger"](defined["stores_of"](EXPERIMENTS))
+    kept = (EXPERIMENTS / "claims.csv").read_text()
     assert claims.to_csv(index=False, lineterminator="\n") == kept
-    page = (ROOT / "experiments" / "README.md").read_text()
-    assert program["insert"](page, program["as_markdown"](claims)) == page
+    page = (EXPERIMENTS / "README.md").read_text()
+    assert defined["insert"](page, defined["as_markdown"](claims)) == page
 
 
 @pytest.mark.slow
@@ -88,9 +83,8 @@ def test_ledger_follows_from_all_stores():
     ids=["005", "009"],
 )
 def test_headline_follows_from_its_store(study, picture):
-    program = runpy.run_path(str(ROOT / "experiments" / "headline.py"))
-    drawn = program["headline"](ROOT / "experiments" / study / "store")
-    assert drawn == (ROOT / "docs" / "img" / picture).read_text()
+    drawn = program("headline")["headline"](EXPERIMENTS / study / STORE)
+    assert_same_picture(drawn, (ROOT / "docs" / "img" / picture).read_text())
 
 
 @pytest.mark.parametrize(
@@ -100,17 +94,18 @@ def test_headline_follows_from_its_store(study, picture):
 )
 def test_precision_changes_no_outcome(name, pair_misses, mean_misses):
     """003 makes mixed the default; what the READMEs say of the probes that miss a criterion is true."""
-    compare = runpy.run_path(str(ROOT / "experiments" / "precision.py"))
-    rows = compare["compare"](ROOT / "experiments" / name / "store")
+    rows = program("precision")["compare"](EXPERIMENTS / name / STORE)
     assert [row["same_outcome"] for row in rows if "same_outcome" in row] == [5, 5]
     assert {row["step"] for row in rows if not row["median_within"]} == pair_misses
     assert {row["step"] for row in rows if not row["mean_within"]} == mean_misses
     assert {row["n"] for row in rows} == {5}
 
 
-@pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
+@pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
 def test_no_tensors_and_a_readme(experiment):
-    assert not [path for path in experiment.rglob("*") if path.suffix in {".safetensors", ".bin"}]
+    with opened(experiment / STORE) as store:
+        kept = {path.suffix for path in store.rglob("*") if path.is_file()}
+    assert kept <= {".json", ".jsonl", ".yaml"}
     readme = (experiment / "README.md").read_text()
     for needed in ("python -m bitnet_sweep", "commit", "Verdict", "Limits"):
         assert needed in readme, f"README.md lacks {needed!r}"
@@ -118,9 +113,26 @@ def test_no_tensors_and_a_readme(experiment):
     made_by = set(re.findall(r"\b[0-9a-f]{40}\b", (experiment / "tables" / "provenance.csv").read_text()))
     assert commits, "README.md names no commit"
     assert made_by <= commits, "README.md must name the commits that trained its runs"
+    shown = program("publish")["shown_in"](experiment / "README.md")
+    assert {path.name for path in (experiment / "figures").glob("*")} == shown
+    parts = {path.name for path in experiment.iterdir() if path.suffix != ".py"} - {"__pycache__"}
+    assert parts <= {"README.md", STORE, "tables", "figures"}
 
 
-@pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *EXPERIMENTS.rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_and_programs_of_a_page_are_there(page):
+    text = page.read_text()
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    local = [link.partition("#")[0] for link in links if not re.match("[a-z]+:", link)]
+    missing = [link for link in local if not (page.parent / link).exists()]
+    missing += [path for path in re.findall(r"\bexperiments/[\w/]+\.py", text) if not (ROOT / path).exists()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
 def test_figures_of_a_verdict_stand_in_its_tables(experiment):
     """Every number with a point, as rounded as it is printed; what is no result stands in other sections."""
     told = re.search(
