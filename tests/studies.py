@@ -19,7 +19,7 @@ def program(name: str, study: Path = EXPERIMENTS) -> dict[str, Any]:
 
 def extra_tables(study: Path) -> dict[str, str]:
     """A study's tables that no report has, made again by the programs of their names."""
-    made = {}
+    made: dict[str, str] = {}
     names = [path.stem for folder in (EXPERIMENTS, study) for path in folder.glob("*.py")]
     for name in names:
         if (study / "tables" / f"{name}.csv").exists():

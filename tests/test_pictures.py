@@ -2,6 +2,7 @@
 
 import io
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tests.studies import ROOT
 STEPS = np.arange(0, 2001, 100)
 
 
-def picture(losses=None, *, size=(6.0, 3.0), pad=0.05, label="0.05", colour="#2b86cc", **settings):
+def picture(losses=None, *, size=(6.0, 3.0), pad=0.05, label="0.05", colour="#2b86cc", **settings: Any):
     """Two panels that share their axes: a line with its area, and the line's markers."""
     losses = 8 - STEPS / 500 if losses is None else losses
     with drawing() as Canvas:

@@ -279,7 +279,7 @@ WRITTEN_ALONE = ("stages", "boundary", "schedule.lr_bend_from", "schedule.lr_ben
 
 def test_no_published_config_holds_a_number_that_was_read_or_written_wrongly():
     """Seeds that torch or a float would cut, zeros with a sign, more digits than a sweep once took."""
-    published = {}
+    published: dict[tuple[str, str], bytes] = {}
     for study in STUDIES:
         with opened(study / STORE) as store:
             found = sorted(store.glob("runs/*/config.yaml"))
