@@ -2,7 +2,7 @@
 
 import io
 import re
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def picture(losses=None, *, size=(6.0, 3.0), pad=0.05, label="0.05", colour="#2b
     with drawing() as Canvas:
         import matplotlib as mpl
 
-        mpl.rcParams.update(settings)
+        mpl.rcParams.update(cast(Any, settings))
         canvas = Canvas(figsize=size, layout="constrained")
         left, right = canvas.subplots(1, 2, sharex=True, sharey=True)
         left.plot(STEPS, losses, color=colour, label=label)
