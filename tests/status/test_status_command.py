@@ -1,5 +1,6 @@
 """The ledger beside real sweeps, in processes of their own, and on a store of ten thousand runs."""
 
+import json
 import os
 import pty
 import re
@@ -15,7 +16,7 @@ from bitnet_sweep.status import Ledger
 from bitnet_sweep.store import FINISHED, Store
 from bitnet_sweep.store.recorded import asked_runs
 from tests.status.conftest import asked
-from tests.sweep.command import wait_for
+from tests.sweep.command import PATIENCE_SECONDS, start, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -32,14 +33,7 @@ STATUS = [sys.executable, "-m", "bitnet_sweep.status"]
 
 
 def sweep(folder, corpus_file, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "bitnet_sweep", *GRID, *TINY, f"data.path={corpus_file}", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return start(folder, *GRID, *TINY, f"data.path={corpus_file}", *arguments, stderr=subprocess.STDOUT)
 
 
 def test_a_sweep_watched_from_its_first_step_to_its_last(corpus_file, tmp_path):
@@ -68,7 +62,7 @@ def test_a_sweep_watched_from_its_first_step_to_its_last(corpus_file, tmp_path):
     assert process.communicate()[0].count("finished") == 4
     assert {(True, "waiting"), (True, "running"), (True, "finished"), (False, "running")} <= seen
     assert len(paces) == 6
-    out, _ = watch.communicate(timeout=30)  # it ends by itself
+    out, _ = watch.communicate(timeout=PATIENCE_SECONDS)  # it ends by itself
     tables = out.decode().strip().split("\n\n")
     assert len(tables) >= 2, "redrawn while it ran"
     assert "4 runs: 4 finished; 2 trunks: 2 finished" in tables[-1]
@@ -88,7 +82,7 @@ def test_a_killed_sweep_is_shown_dead_at_once_and_cleaned(corpus_file, tmp_path)
     wait_for(lambda: any(e.state == "running" and e.step > 1 for e in Ledger(store).entries()))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    wait_for(lambda: {e.state for e in Ledger(store).entries()} == {"died", "waiting"}, seconds=5)
+    wait_for(lambda: {e.state for e in Ledger(store).entries()} == {"died", "waiting"})
     cleaned = subprocess.run(
         [*STATUS, "runs", "--clean", "--yes"], cwd=tmp_path, capture_output=True, text=True
     )
@@ -99,7 +93,9 @@ def test_a_killed_sweep_is_shown_dead_at_once_and_cleaned(corpus_file, tmp_path)
 def test_keep_stages_false_frees_trunks_and_changes_nothing_else(corpus_file, tmp_path):
     store = Store(tmp_path / "runs")
     for _ in range(2):
-        out, _ = sweep(tmp_path, corpus_file, "steps=40", "sweep.keep_stages=false").communicate(timeout=300)
+        out, _ = sweep(tmp_path, corpus_file, "steps=40", "sweep.keep_stages=false").communicate(
+            timeout=PATIENCE_SECONDS
+        )
         assert out.count("finished") == 4
         assert not list(store.root.glob("stages/*/boundary*"))
         assert [folder.records()[-1]["step"] for folder in store.stages()] == [20, 20]
@@ -109,13 +105,16 @@ def test_keep_stages_false_frees_trunks_and_changes_nothing_else(corpus_file, tm
 
 def test_the_plan_foretells_disk_and_time(corpus_file, tmp_path):
     """Nothing is known at first; after the sweep a grid of other seeds is foretold from its paces."""
-    first, _ = sweep(tmp_path, corpus_file, "steps=200", "sweep.dry_run=true").communicate(timeout=300)
+    first, _ = sweep(tmp_path, corpus_file, "steps=200", "sweep.dry_run=true").communicate(
+        timeout=PATIENCE_SECONDS
+    )
     assert "no estimate yet" in first
-    started = time.monotonic()
-    sweep(tmp_path, corpus_file, "steps=200").communicate(timeout=300)
-    took = time.monotonic() - started
+    sweep(tmp_path, corpus_file, "steps=200").communicate(timeout=PATIENCE_SECONDS)
+    trained = [
+        json.loads(path.read_text())["train_seconds"] for path in tmp_path.glob("runs/*/*/status.json")
+    ]
     again, _ = sweep(tmp_path, corpus_file, "steps=200", "seed=1", "sweep.dry_run=true").communicate(
-        timeout=300
+        timeout=PATIENCE_SECONDS
     )
     found = re.search(
         r"about (\d+):(\d+) of training, longest chain \d+:\d+, (\d+):(\d+) with 2 at once", again
@@ -123,7 +122,7 @@ def test_the_plan_foretells_disk_and_time(corpus_file, tmp_path):
     assert found, again
     work, wall = int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])
     assert wall <= work <= 2 * wall + 2
-    assert wall < 2 * took
+    assert work < 10 * sum(trained), "of that kind, whatever else the machine did"
 
 
 def test_a_watched_screen_is_redrawn_in_place(writer, tmp_path):
@@ -139,7 +138,7 @@ def test_a_watched_screen_is_redrawn_in_place(writer, tmp_path):
     while drawn.count(b"\x1b[J") < 2:
         drawn += os.read(master, 65536)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(timeout=PATIENCE_SECONDS) == 0
     os.close(master)
     assert drawn.startswith(b"\x1b[2J\x1b[H")
     screen = drawn.split(b"\x1b[J")[0].split(b"\x1b[H")[1].decode()

@@ -98,7 +98,6 @@ def command(server: WandbServer, *arguments: str) -> tuple[int, str, str]:
         env=os.environ | {"WANDB_BASE_URL": server.url, "WANDB_HTTP_TIMEOUT": "10"},
         capture_output=True,
         text=True,
-        timeout=100,
     )
     return done.returncode, done.stdout, done.stderr
 
