@@ -25,6 +25,8 @@ from tests.python_server import send
 SERVER = Path(__file__).with_name("python_server.py")
 READ_AT_START = ("ATEN_", "HF_", "LD_", "MALLOC_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTHON", "TORCH")
 """Beginnings of the names of variables that a forked child would come too late to read."""
+ENVIRONMENT = dict(os.environ)
+"""Of the server: what a test changes is a command's own."""
 PATIENCE_SECONDS = 300
 """Ten times what any command under test takes; only one that hangs is ended by it."""
 
@@ -43,7 +45,7 @@ def start(folder, *arguments, module="bitnet_sweep", fresh=False, **options):
     return subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=folder, text=True, **options)
 
 
-def run(folder, *arguments, **options):
+def run(folder, *arguments, **options) -> tuple[int, str, str]:
     """Exit status, stdout and stderr of what :func:`start` starts."""
     process = start(folder, *arguments, **options)
     out, err = process.communicate(timeout=PATIENCE_SECONDS)
@@ -66,15 +68,15 @@ class Forked:
         stderr: int = subprocess.PIPE,
     ) -> None:
         environment = dict(os.environ if env is None else env)
-        server = _server()
-        late = {name for name in {*environment, *server.environment} if name.startswith(READ_AT_START)}
-        if differ := [name for name in late if environment.get(name) != server.environment.get(name)]:
+        late = {name for name in {*environment, *ENVIRONMENT} if name.startswith(READ_AT_START)}
+        if differ := [name for name in late if environment.get(name) != ENVIRONMENT.get(name)]:
             raise ValueError(f"{differ}: only a new interpreter reads them: fresh=True")
         self.returncode: int | None = None
         self.stdout, out = _pipe()
+        self.stderr: IO[str] | None
         self.stderr, err = (None, out) if stderr == subprocess.STDOUT else _pipe()
         request = {"folder": str(folder), "module": module, "arguments": list(map(str, arguments))}
-        self._connection = server.ask(request | {"environment": environment}, [out, err])
+        self._connection = _server().ask(request | {"environment": environment}, [out, err])
         for descriptor in {out, err}:
             os.close(descriptor)
         self._said = self._connection.makefile()
@@ -94,7 +96,7 @@ class Forked:
     def communicate(self, timeout: float | None = None) -> tuple[str, str]:
         """All of stdout and stderr, once it has ended."""
         end = time.monotonic() + (timeout or 1e6)
-        read: dict[IO[str], str] = {}
+        read: dict[IO[str] | None, str] = {}
         streams = [stream for stream in (self.stdout, self.stderr) if stream and not stream.closed]
         readers = [
             threading.Thread(target=lambda s=s: read.update({s: s.read()}), daemon=True) for s in streams
@@ -136,11 +138,11 @@ class _Server:
     """``python_server.py``, which ends with this process."""
 
     def __init__(self) -> None:
-        self.environment = dict(os.environ)
         self._control, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, SERVER, str(theirs.fileno())],
+                env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,

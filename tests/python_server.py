@@ -24,6 +24,7 @@ import signal
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -68,15 +69,15 @@ def serve(control: socket.socket) -> Request:
             os.close(descriptor)
 
 
-def receive(connection: socket.socket) -> tuple[Any, list[int]]:
+def receive(connection: socket.socket) -> tuple[Request, list[int]]:
     """A JSON document that ends with a newline, and the file descriptors that came with it."""
     content, descriptors, *_ = socket.recv_fds(connection, 65536, 16)
     while content and not content.endswith(b"\n"):
         content += connection.recv(65536)
-    return json.loads(content or "null"), list(descriptors)
+    return json.loads(content or "{}"), list(descriptors)
 
 
-def send(connection: socket.socket, document: Any, descriptors: Iterable[int]) -> None:
+def send(connection: socket.socket, document: Request, descriptors: Iterable[int]) -> None:
     """What :func:`receive` returns on the other side."""
     content = json.dumps(document).encode() + b"\n"
     sent = socket.send_fds(connection, [content], list(descriptors))
@@ -118,7 +119,7 @@ def fork_the_workers_server() -> None:
         near.close()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         order, descriptors = receive(far)
-        if order is None:  # the command has ended without it
+        if not order:  # the command has ended without it
             os._exit(0)
         far.close()
         move(descriptors, order["places"])
@@ -136,7 +137,7 @@ def fork_the_workers_server() -> None:
         near.close()
         return child
 
-    multiprocessing.util.spawnv_passfds = hand_over
+    multiprocessing.util.spawnv_passfds = hand_over  # type: ignore[assignment]  # as the fork server calls it
 
 
 def import_everything() -> None:
@@ -162,6 +163,9 @@ def run(module: str) -> None:
         if not isinstance(end.code, int | None):
             raise
         status = end.code or 0
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        status = -signal.SIGINT
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     try:
@@ -169,6 +173,9 @@ def run(module: str) -> None:
             stream.flush()
     except OSError:
         sys.exit(status)  # has more to say about it
+    if status < 0:
+        signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
     os._exit(status)
 
 

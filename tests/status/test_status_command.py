@@ -1,10 +1,9 @@
-"""The ledger beside real sweeps, in processes of their own, and on a store of ten thousand runs."""
+"""The ledger beside real sweeps, in processes of their own, and what it costs on many runs."""
 
 import json
 import os
 import pty
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,10 +12,11 @@ import time
 import pytest
 
 from bitnet_sweep.status import Ledger
+from bitnet_sweep.status.__main__ import main
 from bitnet_sweep.store import FINISHED, Store
-from bitnet_sweep.store.recorded import asked_runs
-from tests.status.conftest import asked
+from tests.status.conftest import StoreWriter, asked
 from tests.sweep.command import PATIENCE_SECONDS, start, wait_for
+from tests.work import grew_faster, work
 
 pytestmark = pytest.mark.slow
 
@@ -149,24 +149,23 @@ def test_a_watched_screen_is_redrawn_in_place(writer, tmp_path):
     assert lines[-2:] == ["... and 3 more", "6 runs: 1 waiting, 5 finished"]
 
 
-def test_ten_thousand_finished_runs(writer, tmp_path):
-    """Real-sized records; the whole command, start-up and table included."""
+def many_runs(writer, count):
+    """Real-sized records, each run's own files."""
     records = [{"step": step, "val/loss": 5.0, "perf/tokens_per_s": 80.0} for step in range(10, 101, 10)]
     padded = [record | {f"ternary/absmean/{i}": 0.123456789 for i in range(60)} for record in records]
-    template = writer.run("template", FINISHED, *padded).path
-    runs = [asked(f"{i:016x}", f"trunk{i % 5000}", f"h256 wd2={i} lr=1.5e-3 s0") for i in range(10_000)]
+    runs = [asked(f"{i:016x}", f"trunk{i // 2}", f"h256 wd2={i} lr=1.5e-3 s0") for i in range(count)]
     for run in runs:
-        folder = writer.store.run(run.run_id).path
-        folder.mkdir()
-        for name in ("status.json", "records.jsonl", "config.yaml"):
-            os.link(template / name, folder / name)
-    shutil.rmtree(template)
+        writer.run(run.run_id, FINISHED, *padded)
     writer.sweep("big", *runs)
-    assert len(asked_runs(writer.store)) == 10_000
-    started = time.monotonic()
-    ended = subprocess.run([*STATUS, str(tmp_path)], capture_output=True, text=True, check=True)
-    seconds = time.monotonic() - started
-    assert ended.stdout.splitlines()[-1] == "10,000 runs: 10,000 finished"
-    assert ended.stdout.count("100/100") == 10_000
-    print(f"{seconds:.1f} s")
-    assert seconds < 30
+    return writer.store
+
+
+def test_the_cost_of_a_finished_run_does_not_grow(tmp_path, capsys):
+    """The whole command, the table included; bench.large times it on 10,000 runs."""
+    few, many = (many_runs(StoreWriter(Store(tmp_path / str(count))), count) for count in (50, 500))
+    less, more = work(lambda: main([str(few.root)])), work(lambda: main([str(many.root)]))
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == "500 runs: 500 finished"
+    assert out.count("100/100") == 550
+    assert less["open"] > 50
+    assert grew_faster(less, more, 10) == {}

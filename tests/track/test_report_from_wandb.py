@@ -20,6 +20,7 @@ from bitnet_sweep.report.__main__ import main
 from bitnet_sweep.report.read import read_stores
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
+from tests import commands
 from tests.track.conftest import API_KEY, REPO, MirrorStore
 
 if TYPE_CHECKING:
@@ -230,14 +231,11 @@ def test_more_than_a_page_of_runs(server: WandbServer, arms: list[RunConfig]) ->
 
 def report_command(source: str, url: str, out: Path, **environment: str) -> tuple[int, str]:
     """The command in a process of its own: its exit status, what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bitnet_sweep.report", source, "--out", str(out)],
-        cwd=REPO,
-        env=os.environ | {"WANDB_BASE_URL": url} | environment,
-        capture_output=True,
-        text=True,
+    environment = os.environ | {"WANDB_BASE_URL": url} | environment
+    status, said, complaint = commands.run(
+        REPO, source, "--out", out, module="bitnet_sweep.report", env=environment
     )
-    return done.returncode, done.stdout + done.stderr
+    return status, said + complaint
 
 
 def test_without_a_key_it_says_what_to_do(server: WandbServer, tmp_path: Path) -> None:
