@@ -14,10 +14,12 @@ from bitnet_sweep.app import config_folder
 from bitnet_sweep.compose import Composer, sweep_settings
 from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.report import make_report, write_report
+from bitnet_sweep.report import make_report
 from bitnet_sweep.sweep.grid import make_grid, read_axes
 
 ROOT = Path(__file__).parent.parent
+OFTEN = {"001_small_stage2", "009_root_cause_seed"}
+"""One study of each scale, whose figures `make test` draws again; `make test-system` draws all of them."""
 STORES = sorted(path.parent for path in (ROOT / "experiments").glob("*/store"))
 GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
@@ -50,24 +52,42 @@ def test_grid_composes(name):
         assert ids <= set(recorded["run_ids"]), "the study's command would train other runs"
 
 
+def as_csv(frame):
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def report_of(experiment):
+    (sweep,) = (path.stem for path in (experiment / "store" / "sweeps").glob("*.json"))
+    return make_report([experiment / "store"], sweep)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
-def test_tables_follow_from_the_store(experiment, tmp_path):
-    (sweep,) = (path.stem for path in (experiment / "store" / "sweeps").glob("*.json"))
-    report = make_report([experiment / "store"], sweep)
+def test_tables_follow_from_the_store(experiment):
+    report = report_of(experiment)
     assert report.study.gaps() == [], "report --check objects"
-    write_report(report, tmp_path)
-    for kind in ("tables", "figures"):
-        made = {path.name: path.read_bytes() for path in (tmp_path / kind).iterdir() if path.suffix != ".png"}
-        kept = {path.name: path.read_bytes() for path in (experiment / kind).iterdir()}
-        made.pop("records.csv", None)
-        for extra in ("precision", "generation", "regrowth", "threshold", "factors", "codes", "dose"):
-            if f"{extra}.csv" in kept:
-                program = runpy.run_path(str(ROOT / "experiments" / f"{extra}.py"))
-                store = experiment / "store"
-                texts = program["tables"](store) if "tables" in program else {extra: program["table"](store)}
-                made |= {f"{name}.csv": text.encode() for name, text in texts.items()}
-        assert made == kept
+    made = {f"{table.name}.csv": as_csv(table.csv) for table in report.tables if table.name != "records"}
+    kept = {path.name: path.read_text() for path in (experiment / "tables").iterdir()}
+    for extra in ("precision", "generation", "regrowth", "threshold", "factors", "codes", "dose"):
+        if f"{extra}.csv" in kept:
+            program = runpy.run_path(str(ROOT / "experiments" / f"{extra}.py"))
+            store = experiment / "store"
+            texts = program["tables"](store) if "tables" in program else {extra: program["table"](store)}
+            made |= {f"{name}.csv": text for name, text in texts.items()}
+    assert made == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        pytest.param(path, id=path.name, marks=[] if path.name in OFTEN else pytest.mark.system)
+        for path in STORES
+    ],
+)
+def test_figures_follow_from_the_store(experiment):
+    made = {f"{figure.name}.svg": figure.svg for figure in report_of(experiment).figures}
+    assert made == {path.name: path.read_text() for path in (experiment / "figures").iterdir()}
 
 
 @pytest.mark.slow
