@@ -23,7 +23,7 @@ from typing import IO, Any
 from tests.python_server import send
 
 SERVER = Path(__file__).with_name("python_server.py")
-READ_AT_START = ("ATEN_", "HF_", "LD_", "MALLOC_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTHON", "TORCH")
+READ_AT_START = ("ATEN_", "HF_", "LD_", "MALLOC_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTHON", "TORCH_")
 """Beginnings of the names of variables that a forked child would come too late to read."""
 ENVIRONMENT = dict(os.environ)
 """Of the server: what a test changes is a command's own."""

@@ -51,7 +51,7 @@ def machine() -> dict[str, Any]:
     from bitnet_sweep.model.products import cpu_class  # here, since it imports torch
 
     return {
-        **_commit(),
+        **commit(),
         "python": platform.python_version(),
         "versions": {name: _version(name, module) for name, module in _LIBRARIES.items()},
         "cpu": _cpu_model(),
@@ -73,7 +73,7 @@ def _version(name: str, module: str) -> str | None:
         return None
 
 
-def _commit() -> dict[str, str | None]:
+def commit() -> dict[str, str | None]:
     """The commit of the program that runs; where there is none, why."""
     try:
         return {"commit": commit_of(Path(__file__))}
