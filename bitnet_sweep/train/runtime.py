@@ -43,7 +43,7 @@ def prepare_process(threads: int, device: Device) -> torch.device:
 
 
 def _repeat_on_cuda() -> None:
-    """Have the same training give the same bits again on the same GPU (written, not run: docs/precision.md)."""
+    """Have a training give the same bits again on the same GPU (written, not run: docs/precision.md)."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass for each array
