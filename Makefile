@@ -9,7 +9,13 @@ TORCH ?=
 COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
+GPU_OUT ?= experiments/bench/gpu
+# Where make test-gpu runs: on cpu the same programs show that they run, at any size (GPU_CHOICES, GPU_STEP)
+DEVICE ?= cuda
+GPU_CHOICES ?= --hidden 256 1024 --batch 32x256 4x32 64x1024
+GPU_STEP ?= --hidden 256 1024 512 768 --batch 4x32 32x256 64x1024 --rounds 5
+
+.PHONY: help setup demo test test-gpu test-system check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -53,6 +59,15 @@ test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run 
 	command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -m system
+
+# Each part has its time, so that all of it ends within 8 minutes; a part that fails stops no other
+test-gpu: SHELL := /bin/bash -o pipefail
+test-gpu: .venv/.dev  ## On one GPU, under 8 minutes: its tests, then what `mixed` should choose and a step's time, into GPU_OUT
+	mkdir -p $(GPU_OUT); failed=0; \
+	timeout 200 $(BIN)/python -m pytest tests/gpu -m gpu --device $(DEVICE) 2>&1 | tee $(GPU_OUT)/tests.txt || failed=1; \
+	timeout 100 $(BIN)/python -m bench.gpu --device $(DEVICE) $(GPU_CHOICES) --seconds 50 --out $(GPU_OUT) || failed=1; \
+	timeout 175 $(BIN)/python -m bench.step --device $(DEVICE) $(GPU_STEP) --seconds 110 --out $(GPU_OUT) || failed=1; \
+	exit $$failed
 
 check: .venv/.dev  ## Format, lint, types, import direction, quick tests (under 90 s)
 	$(BIN)/ruff format --check .

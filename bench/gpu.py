@@ -3,10 +3,10 @@
     python -m bench.gpu [--hidden 256 1024] [--batch 32x256 4x32] [--seconds 60] [--out experiments/bench/gpu]
 
 First the product of codes by shape, alone: int8 padded for cuBLAS, bfloat16 and float32. Then whole steps,
-one choice changed at a time (``VARIANTS``), in turns with the step as it is. A choice is recommended where the
-median over the settings is at least 5 % faster. `--device cpu` runs the same, to test this program; what it
-recommends means nothing there. The choices stand in ``bitnet_sweep/model/products.py`` (``CUDA_PRODUCTS``),
-``bitnet_sweep/model/head.py`` and ``bitnet_sweep/train/runtime.py``.
+one choice changed at a time (``VARIANTS``), in turns with the step as it is. A choice is recommended where
+the median over the settings is at least 5 % faster. `--device cpu` runs the same, to test this program; what
+it recommends means nothing there. The choices stand in ``bitnet_sweep/model/products.py``
+(``CUDA_PRODUCTS``), ``bitnet_sweep/model/head.py`` and ``bitnet_sweep/train/runtime.py``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.arms import Built, Setting, own_step
 from bench.rates import finish, seconds
-from bench.tables import Row, table, where, write
+from bench.tables import Row, ratio, table, where, write
 from bitnet_sweep.config import ConfigError, Device, Precision
 from bitnet_sweep.cpu import CpuClass
 from bitnet_sweep.model import head, mixed, products, transformer
@@ -44,7 +44,15 @@ CODE_COLUMNS = {
     "bfloat16": "bfloat16, ms",
     "float32": "float32, ms",
 }
-STEP_COLUMNS = {"hidden": "hidden", "batch": "batch", "variant": "variant", "ms": "ms", "failed": "failed"}
+STEP_COLUMNS = {
+    "hidden": "hidden",
+    "batch": "batch",
+    "variant": "variant",
+    "ms": "ms (median)",
+    "gain": "times as fast as it is",
+    "failed": "failed",
+}
+AS_IT_IS, COMPILED = "as it is", "blocks compiled"
 
 
 @contextmanager
@@ -94,7 +102,7 @@ VARIANTS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "head in tiles of 16384 ids": lambda: _set(head, TILE=16384),
     "head of all ids at once, 1 GiB": lambda: _set(head, TILE=1 << 20, PROBABILITY_BYTES=1 << 30),
     "attention by the memory-efficient kernel": _memory_efficient,
-    "blocks compiled": _untraced,
+    COMPILED: _untraced,
 }
 """The other choices, each open while its steps are taken."""
 
@@ -122,46 +130,46 @@ def _ms(work: Callable[[], object], device: str) -> float | None:
 
 def step_rows(setting: Setting, names: Sequence[str], rounds: int) -> list[Row]:
     """A step as it is, then one of each variant, in turns; milliseconds, the first round left out."""
-    times: dict[str, list[float]] = {"as it is": []} | {name: [] for name in names}
-    built = own_step(setting, Precision.mixed)
-    compiled: Built | None = None
+    times: dict[str, list[float]] = {AS_IT_IS: []} | {name: [] for name in names}
+    models: dict[bool, Built] = {}  # by whether it is compiled
     failed: dict[str, str] = {}
     generator = torch.Generator().manual_seed(0)
     for round_ in range(1 + rounds):
         shape = (setting.batch, setting.length + 1)
         ids = torch.randint(setting.vocab_size, shape, generator=generator).to(setting.device)
         for name in [name for name in times if name not in failed]:
+            is_compiled = name == COMPILED
             with VARIANTS[name]() if name in VARIANTS else nullcontext():
                 try:
-                    if name == "blocks compiled" and compiled is None:
-                        compiled = _compiled(setting)
-                    own = compiled if name == "blocks compiled" and compiled is not None else built
-                    ms = _step_ms(own, ids, setting.device)
-                except (
-                    Exception
-                ) as error:  # of a compiler, a kernel or the memory: that choice is not to be had
+                    if is_compiled not in models:
+                        models[is_compiled] = _build(setting, is_compiled)
+                    ms = _step_ms(models[is_compiled], ids, setting.device)
+                except Exception as error:  # of a compiler, a kernel or the memory: it is not to be had
                     failed[name] = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:120]}"
-                    built = own_step(setting, Precision.mixed)  # the step was left half done
+                    models.pop(is_compiled, None)  # the step was left half done
                     continue
             if round_:
                 times[name].append(ms)
+    own = times[AS_IT_IS]
     return [
         {
             "hidden": setting.hidden,
             "batch": f"{setting.batch}x{setting.length}",
             "variant": name,
             "ms": None if name in failed else round(median(times[name]), 3),
+            "gain": None if {name, AS_IT_IS} & failed.keys() else ratio(own, times[name]),
             "failed": failed.get(name, ""),
         }
         for name in times
     ]
 
 
-def _compiled(setting: Setting) -> Built:
+def _build(setting: Setting, is_compiled: bool) -> Built:
     built = own_step(setting, Precision.mixed)
-    assert isinstance(built.model, transformer.Transformer)
-    for block in built.model.blocks:
-        block.compile()
+    if is_compiled:
+        assert isinstance(built.model, transformer.Transformer)
+        for block in built.model.blocks:
+            block.compile()
     return built
 
 
@@ -183,26 +191,21 @@ def _forget_codes(model: nn.Module) -> None:
             layer._cached = None
 
 
-def verdict(base: Sequence[float], other: Sequence[float | None]) -> str:
-    """What a variant's times recommend, beside those of the step as it is at the same settings."""
-    gains = [own / theirs for own, theirs in zip(base, other, strict=True) if theirs is not None]
-    if not gains:
+def verdict(gains: Sequence[float | None]) -> str:
+    """What is recommended of a variant that is so many times as fast as the step as it is, by setting."""
+    had = [gain for gain in gains if gain is not None]
+    if not had:
         return "cannot be had here"
-    told = f"{median(gains):.2f} times as fast as it is, median of {len(gains)} of {len(base)} settings"
-    return f"{'take it' if median(gains) >= CLEAR_GAIN else 'leave it'}, {told}"
+    told = f"{median(had):.2f} times as fast as it is, median of {len(had)} of {len(gains)} settings"
+    return f"{'take it' if median(had) >= CLEAR_GAIN else 'leave it'}, {told}"
 
 
 def recommendations(rows: Sequence[Row]) -> str:
     """A line for each variant."""
-    base = {(row["hidden"], row["batch"]): row["ms"] for row in rows if row["variant"] == "as it is"}
-    lines = []
-    for name in dict.fromkeys(row["variant"] for row in rows if row["variant"] != "as it is"):
-        own = [
-            row for row in rows if row["variant"] == name and base[row["hidden"], row["batch"]] is not None
-        ]
-        bases = [base[row["hidden"], row["batch"]] for row in own]
-        lines.append(f"- {name}: {verdict(bases, [row['ms'] for row in own])}")
-    return "\n".join(lines)
+    names = dict.fromkeys(row["variant"] for row in rows if row["variant"] != AS_IT_IS)
+    return "\n".join(
+        f"- {name}: {verdict([row['gain'] for row in rows if row['variant'] == name])}" for name in names
+    )
 
 
 def main() -> None:
@@ -229,20 +232,21 @@ def main() -> None:
     batches = [tuple(map(int, shape.split("x"))) for shape in options.batch]
     codes = code_rows(options.hidden, [batch * length for batch, length in batches], options.device)
     print(table(codes, CODE_COLUMNS), flush=True)
+    quick = [name for name in VARIANTS if name != COMPILED]
+    passes = [(batch, hidden, quick) for batch in batches for hidden in options.hidden]
+    if options.compiled:  # takes long, so last, and at the first batch alone
+        passes += [(batches[0], hidden, [COMPILED]) for hidden in options.hidden]
     rows: list[Row] = []
-    for i, (batch, length) in enumerate(batches):
-        # compiling takes long, so only at the first batch
-        names = [name for name in VARIANTS if name != "blocks compiled" or (options.compiled and i == 0)]
-        for hidden in options.hidden:
-            if options.seconds is not None and time.monotonic() - began > options.seconds:
-                print(f"hidden {hidden}, batch {batch}x{length} is left out: the time was over")
-                continue
-            setting = Setting(hidden, batch, length, options.vocab_size, device=options.device)
-            new = step_rows(setting, names, options.rounds)
-            rows += new
-            print(table(new, STEP_COLUMNS), flush=True)
-            if options.out:
-                _save(options.out, options.device, here, codes, rows)
+    for (batch, length), hidden, names in passes:
+        if options.seconds is not None and time.monotonic() - began > options.seconds:
+            print(f"{names[0]} ... at hidden {hidden}, batch {batch}x{length}: left out, the time was over")
+            continue
+        setting = Setting(hidden, batch, length, options.vocab_size, device=options.device)
+        new = step_rows(setting, names, options.rounds)
+        rows += new
+        print(table(new, STEP_COLUMNS), flush=True)
+        if options.out:
+            _save(options.out, options.device, here, codes, rows)
     print(recommendations(rows))
 
 

@@ -174,8 +174,7 @@ def test_choices_of_a_tiny_setting(tmp_path, monkeypatch, capsys):
 
 
 def test_a_recommendation_needs_a_clear_gain_at_most_settings():
-    base = [100.0, 100.0, 100.0]
-    assert gpu.verdict(base, [80.0, 90.0, 120.0]).startswith("take it")
-    assert gpu.verdict(base, [97.0, 99.0, 96.0]).startswith("leave it")
-    assert gpu.verdict(base, [None, None, None]).startswith("cannot be had")
-    assert gpu.verdict(base, [None, 50.0, None]).startswith("take it")
+    assert gpu.verdict([1.25, 1.11, 0.83]).startswith("take it, 1.11 times")
+    assert gpu.verdict([1.03, 1.01, 1.5]).startswith("leave it, 1.03 times")
+    assert gpu.verdict([None, None]) == "cannot be had here"
+    assert gpu.verdict([None, 2.0, None]).startswith("take it, 2.00 times as fast as it is, median of 1 of 3")
