@@ -9,9 +9,11 @@ TORCH ?=
 COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 
 .DEFAULT_GOAL := help
+
 GPU_OUT ?= experiments/bench/gpu
 # Where make test-gpu runs: on cpu the same programs show that they run, at any size (GPU_CHOICES, GPU_STEP)
 DEVICE ?= cuda
+GPU_TESTS_SECONDS ?= 200
 GPU_CHOICES ?= --hidden 256 1024 --batch 32x256 4x32 64x1024
 GPU_STEP ?= --hidden 256 1024 512 768 --batch 4x32 32x256 64x1024 --rounds 5
 
@@ -64,7 +66,7 @@ test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run 
 test-gpu: SHELL := /bin/bash -o pipefail
 test-gpu: .venv/.dev  ## On one GPU, under 8 minutes: its tests, then what `mixed` should choose and a step's time, into GPU_OUT
 	mkdir -p $(GPU_OUT); failed=0; \
-	timeout 200 $(BIN)/python -m pytest tests/gpu -m gpu --device $(DEVICE) 2>&1 | tee $(GPU_OUT)/tests.txt || failed=1; \
+	timeout $(GPU_TESTS_SECONDS) $(BIN)/python -m pytest tests/gpu -m gpu --device $(DEVICE) 2>&1 | tee $(GPU_OUT)/tests.txt || failed=1; \
 	timeout 100 $(BIN)/python -m bench.gpu --device $(DEVICE) $(GPU_CHOICES) --seconds 50 --out $(GPU_OUT) || failed=1; \
 	timeout 175 $(BIN)/python -m bench.step --device $(DEVICE) $(GPU_STEP) --seconds 110 --out $(GPU_OUT) || failed=1; \
 	exit $$failed

@@ -90,8 +90,8 @@ def _memory_efficient() -> Iterator[None]:
 def _untraced() -> Iterator[None]:
     """Codes are cached by what the compiler cannot follow."""
     layer: Any = mixed.MixedBitLinear
-    tables = torch.compiler.disable(transformer.rotary_tables)
-    with _set(layer, ternary=torch.compiler.disable(layer.ternary)), _set(transformer, rotary_tables=tables):
+    disable: Any = torch.compiler.disable
+    with _set(layer, ternary=disable(layer.ternary)):
         yield
 
 
@@ -130,7 +130,7 @@ def _ms(work: Callable[[], object], device: str) -> float | None:
 
 def step_rows(setting: Setting, names: Sequence[str], rounds: int) -> list[Row]:
     """A step as it is, then one of each variant, in turns; milliseconds, the first round left out."""
-    times: dict[str, list[float]] = {AS_IT_IS: []} | {name: [] for name in names}
+    times: dict[str, list[float]] = {name: [] for name in (AS_IT_IS, *names)}
     models: dict[bool, Built] = {}  # by whether it is compiled
     failed: dict[str, str] = {}
     generator = torch.Generator().manual_seed(0)

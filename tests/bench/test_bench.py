@@ -106,10 +106,10 @@ def test_budget_of_a_tiny_setting(monkeypatch):
 def test_an_arm_that_cannot_take_its_step_is_left_out(tmp_path, monkeypatch, capsys):
     """As on a GPU whose memory it does not fit; what compares with it is missing, the others stand."""
 
-    class Refusing(step.Arm):
+    class Refusing(Arm):
         def run(self, steps, keep=True):
             if self.name == "plain":
-                raise step.ArmError("OutOfMemoryError: CUDA out of memory.")
+                raise ArmError("OutOfMemoryError: CUDA out of memory.")
             super().run(steps, keep)
 
     monkeypatch.setattr(step, "Arm", Refusing)

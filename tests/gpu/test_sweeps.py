@@ -1,7 +1,6 @@
 """Trainings on a device: forked, interrupted, side by side and too large."""
 
 import json
-import resource
 
 import pytest
 import torch
@@ -9,7 +8,9 @@ import torch
 from bitnet_sweep.config import ModelConfig, Precision
 from bitnet_sweep.store import FINISHED
 from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.train.loop import Step
 from tests.sweep.command import GRID, TINY, run, science, states
+from tests.sweep.test_faults import address_space
 from tests.sweep.test_job import assert_same_boundaries, assert_same_result, at, complete, run_folder
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow, pytest.mark.filterwarnings("default")]
@@ -59,7 +60,7 @@ def test_interrupted_equals_undisturbed(config, tmp_path, precision):
     complete(undisturbed)
     broken = at(base, tmp_path / "broken")
     for last in (3, 13):
-        seen = []
+        seen: list[Step] = []
         with pytest.raises(InterruptedRunError):
             complete(
                 broken, on_step=seen.append, should_stop=lambda s=seen, n=last: s[-1:] and s[-1].step >= n
@@ -93,24 +94,29 @@ def test_a_sweep_of_four_runs_with_two_jobs_on_one_device(arguments, tmp_path):
     assert science(tmp_path / "two" / "runs") == science(tmp_path / "one" / "runs")
 
 
-HUGE = ["model.hidden=2048", "model.num_layers=1", "batch_size=1048576", "sequence_length=32"]
-"""The embedded batch alone takes 275 GB."""
+TOO_LARGE = {
+    "cuda": {"model.hidden": 64, "model.num_heads": 16, "batch_size": 1, "sequence_length": 65000},
+    "cpu": {"model.hidden": 2048, "batch_size": 2, "sequence_length": 8},
+}
+"""The scores of its attention would take 270 GB; on a processor of limited memory 84 M weights take 1.3 GB."""
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one run", "sweep"])
 def test_out_of_memory_is_told_in_one_line(arguments, device, tmp_path, many):
-    """A processor is limited to 24 GiB, or its machine might begin to fill the memory of others."""
-    limit = (24 << 30, 24 << 30)
-    limited = (
-        {} if device.type == "cuda" else {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_AS, limit)}
-    )
-    command = ["-m", "wd2=0.0,0.05"] if many else []
-    status, _, err = run(tmp_path, *command, *arguments, *HUGE, **limited)
+    sizes = TOO_LARGE[device.type]
+    command = [*(["-m", "wd2=0.0,0.05"] if many else []), *arguments, *(f"{k}={v}" for k, v in sizes.items())]
+    assert run(tmp_path, *command, "sweep.dry_run=true")[0] == 0, "token files, built without a limit"
+    limited = {} if device.type == "cuda" else {"preexec_fn": address_space(900_000_000)}
+    status, _, err = run(tmp_path, *command, **limited)
     assert status == 1, err
-    told = f"OutOfMemoryError: out of memory on {device.type}: lower model.hidden=2048 or batch_size=1048576"
+    hidden, batch, length = (sizes[key] for key in ("model.hidden", "batch_size", "sequence_length"))
+    told = (
+        f"OutOfMemoryError: out of memory on {device.type}: lower model.hidden={hidden} or batch_size={batch}"
+    )
     assert sum(told in line for line in err.splitlines()) == 1, err
     assert "Traceback" not in err
-    (folder,) = (tmp_path / "runs").glob("stages/*" if many else "runs/*")
-    status = json.loads((folder / "status.json").read_text())
-    assert status["state"] == "failed"
-    assert status["error"].strip().splitlines()[-1].endswith(f"{told} (or sequence_length=32)")
+    (failed,) = (tmp_path / "runs").glob("stages/*" if many else "runs/*")
+    document = json.loads((failed / "status.json").read_text())
+    assert document["state"] == "failed"
+    last = document["error"].strip().splitlines()[-1]
+    assert last.endswith(f"{told} (or sequence_length={length})")

@@ -8,7 +8,7 @@ import pytest
 
 from bitnet_sweep.model.products import cpu_class
 
-pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parent.parent.parent
 CHOICES = "--hidden 16 --batch 2x9 --vocab-size 50 --rounds 2 --no-compiled"
@@ -16,7 +16,8 @@ STEP = "--hidden 8 --batch 2x5 3x4 --vocab-size 50 --rounds 2 --peers"
 
 
 def test_all_of_it_on_a_processor(tmp_path):
-    sizes = [f"GPU_CHOICES={CHOICES}", f"GPU_STEP={STEP}", f"GPU_OUT={tmp_path}", "DEVICE=cpu"]
+    sizes = [f"GPU_CHOICES={CHOICES}", f"GPU_STEP={STEP}", "GPU_TESTS_SECONDS=800"]
+    sizes += [f"GPU_OUT={tmp_path}", "DEVICE=cpu"]
     environment = [
         f"BIN={Path(sys.executable).parent}",
         "--old-file=.venv/.dev",

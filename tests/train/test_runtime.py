@@ -1,6 +1,7 @@
 """What a process is set to on CUDA, as far as a CPU can tell: a training step obeys the same settings."""
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -20,11 +21,12 @@ def as_on_cuda(monkeypatch):
     cuda = torch.backends.cuda
     before = {kernel: getattr(cuda, f"{kernel}_sdp_enabled")() for kernel in KERNELS}
     reduced = cuda.matmul.allow_bf16_reduced_precision_reduction
-    filled = torch.utils.deterministic.fill_uninitialized_memory
+    deterministic: Any = torch.utils.deterministic
+    filled = deterministic.fill_uninitialized_memory
     _repeat_on_cuda()
     yield
     torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = filled
+    deterministic.fill_uninitialized_memory = filled
     cuda.matmul.allow_bf16_reduced_precision_reduction = reduced
     for kernel, enabled in before.items():
         getattr(cuda, f"enable_{kernel}_sdp")(enabled)
