@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from bitnet_sweep.config import Device
+from bitnet_sweep.train.runtime import prepare_process
 
 
 def pytest_addoption(parser):
@@ -16,12 +17,15 @@ def pytest_addoption(parser):
 
 
 @pytest.fixture
-def device(request) -> torch.device:
-    """The device; the test is skipped where it is not there."""
+def device(request):
+    """The device, as a training has it; the test is skipped where it is not there."""
     name = request.config.getoption("--device", "cuda")
     if name == "cuda" and not torch.cuda.is_available():
         pytest.skip("no CUDA device is visible here (--device cpu runs the same on the processor)")
-    return torch.device(name)
+    if name == "cuda":
+        prepare_process(1, Device.cuda)
+    yield torch.device(name)
+    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture

@@ -28,19 +28,13 @@ def config(request, on, tiny):
     return lambda **changes: tiny(device=on, **(shape | changes))
 
 
-@pytest.fixture(autouse=True)
-def settings_as_they_were():
-    """Training on CUDA asks torch for deterministic algorithms, for the whole process."""
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.mark.parametrize("precision", list(Precision))
 def test_forked_equals_straight(config, device, tmp_path, precision):
     """Alone in one go, and forked from a trunk on disk: equal bits, under deterministic algorithms."""
     base = config(precision=precision)
     alone = at(base, tmp_path / "alone", share_stages=False)
     forked = at(base, tmp_path / "forked")
+    torch.use_deterministic_algorithms(False)
     complete(alone)
     assert torch.are_deterministic_algorithms_enabled() is (device.type == "cuda")
     complete(at(forked, forked.store, until_stage=1))
@@ -98,7 +92,7 @@ TOO_LARGE = {
     "cuda": {"model.hidden": 64, "model.num_heads": 16, "batch_size": 1, "sequence_length": 65000},
     "cpu": {"model.hidden": 2048, "batch_size": 2, "sequence_length": 8},
 }
-"""The scores of its attention would take 270 GB; on a processor of limited memory 84 M weights take 1.3 GB."""
+"""The scores of its attention would take 270 GB; on the processor, of limited memory, 84 M weights 1.3 GB."""
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one run", "sweep"])
