@@ -23,6 +23,7 @@ from bitnet_sweep.store.lease import HeldError, Lease, LostError, Watch, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.legs import Leg, Past, diverged_step, legs_of
+from bitnet_sweep.sweep.memory import memory_told
 from bitnet_sweep.sweep.provenance import following, provenance
 from bitnet_sweep.sweep.sink import Sink, no_tracker
 from bitnet_sweep.track import Tracker, open_tracker
@@ -277,7 +278,7 @@ class Job:
         It says finished last of all, so nothing that a finished leg has no use for stays behind.
         """
         before = leg.folder.status()
-        now = provenance(self._command, self._config.threads)
+        now = provenance(self._command, self._config.threads, self._device)
         status = Status(
             state=RUNNING,
             stage_ids=leg.stage_ids,
@@ -294,7 +295,8 @@ class Job:
         leg.folder.write_status(status)
         started = time.monotonic()
         try:
-            yield status
+            with memory_told(self._config, self._device):
+                yield status
             checkpoint.delete(leg.folder.path, LATEST)
         except LostError:
             raise  # the status is another process's now

@@ -9,7 +9,10 @@ import platform
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 from bitnet_sweep.sweep.source import UnknownError, commit_of
 
@@ -24,14 +27,24 @@ _LIBRARIES = {
 """By the name they are installed under, the module."""
 
 
-def provenance(command: list[str], threads: int) -> dict[str, Any]:
+def provenance(command: list[str], threads: int, device: torch.device) -> dict[str, Any]:
     """What a reader needs to repeat a run; JSON scalars and lists, nothing from the environment.
 
     Args:
         command: the job's overrides.
         threads: of the job.
+        device: it trains on.
     """
-    return {"command": command, "threads": threads} | machine()
+    return {"command": command, "threads": threads} | machine() | accelerator(device)
+
+
+def accelerator(device: torch.device) -> dict[str, Any]:
+    """The name of the GPU; nothing where the device is none."""
+    if device.type != "cuda":
+        return {}
+    import torch  # here, since it takes long
+
+    return {"gpu": torch.cuda.get_device_name(device)}
 
 
 def following(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

@@ -131,7 +131,10 @@ def test_out_of_memory_stops_one_run(arguments, tmp_path, launcher):
     assert states(tmp_path / "runs") == ["failed", "finished", "finished"]
     (failed,) = (line for line in out.splitlines() if " failed " in line)
     assert failed.startswith("h2048 ")
-    assert "memory" in failed, "the table says why"
+    told = "OutOfMemoryError: out of memory on cpu: lower model.hidden=2048 or batch_size=2"
+    assert told in failed, "the table says why"
+    assert sum(told in line for line in err.splitlines()) == 1, "and so does the job, in one line"
+    assert "Traceback" not in err
 
 
 @pytest.mark.system
