@@ -18,7 +18,17 @@ from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
 from bitnet_sweep.report.read import Evidence, Run
-from bitnet_sweep.report.settings import UNKNOWN, Change, changes_of, number, settings_of, shown, whole
+from bitnet_sweep.report.settings import (
+    SCIENCE_VERSION,
+    UNKNOWN,
+    Change,
+    changes_of,
+    number,
+    science_version_of,
+    settings_of,
+    shown,
+    whole,
+)
 from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures, unigram_loss
 
 NOT_PROBED = "not probed"
@@ -203,12 +213,34 @@ class Section:
 
 def arms_of(evidence: Evidence) -> list[Arm]:
     """Every run as an arm; a missing run takes its place in the grid where the sweep tells it."""
-    arms = {run.run_id: Arm(run, settings_of(run.config)) for run in evidence.runs.values()}
+    versions = _science_versions(evidence)
+    arms = {
+        run_id: Arm(run, settings_of(run.config) | {SCIENCE_VERSION: versions[run_id]})
+        for run_id, run in evidence.runs.items()
+    }
     for sweep in evidence.sweeps.values():
         configs = {run_id: arms[run_id].run.config for run_id in sweep.run_ids}
+        told = Counter(versions[run_id] for run_id, config in configs.items() if config)
         for run_id, config in points_of(sweep, configs).items():
-            arms[run_id] = Arm(replace(arms[run_id].run, config=config), settings_of(config))
+            settings = settings_of(config) | {SCIENCE_VERSION: told.most_common(1)[0][0]}
+            arms[run_id] = Arm(replace(arms[run_id].run, config=config), settings)
     return list(arms.values())
+
+
+def _science_versions(evidence: Evidence) -> dict[str, str]:
+    """Of each run; one that does not tell its own has that of a run with a stage in common."""
+    stages = {run_id: Arm(run, {}).stage_ids for run_id, run in evidence.runs.items()}
+    versions = {run_id: science_version_of(run.status) for run_id, run in evidence.runs.items()}
+    of_stage = {
+        stage: version
+        for run_id, version in versions.items()
+        for stage in stages[run_id]
+        if version != UNKNOWN
+    }
+    return {
+        run_id: next((of_stage[stage] for stage in stages[run_id] if stage in of_stage), version)
+        for run_id, version in versions.items()
+    }
 
 
 def sections_of(arms: Iterable[Arm]) -> list[Section]:

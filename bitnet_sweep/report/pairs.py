@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.settings import UNKNOWN, shown
+from bitnet_sweep.report.settings import SCIENCE_VERSION, UNKNOWN, shown
 from bitnet_sweep.store.outcome import unigram_loss
 
 _DERIVED = ("stages", "boundary_step", "warmup_steps", "probe_every_steps")
@@ -48,6 +48,9 @@ def pair_of(a: Arm, b: Arm) -> Pair | Refusal:
     shared = shared_stages(a, b)
     if shared and set(factors) <= set(_LATER) and shared == _possible_prefix(a, b):
         return Pair("fork", ", ".join(factors))
+    if SCIENCE_VERSION in factors:
+        versions = [arm.settings.get(SCIENCE_VERSION, UNKNOWN) for arm in (a, b)]
+        return Refusal(f"the science versions differ: {' and '.join(versions)}")
     if "seed" in factors:
         return Refusal("the seeds differ")
     if a.seed is None or b.seed is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,10 @@ AXES = ("model.hidden", "wd2", "seed")
 _NO_INFLUENCE = ("store", "track", "sweep", "hydra", "threads", "device")
 _NO_INFLUENCE_KEYS = ("checkpoint_every_steps", "schedule.checkpoint_every")
 """Settings that name, place or speed up a run and cannot change its records."""
+
+
+SCIENCE_VERSION = "science_version"
+"""A setting that no config tells: the meaning that the program gave to all others."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,20 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
 def setting_text(config: Mapping[str, Any], key: str) -> str:
     """A setting as its config tells it: *null* is a value (no clipping), *unknown* is not."""
     return "null" if key in config and config[key] is None else shown(config.get(key))
+
+
+def science_version_of(status: Mapping[str, Any]) -> str:
+    """The science version of a run, as its status tells it.
+
+    Before statuses told it, every commit of this program had version 1; a source tree that was changed
+    behind its commit (``+``), or is of none, may have had any.
+    """
+    if SCIENCE_VERSION in status:
+        return shown(status[SCIENCE_VERSION])
+    origin = status.get("provenance")
+    commit = origin.get("commit") if isinstance(origin, dict) else None
+    is_committed = isinstance(commit, str) and re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", commit)
+    return "1" if is_committed else UNKNOWN
 
 
 def changes_of(config: Mapping[str, Any]) -> list[Change]:

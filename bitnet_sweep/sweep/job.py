@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitnet_sweep import identity
+from bitnet_sweep.code import code
 from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.data import Batches, fingerprint, prepare
@@ -243,7 +245,8 @@ class Job:
         figures = transition_figures(records, steps=config.steps, boundary_step=config.boundary_step)
         sizes = {f"parameters/{name}": count for name, count in status.parameters.items()}
         stage_ids = " ".join(status.stage_ids)  # what the report pairs arms by, also when it reads W&B
-        return figures | sizes | {"outcome": outcome.kind, "stage_ids": stage_ids}
+        told = {"science_version": status.science_version, "code": identity.digest(status.code)}
+        return figures | sizes | told | {"outcome": outcome.kind, "stage_ids": stage_ids}
 
     def _report(self, step: Step) -> None:
         self._hooks.on_step(step)
@@ -291,6 +294,8 @@ class Job:
             ),
             train_seconds=before.train_seconds if before else 0.0,
             provenance=following(now, before.provenance) if before and leg.has(LATEST) else now,
+            science_version=identity.SCIENCE_VERSION,
+            code=code(),
         )
         leg.folder.write_config(plain(self._config))
         leg.folder.write_status(status)

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bitnet_sweep import identity
 from bitnet_sweep.sweep.source import UnknownError, commit_of
 
 _LIBRARIES = {
@@ -31,7 +32,8 @@ def provenance(command: list[str], threads: int) -> dict[str, Any]:
         command: the job's overrides.
         threads: of the job.
     """
-    return {"command": command, "threads": threads} | machine()
+    version = {"science_version": identity.SCIENCE_VERSION}
+    return {"command": command, "threads": threads} | version | machine()
 
 
 def following(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:

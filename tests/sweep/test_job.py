@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from bitnet_sweep import identity
+from bitnet_sweep.code import code
 from bitnet_sweep.config import (
     Decay,
     Knot,
@@ -211,6 +213,16 @@ def test_finished_means_skip(tiny):
     assert steps == []
 
 
+def test_a_status_tells_the_science_version_and_the_code(tiny, monkeypatch):
+    monkeypatch.setattr(identity, "SCIENCE_VERSION", 2)
+    config = tiny()
+    complete(config)
+    trunk = Store(Path(config.store)).stage(stage_ids(config, fingerprint(config))[0])
+    for status in (run_folder(config).status(), trunk.status()):
+        assert (status.science_version, status.provenance["science_version"]) == (2, 2)
+        assert status.code == code()
+
+
 def test_provenance_tells_what_went_before(tiny, monkeypatch):
     """Begun at one commit, gone on with at another one, and not what nothing is left of."""
     config = tiny(checkpoint_every_steps=5)
@@ -236,7 +248,8 @@ def test_provenance_tells_what_went_before(tiny, monkeypatch):
     with pytest.raises(MemoryError):
         complete(config, on_step=until(17))
     lost = {"commit": "lost"}  # its steps are, but for those of the trunk
-    assert told() == {"command": [], "threads": 1, "commit": "first", "earlier": [lost]}
+    version = {"science_version": identity.SCIENCE_VERSION}
+    assert told() == {"command": [], "threads": 1, "commit": "first", "earlier": [lost]} | version
     made_by("second")
     with pytest.raises(MemoryError):
         complete(config, on_step=until(18))
