@@ -27,6 +27,7 @@ from bitnet_sweep.report.settings import (
     science_version_of,
     settings_of,
     shown,
+    stage_ends_of,
     whole,
 )
 from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures, unigram_loss
@@ -88,6 +89,16 @@ class Arm:
     @cached_property
     def changes(self) -> list[Change]:
         return changes_of(self.run.config)
+
+    @cached_property
+    def stage_ends(self) -> list[int]:
+        """The last step of each stage; without written-out stages those of the decay boundaries."""
+        return stage_ends_of(self.run.config)
+
+    @property
+    def boundaries(self) -> list[int]:
+        """Where one stage follows another."""
+        return self.stage_ends[:-1]
 
     @property
     def boundary_step(self) -> int | None:

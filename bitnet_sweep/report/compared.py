@@ -45,7 +45,7 @@ def contrasts(sections: Sequence[Section]) -> Table:
     about = (
         "Held-out loss at the end, b minus a: mean over seeds of the differences of pairs, with its 95 % "
         "interval. A row is two levels of a factor in one cell of all other settings. Settings that one "
-        "choice sets together are one factor. What is no pair is not compared, and tables/contrasts.csv says why."
+        "choice sets together are one factor. What is no pair is not compared; tables/contrasts.csv says why."
     )
     return Table("contrasts", "Contrasts of every factor", about, frame_of(rows, _CONTRASTS), parts)
 

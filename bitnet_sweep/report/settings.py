@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 UNKNOWN = "unknown"
@@ -110,6 +111,16 @@ def changes_of(config: Mapping[str, Any]) -> list[Change]:
     if steps is None or boundary is None or wd1 is None or wd2 is None:
         return []
     return [Change(round(boundary * steps), 2, wd1, wd2)]
+
+
+def stage_ends_of(config: Mapping[str, Any]) -> list[int]:
+    """The last step of each stage, from written-out stages, else from the decay boundaries."""
+    stages = config.get("stages")
+    lengths = [whole(_part(stage, "steps")) for stage in stages] if isinstance(stages, list) else []
+    if lengths and None not in lengths:
+        return list(accumulate(length for length in lengths if length is not None))
+    steps = whole(config.get("steps"))
+    return [] if steps is None else [*(change.step for change in changes_of(config)), steps]
 
 
 def number(value: object) -> float | None:

@@ -8,6 +8,7 @@ import pytest
 
 from bitnet_sweep.report import make_report, write_report
 from bitnet_sweep.report.factors import factors_of, ordered, placed_arms
+from bitnet_sweep.report.page.charts import chart_data
 
 T = 12.706204736
 """t(0.975, 1): of two differences d and e the interval is their mean ± T |d - e| / 2."""
@@ -271,3 +272,97 @@ def test_both_are_read_in_the_report(store: Any, tmp_path: Any, read_table: Any)
 
 def test_an_empty_store_has_both_tables_empty(store: Any) -> None:
     assert rows_of(store) == rows_of(store, "leaderboard") == []
+
+
+def chart(store: Any) -> list[dict[str, Any]]:
+    panels: list[dict[str, Any]] = chart_data(make_report([store.root]).study.sections)["panels"]
+    return panels
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "names"),
+    [
+        pytest.param({}, {"lr": 0.001}, ["lr=0.001 wd2=0.0", "lr=0.0015 wd2=0.0"], id="lr"),
+        pytest.param(
+            {},
+            {"optimizer__name": "adamw"},
+            ["optimizer=adam_l2 wd2=0.0", "optimizer=adamw wd2=0.0"],
+            id="optimizer",
+        ),
+        pytest.param(
+            {},
+            {"model__weights": "full"},
+            ["model.weights=full wd2=0.0", "model.weights=ternary wd2=0.0"],
+            id="weights",
+        ),
+        pytest.param({}, {"wd2": 0.05}, ["wd2=0.0", "wd2=0.05"], id="wd2"),
+    ],
+)
+def test_arms_of_any_factor_share_a_panel(
+    store: Any, a: dict[str, Any], b: dict[str, Any], names: list[str]
+) -> None:
+    run(store, "a", 4.0, **a)
+    run(store, "b", 3.0, **b)
+    (panel,) = chart(store)
+    assert panel["name"] == "hidden 64"
+    assert sorted(arm["name"] for arm in panel["arms"]) == [f"{name}, seed 0" for name in names]
+    assert len({arm["style"] for arm in panel["arms"]}) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        pytest.param({"model__hidden": 128}, ["hidden 128", "hidden 64"], id="sizes"),
+        pytest.param(
+            {"data__name": "wikitext2"},
+            ["hidden 64, data=text", "hidden 64, data=wikitext2"],
+            id="texts",
+        ),
+        pytest.param({"steps": 90}, ["hidden 64, steps=100", "hidden 64, steps=90"], id="lengths"),
+    ],
+)
+def test_what_is_no_picture_together_has_panels_of_its_own(
+    store: Any, change: dict[str, Any], names: list[str]
+) -> None:
+    run(store, "a", 4.0)
+    run(store, "b", 3.0, **change)
+    assert sorted(panel["name"] for panel in chart(store)) == names
+
+
+def test_a_panel_that_nobody_could_read_is_parted_by_the_widest_factor(store: Any) -> None:
+    for k in range(8):
+        for wd2 in (0.0, 0.05):
+            run(store, f"{k}-{wd2}", 4.0, lr=0.001 * (k + 1), wd2=wd2)
+    panels = chart(store)
+    assert len(panels) == 8
+    assert {len(panel["arms"]) for panel in panels} == {2}
+
+
+def test_arms_part_where_their_stages_do(store: Any) -> None:
+    """Three stages of 20, 30 and 50 steps: a and b share two of them, c only the first one."""
+    for run_id, ids, rates in (
+        ("a", ["x", "y", "a"], (1.0, 2.0, 3.0)),
+        ("b", ["x", "y", "b"], (1.0, 2.0, 4.0)),
+        ("c", ["x", "z", "c"], (1.0, 5.0, 3.0)),
+    ):
+        stages = [
+            {
+                "steps": steps,
+                "weight_decay": decay,
+                "lr": [{"step": 0, "lr": rate}, {"step": steps, "lr": rate}],
+            }
+            for steps, decay, rate in zip((20, 30, 50), (0.1, 0.1, 0.0), rates, strict=True)
+        ]
+        losses = dict.fromkeys((1, 20, 50, 100), 8.0)
+        store.run(run_id, losses, stages=stages, status={"stage_ids": ids})
+    (panel,) = chart(store)
+    assert panel["changes"] == [20, 50]
+    runs = [arm["run"] for arm in panel["arms"]]
+    lines = [("".join(sorted(runs[i] for i in line["arms"])), line["steps"]) for line in panel["lines"]]
+    assert sorted(lines) == [
+        ("a", [50, 100]),
+        ("ab", [20, 50]),
+        ("abc", [1, 20]),
+        ("b", [50, 100]),
+        ("c", [20, 50, 100]),
+    ]
