@@ -105,6 +105,13 @@ class Device(Enum):
     cuda = "cuda"
 
 
+class Reuse(Enum):
+    """Which finished training counts: any of the same config, or only that of the same source code."""
+
+    any = "any"
+    same_code = "same_code"
+
+
 GPT2_VOCAB_SIZE = 50257
 BYTE_ALPHABET = 256
 """A byte-level vocabulary holds every byte and the document separator, so it has at least 257 entries."""
@@ -314,7 +321,7 @@ class TrackConfig:
 
 @dataclass
 class SweepConfig:
-    """How the engine runs a grid; nothing here changes a result."""
+    """How the engine runs a grid; nothing here changes a result (``reuse`` says which one counts)."""
 
     name: str | None = None
     """Folder name and W&B group; null means a hash of the grid."""
@@ -326,6 +333,8 @@ class SweepConfig:
     """How often a failed run is tried again in the same sweep; a single run is tried again by hand."""
     keep_stages: bool = True
     keep_final: bool = True
+    reuse: Reuse = Reuse.any
+    """same_code trains anew, under another id, what other source code has trained."""
     until_stage: int | None = None
     """Stop after this stage and leave a trunk; set by the sweeper for shared stages, refused from users."""
     exclude: list[Any] = field(default_factory=list)

@@ -52,7 +52,12 @@ def test_tables_follow_from_the_store(experiment, tmp_path):
     for kind in ("tables", "figures"):
         made = {path.name: path.read_bytes() for path in (tmp_path / kind).iterdir() if path.suffix != ".png"}
         kept = {path.name: path.read_bytes() for path in (experiment / kind).iterdir()}
-        for name in ("records.csv", "contrasts.csv", "leaderboard.csv"):  # newer than most studies
+        for name in (
+            "records.csv",
+            "boundaries.csv",
+            "contrasts.csv",
+            "leaderboard.csv",
+        ):  # newer than most studies
             if name not in kept:
                 made.pop(name, None)
         for extra in ("precision", "generation", "regrowth", "threshold", "factors", "codes"):

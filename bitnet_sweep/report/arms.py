@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -37,6 +37,9 @@ NOT_PROBED = "not probed"
 
 TEXT = "ref/unigram_loss"
 """The fingerprint of the text, for two texts may have one name (as in ``report.pairs``)."""
+
+CODE = "code"
+"""The source code that trained a run, as its status tells it."""
 
 _LABEL_FIRST = (
     "scale",
@@ -257,25 +260,29 @@ def _science_versions(evidence: Evidence) -> dict[str, str]:
 def sections_of(arms: Iterable[Arm]) -> list[Section]:
     """Sort arms into sections; arms without a config belong to none.
 
-    The text is told only where runs of the same settings read several. Two runs of the very same settings
-    and text are no replicates of each other (something that no config tells differs): the second one goes
-    to a section of its own.
+    The text is told only where runs of the same settings read several, and the source code only where two
+    runs are otherwise the same (``sweep.reuse=same_code``). Two runs of the very same settings, text and
+    code are no replicates of each other (something that no config tells differs): the second one goes to a
+    section of its own.
     """
     placed = sorted((arm for arm in arms if arm.run.config), key=lambda arm: arm.order)
     keys = [json.dumps(arm.settings, sort_keys=True) for arm in placed]
-    groups: dict[tuple[str, str, int], list[Arm]] = defaultdict(list)
+    texts = _texts(placed, keys)
+    groups: dict[tuple[str, str, str, int], list[Arm]] = defaultdict(list)
     seen: Counter[tuple[object, ...]] = Counter()
-    for arm, key, text in zip(placed, keys, _texts(placed, keys), strict=True):
-        place = (key, text, arm.hidden, arm.wd2, arm.seed)
-        groups[key, text, seen[place]].append(arm)
+    for arm, key, text, code in zip(placed, keys, texts, _codes(placed, keys, texts), strict=True):
+        place = (key, text, code, arm.hidden, arm.wd2, arm.seed)
+        groups[key, text, code, seen[place]].append(arm)
         seen[place] += 1
-    several_texts = len({(key, text) for key, text, _ in groups}) > len(set(keys))
-    several_copies = len({copy for _, _, copy in groups}) > 1
+    several_texts = len({(key, text) for key, text, *_ in groups}) > len(set(keys))
+    several_codes = len({code for _, _, code, _ in groups}) > 1
+    several_copies = len({copy for *_, copy in groups}) > 1
     settings = [
         group[0].settings
         | ({TEXT: text} if several_texts else {})
+        | ({CODE: code} if several_codes else {})
         | ({"copy": str(copy + 1)} if several_copies else {})
-        for (_, text, copy), group in groups.items()
+        for (_, text, code, copy), group in groups.items()
     ]
     labels = _labels(settings)
     differing = _differing(settings)
@@ -298,13 +305,33 @@ def text_of(arm: Arm) -> str:
 
 def _texts(arms: Sequence[Arm], keys: Sequence[str]) -> list[str]:
     """The text of each arm; one that does not tell it, such as a missing one, goes with most of its key."""
-    own = [text_of(arm) for arm in arms]
-    told: dict[str, Counter[str]] = defaultdict(Counter)
-    for key, text in zip(keys, own, strict=True):
-        if text != UNKNOWN:
-            told[key][text] += 1
-    most = {key: texts.most_common(1)[0][0] for key, texts in told.items()}
-    return [most.get(key, UNKNOWN) if text == UNKNOWN else text for key, text in zip(keys, own, strict=True)]
+    return _filled([text_of(arm) for arm in arms], keys)
+
+
+def _codes(arms: Sequence[Arm], keys: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """The source code of each arm where that matters, told likewise; elsewhere nothing."""
+    alike = list(zip(keys, texts, strict=True))
+    places = Counter((*group, arm.hidden, arm.wd2, arm.seed) for group, arm in zip(alike, arms, strict=True))
+    doubled = {(key, text) for (key, text, *_), count in places.items() if count > 1}
+    codes = _filled([_code_of(arm) for arm in arms], alike)
+    return [code if group in doubled else "" for group, code in zip(alike, codes, strict=True)]
+
+
+def _code_of(arm: Arm) -> str:
+    code = arm.run.status.get("code")
+    return mark(code) if isinstance(code, dict) and code else UNKNOWN
+
+
+def _filled(own: Sequence[str], keys: Sequence[Hashable]) -> list[str]:
+    """What is unknown of an arm is what most of its key have."""
+    told: dict[Hashable, Counter[str]] = defaultdict(Counter)
+    for key, value in zip(keys, own, strict=True):
+        if value != UNKNOWN:
+            told[key][value] += 1
+    most = {key: values.most_common(1)[0][0] for key, values in told.items()}
+    return [
+        most.get(key, UNKNOWN) if value == UNKNOWN else value for key, value in zip(keys, own, strict=True)
+    ]
 
 
 def _differing(settings: Sequence[dict[str, str]]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bitnet_sweep.config import RunConfig, plain
-from bitnet_sweep.report.arms import TEXT, Arm, Section
+from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
 from bitnet_sweep.report.pairs import all_settings
 from bitnet_sweep.report.settings import UNKNOWN, number
 
@@ -70,7 +70,7 @@ def placed_arms(sections: Iterable[Section]) -> list[Placed]:
     ]
 
 
-_OF_SECTIONS = (TEXT, "copy")
+_OF_SECTIONS = (TEXT, CODE, "copy")
 
 
 def factors_of(placed: Sequence[Placed]) -> list[Factor]:

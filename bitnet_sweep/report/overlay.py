@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitnet_sweep.report.arms import TEXT, Arm, Section
+from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
 from bitnet_sweep.report.factors import Factor, Level, Placed, factors_of, placed_arms
 from bitnet_sweep.report.settings import SCIENCE_VERSION, UNKNOWN, shown
 
 MOST_LABELS = 10
 """Different arms of a panel, seeds apart; of more, the factor with most levels parts them."""
 
-_APART = ("scale", "steps", "copy", TEXT, SCIENCE_VERSION, "data.", "tokenizer.")
+_APART = ("scale", "steps", "copy", CODE, TEXT, SCIENCE_VERSION, "data.", "tokenizer.")
 """Settings whose arms are no lines of one picture: other texts, lengths and meanings."""
 
 

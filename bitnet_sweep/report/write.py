@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from bitnet_sweep import files
+from bitnet_sweep.report.boundaries import boundaries
 from bitnet_sweep.report.claims import claims_table
 from bitnet_sweep.report.compared import contrasts, leaderboard
 from bitnet_sweep.report.contrast import stage2_contrast
@@ -29,6 +30,7 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "leaderboard": lambda study: leaderboard(study.sections),
     "loss_transition": lambda study: loss_transition(study.sections),
     "token_transition": lambda study: token_transition(study.sections),
+    "boundaries": lambda study: boundaries(study.sections),
     "stage2_contrast": lambda study: stage2_contrast(study.sections),
     "contrasts": lambda study: contrasts(study.sections),
     "claims": lambda study: claims_table(study.sections),

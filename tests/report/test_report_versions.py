@@ -96,3 +96,30 @@ def test_the_page_tells_the_code_in_one_column(store: Any) -> None:
     assert list(frame["science_version"]) == ["1", "1"]
     assert frame["code"].nunique() == 2
     assert not [name for name in frame if "head.py" in name]
+
+
+def test_runs_trained_anew_by_other_code_are_told_apart_by_it(store: Any) -> None:
+    """By run_id old and new lie crosswise; wd2 makes no difference within a code."""
+    for run_id, wd2, code, end in (
+        ("a", 0.0, "1", 4.0),
+        ("b", 0.0, "2", 4.1),
+        ("c", 0.05, "2", 4.1),
+        ("d", 0.05, "1", 4.0),
+    ):
+        told = status(f"trunk{code}", run_id, science_version=1, code={"train/loop.py": code})
+        store.run(run_id, LOSSES | {100: end}, wd2=wd2, status=told)
+    report = make_report([store.root])
+    assert all(section.label.startswith("code=") for section in report.study.sections)
+    assert list(report.table("stage2_contrast").csv["Difference"]) == ["0.00", "0.00"]
+    contrasts = report.table("contrasts").csv
+    assert sorted(zip(contrasts["factor"], contrasts["difference"], strict=True)) == [
+        *[("code", "")] * 2,
+        *[("wd2", "0")] * 2,
+    ]
+
+
+def test_code_makes_no_sections_where_every_run_is_there_once(store: Any) -> None:
+    for seed, code in enumerate(("1", "2", "2")):
+        told = status(f"trunk{seed}", f"a{seed}", code={"train/loop.py": code})
+        store.run(f"a{seed}", LOSSES, seed=seed, status=told)
+    assert len(make_report([store.root]).study.sections) == 1

@@ -4,11 +4,14 @@ import json
 
 import pytest
 
-from bitnet_sweep.config import Knot, ModelConfig, RunConfig, Stage, SweepConfig
+from bitnet_sweep import identity
+from bitnet_sweep.code import code
+from bitnet_sweep.config import Knot, ModelConfig, Reuse, RunConfig, Stage, SweepConfig
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
+from bitnet_sweep.sweep.reuse import reuse_lines
 
 
 def planned(*overrides, **fields):
@@ -169,3 +172,67 @@ def test_summary_and_tree(store):
     lines = plan.tree().splitlines()
     assert [line.split()[0] for line in lines] == ["trunk", "run", "run"]
     assert lines[1].endswith("wd2=0.0")
+
+
+class TestOtherCode:
+    """What a plan takes over from another source code is told, and can be trained anew."""
+
+    GRID = ({"wd2": 0.0}, {"wd2": 0.05})
+
+    def finished(self, store, status, **sweep):
+        grid = [planned(**fields, sweep=SweepConfig(**sweep)) for fields in self.GRID]
+        for unit in make_plan(grid, store).units:
+            leg = unit.leg(store)
+            finish(leg)
+            leg.folder.write_status(Status(FINISHED, leg.stage_ids, **status))
+        return grid
+
+    def told(self, store, grid):
+        return reuse_lines(make_plan(grid, store).other_code)
+
+    def test_of_this_code_nothing_is_told(self, store):
+        assert self.told(store, self.finished(store, {"code": code()})) == []
+
+    def test_of_other_code_how_many_whose_and_what_differs(self, store):
+        other = code() | {"model/head.py": "other", "data/gone.py": "x"}
+        grid = self.finished(store, {"code": other, "provenance": {"commit": "c0ffee" * 6 + "abcd+"}})
+        assert self.told(store, grid) == [
+            "reused: 2 runs, 1 trunk of other code (commit c0ffeec0ffee+; differing: data/gone.py, "
+            "model/head.py); "
+            "sweep.reuse=same_code trains them anew"
+        ]
+
+    @pytest.mark.parametrize(
+        ("provenance", "commit"),
+        [({"commit": "0" * 40}, "000000000000"), ({"commit": None}, "not known"), ({}, "not known")],
+    )
+    def test_of_before_codes_were_told(self, store, provenance, commit):
+        grid = self.finished(store, {"provenance": provenance})
+        assert self.told(store, grid) == [
+            f"reused: 2 runs, 1 trunk that do not say which code trained them (commit {commit}); "
+            "sweep.reuse=same_code trains them anew"
+        ]
+
+    def test_a_trunk_that_arms_fork_from_is_told(self, store):
+        (trunk, *_) = make_plan([planned(**fields) for fields in self.GRID], store).units
+        finish(trunk.leg(store))
+        plan = make_plan([planned(**fields) for fields in self.GRID], store)
+        assert len(plan.todo) == 2
+        assert [(other.is_run, other.files) for other in plan.other_code] == [(False, None)]
+
+    def test_what_has_not_begun_is_not_told(self, store):
+        assert self.told(store, [planned(**fields) for fields in self.GRID]) == []
+
+    def test_same_code_trains_them_anew_and_once(self, store, monkeypatch):
+        grid = self.finished(store, {"code": {"model/head.py": "other"}})
+        assert make_plan(grid, store).todo == []
+        again = [planned(**fields, sweep=SweepConfig(reuse=Reuse.same_code)) for fields in self.GRID]
+        plan = make_plan(again, store)
+        assert len(plan.todo) == 3
+        assert {run.run_id for run in again}.isdisjoint(run.run_id for run in grid)
+        for unit in plan.units:
+            finish(unit.leg(store))
+        assert make_plan(again, store).todo == []
+        monkeypatch.setattr(identity, "code", lambda: {"model/head.py": "later"})
+        later = [planned(**fields, sweep=SweepConfig(reuse=Reuse.same_code)) for fields in self.GRID]
+        assert len(make_plan(later, store).todo) == 3
