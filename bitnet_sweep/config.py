@@ -150,6 +150,9 @@ ADDED = {"added": True}
 ``qk_norm: bool = field(default=False, metadata=ADDED)``. At its default everything must be as before: runs
 that have it keep the ids of those without the knob, and reports read it into configs of before."""
 
+FP32_ONLY = {**ADDED, "fp32_only": True}
+"""Likewise, of a knob that ``precision=mixed`` does not implement: there any other value is refused."""
+
 
 @dataclass
 class ModelConfig:
@@ -463,6 +466,8 @@ class RunConfig:
                 check_whole(name, value)
                 if value > self.steps:
                     raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
+        if self.precision is Precision.mixed:
+            _refuse_fp32_only(self)
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
 
@@ -470,6 +475,16 @@ class RunConfig:
     def boundary_step(self) -> int:
         """The completed step behind which the decay is another."""
         return round(self.boundary * self.steps)
+
+
+def _refuse_fp32_only(config: RunConfig) -> None:
+    for name in _GROUPS:
+        group = getattr(config, name)
+        for knob in dataclasses.fields(group):
+            value = getattr(group, knob.name)
+            if "fp32_only" in knob.metadata and value != knob.default:
+                allowed = f"{plain(knob.default)}, or any with precision=fp32 (mixed does not implement it)"
+                raise ConfigError(f"{name}.{knob.name}", value, f"allowed: {allowed}")
 
 
 def added_knobs() -> dict[str, Any]:

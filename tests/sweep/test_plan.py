@@ -6,12 +6,13 @@ import pytest
 
 from bitnet_sweep import identity
 from bitnet_sweep.code import code
-from bitnet_sweep.config import Knot, ModelConfig, Reuse, RunConfig, Stage, SweepConfig
+from bitnet_sweep.config import ConfigError, Knot, ModelConfig, Reuse, RunConfig, Stage, SweepConfig
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
 from bitnet_sweep.sweep.reuse import reuse_lines
+from bitnet_sweep.sweep.schedule import check_shorthands, schedule_lines
 
 
 def planned(*overrides, **fields):
@@ -236,3 +237,51 @@ class TestOtherCode:
         monkeypatch.setattr(identity, "code", lambda: {"model/head.py": "later"})
         later = [planned(**fields, sweep=SweepConfig(reuse=Reuse.same_code)) for fields in self.GRID]
         assert len(make_plan(later, store).todo) == 3
+
+
+def by_hand(peak):
+    return [Stage(50, decay, [Knot(0, peak), Knot(50, peak)]) for decay in (0.1, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("points", "key"),
+    [
+        pytest.param([{"lr": "0.001"}, {"lr": "0.0005"}], "lr", id="lr swept"),
+        pytest.param([{"lr": "5e-4"}], "lr", id="one lr that the stages have not"),
+        pytest.param([{"boundary": "0.3"}, {"boundary": "0.7"}], "boundary", id="boundary swept"),
+        pytest.param(
+            [{"schedule.lr_final": "0"}, {"schedule.lr_final": "0.1"}],
+            "schedule.lr_final",
+            id="its end swept",
+        ),
+    ],
+)
+def test_what_written_out_stages_leave_out_is_refused(points, key):
+    runs = []
+    for point in points:
+        fields = {name: float(value) for name, value in point.items() if "." not in name}
+        overrides = [f"{name}={value}" for name, value in point.items()]
+        runs.append(planned(*overrides, stages=by_hand(1e-3), **fields))
+    with pytest.raises(ConfigError, match="stages that are written out do not have it") as error:
+        check_shorthands(runs)
+    assert error.value.key == key
+
+
+def test_what_written_out_stages_use_is_not_refused():
+    check_shorthands([planned(f"lr={lr}", lr=lr, stages=by_hand(lr)) for lr in (1e-3, 5e-4)])
+    check_shorthands([planned("lr=1.0e-3", "seed=1", lr=1e-3, seed=1, stages=by_hand(1e-3))])
+    check_shorthands([planned(f"boundary={part}", boundary=part) for part in (0.5, 0.5001)])
+
+
+def test_a_dry_run_tells_the_stages_each_schedule_once():
+    grid = [planned(wd2=wd2, seed=seed) for wd2 in (0.0, 0.05) for seed in (1, 2)]
+    assert schedule_lines(grid) == [
+        "stages of 2 runs:",
+        "  1: steps 1 to 50, decay 0.1, learning rate 0 at 0, 0.0015 at 4, 0.001 at 50",
+        "  2: steps 51 to 100, decay 0, learning rate 0.001 at 50, 1.5e-06 at 100",
+        "stages of 2 runs:",
+        "  1: steps 1 to 50, decay 0.1, learning rate 0 at 0, 0.0015 at 4, 0.001 at 50",
+        "  2: steps 51 to 100, decay 0.05, learning rate 0.001 at 50, 1.5e-06 at 100",
+    ]
+    many = [planned(wd2=0.001 * k) for k in range(10)]
+    assert schedule_lines(many)[-1] == "and 2 more schedules"
