@@ -72,8 +72,9 @@ def _as_stage(stage: object) -> tuple[float | None, list[tuple[float | None, flo
     """Decay and corners of the learning rate's path."""
     if not isinstance(stage, dict):
         return None, []
-    knots = stage.get("lr") if isinstance(stage.get("lr"), list) else []
-    path = [(number(knot.get("step")), number(knot.get("lr"))) for knot in knots if isinstance(knot, dict)]
+    knots = stage.get("lr")
+    corners = [knot for knot in knots if isinstance(knot, dict)] if isinstance(knots, list) else []
+    path = [(number(knot.get("step")), number(knot.get("lr"))) for knot in corners]
     return number(stage.get("weight_decay")), path
 
 

@@ -91,13 +91,13 @@ def factors_of(placed: Sequence[Placed]) -> list[Factor]:
         if head not in varying:
             continue
         own = varying.pop(head)
-        others = [
+        beside = [
             key for key in order if key in varying and _may_set(head, key) and _tells(own, varying[key])
         ]
-        for key in others:
+        for key in beside:
             del varying[key]
-        name = head.removesuffix(".name") if head in GROUPS or not others else head.split(".")[0]
-        factors.append(Factor(name, (head, *others)))
+        name = head.removesuffix(".name") if head in GROUPS or not beside else head.split(".")[0]
+        factors.append(Factor(name, (head, *beside)))
     return sorted(factors, key=lambda factor: order.index(factor.keys[0]))
 
 

@@ -9,8 +9,10 @@ from bitnet_sweep.identity import digest
 from bitnet_sweep.stages import follow_shorthands
 from bitnet_sweep.sweep.plan import PlannedRun
 
-SHORTHANDS = ("boundary", "lr_boundary", "warmup_steps", "schedule.warmup")
-SHORTHANDS += ("schedule.lr_bend_from", "schedule.lr_bend_to", "schedule.lr_final")
+SHORTHANDS = (
+    *("boundary", "lr_boundary", "warmup_steps", "schedule.warmup"),
+    *("schedule.lr_bend_from", "schedule.lr_bend_to", "schedule.lr_final"),
+)
 """What stages are made from where none are written out, besides ``lr``, ``wd1`` and ``wd2``."""
 
 _SHOWN = 8

@@ -145,7 +145,7 @@ def test_every_two_levels_in_each_cell_of_the_rest(store: Any) -> None:
 def test_what_is_no_pair_has_its_row_and_the_reason(
     store: Any, change: dict[str, Any], factor: str, reason: str
 ) -> None:
-    same = {"status": {"stage_ids": [], "parent_stage_id": None, "science_version": 1}}
+    same: dict[str, Any] = {"status": {"stage_ids": [], "parent_stage_id": None, "science_version": 1}}
     run(store, "a", 4.0, **same)
     run(store, "b", 3.0, **(same | change))
     (row,) = rows_of(store)

@@ -219,6 +219,7 @@ def test_a_status_tells_the_science_version_and_the_code(tiny, monkeypatch):
     complete(config)
     trunk = Store(Path(config.store)).stage(stage_ids(config, fingerprint(config))[0])
     for status in (run_folder(config).status(), trunk.status()):
+        assert status is not None
         assert (status.science_version, status.provenance["science_version"]) == (2, 2)
         assert status.code == code()
 
