@@ -1,5 +1,6 @@
 # The environment is .venv at the root; every target that needs it makes it first.
 PYTHON ?= python3
+PYTHON_VERSION ?= 3.13
 STORE ?= runs
 OUT ?= report
 BIN := .venv/bin
@@ -9,12 +10,12 @@ TORCH ?=
 COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
+.PHONY: help setup demo test test-system test-python test-lowest check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
-.venv/.run: pyproject.toml constraints.txt
+.venv/.run: pyproject.toml constraints.txt bitnet_sweep/__init__.py
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt $(TORCH) torch==2.13.0
 	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[gpt2,dashboard]'
@@ -53,6 +54,12 @@ test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run 
 	command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -m system
+
+test-python:  ## As root: the tests on PYTHON_VERSION (3.13) in a Debian root; quicker with SELECT='not slow and not system'
+	tests/pythons/run.sh $(PYTHON_VERSION)
+
+test-lowest:  ## The quick tests with the lowest versions that pyproject.toml allows
+	SELECT='$(or $(SELECT),not slow and not system)' tests/pythons/run.sh lowest
 
 check: .venv/.dev  ## Format, lint, types, import direction, quick tests (under 90 s)
 	$(BIN)/ruff format --check .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing as mp
 import resource
 import time
@@ -144,7 +145,7 @@ def build(name: str, setting: Setting) -> Built:
 
 def _serve(name: str, setting: Setting, connection: Connection) -> None:
     """Time as many steps as each message asks for; a message of 0 asks for the facts and ends it."""
-    base = peak_memory_mb()
+    base = peak_memory_mb() or math.nan
     built = build(name, setting)
     generator = torch.Generator().manual_seed(0)
     while steps := connection.recv():
@@ -159,7 +160,7 @@ def _serve(name: str, setting: Setting, connection: Connection) -> None:
             timings.append(Timing(ms, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults))
         connection.send(timings)
     parameters = sum(parameter.numel() for parameter in built.model.parameters())
-    connection.send(Facts(parameters, peak_memory_mb(), base))
+    connection.send(Facts(parameters, peak_memory_mb() or math.nan, base))
 
 
 class Arm:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet_sweep import files
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.sweep.provenance import machine
 
 WD2 = ["0.0", "0.02", "0.05", "0.1"]
@@ -141,7 +142,7 @@ def main() -> None:
     parser.add_argument("--hidden", default="64,128", help="two sizes")
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("experiments/bench/engine"))
+    parser.add_argument("--out", type=expanded, default=Path("experiments/bench/engine"))
     options = parser.parse_args()
     hidden = options.hidden.split(",")
     base = [f"steps={options.steps}", "tokenizer.vocab_size=2048"]

@@ -1,4 +1,4 @@
-"""Time what must stay quick on many finished runs: planning and skipping a sweep, the frame, the report.
+"""Time what must stay quick on many finished runs: planning and skipping a sweep, frame, report, status.
 
     python -m bench.large [--runs 10000] [--records 30] [--shape grid|sections] [--out FOLDER]
 
@@ -31,6 +31,7 @@ from omegaconf import open_dict
 from bench.tables import Row, table, where, write
 from bitnet_sweep.app import config_folder
 from bitnet_sweep.compose import Composer, sweep_settings
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.sweep.drive import plan_runs
 from bitnet_sweep.sweep.grid import make_grid, overrides_of, read_axes
@@ -59,6 +60,7 @@ try:
 except SystemExit as end:
     assert not end.code
 """
+STATUS = SWEEP.replace('"bitnet_sweep"', '"bitnet_sweep.status"')
 COLUMNS = {"what": "what", "runs": "runs", "wall_s": "s", "cpu_s": "s of CPU", "peak_mb": "peak memory, MB"}
 LAYERS = [
     f"blocks.{i}.{name}"
@@ -75,7 +77,7 @@ def main() -> None:
     parser.add_argument(
         "--shape", choices=["grid", "sections"], default="grid", help="few sections, or very many"
     )
-    parser.add_argument("--out", type=Path, help="folder for large.md and large.json")
+    parser.add_argument("--out", type=expanded, help="folder for large.md and large.json")
     options = parser.parse_args()
     here, runs = where(), options.runs
     rows = []
@@ -85,6 +87,8 @@ def main() -> None:
         for what, work in (("frame", FRAME), ("report", WHOLE)):
             facts = timed(REPORT + work, ["report", str(store), str(out)])
             rows.append({"what": what, "runs": runs, **facts})
+        facts = timed(STATUS, ["status", str(store)])
+        rows.append({"what": "status", "runs": runs, **facts})
         print(f"report.html: {(out / 'report.html').stat().st_size / 1e6:.2f} MB")
     with tempfile.TemporaryDirectory() as folder:
         seeds = math.ceil(runs / SETTINGS)

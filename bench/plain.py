@@ -77,6 +77,17 @@ class PlainModel(nn.Module):
         return logits
 
 
+def copy_weights(source: nn.Module, target: PlainModel) -> None:
+    """Give ``target`` the weights of a ``Transformer`` of the same shapes."""
+    theirs = dict(target.named_parameters())
+    renamed = {"embedding": "embedding.weight", "head": "head.weight", "final_norm.weight": "norm.weight"}
+    with torch.no_grad():
+        for name, parameter in source.named_parameters():
+            short = name.replace("attention.", "").replace("feed_forward.", "")
+            theirs.pop(renamed.get(name, short)).copy_(parameter)
+    assert not theirs, "every weight is copied"
+
+
 class PlainLoop:
     """One model, from token ids to logits, with its optimizer."""
 

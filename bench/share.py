@@ -16,10 +16,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from bench.tables import Row, table, write
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.store import FINISHED, Folder, Status, Store
 
 COLUMNS = {
@@ -125,9 +125,9 @@ def elapsed(store: Store, sweep: dict[str, Any]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("store", type=Path, metavar="STORE")
+    parser.add_argument("store", type=expanded, metavar="STORE")
     parser.add_argument("sweep", metavar="SWEEP")
-    parser.add_argument("--out", type=Path, default=None, help="folder for share_<name>.md and .json")
+    parser.add_argument("--out", type=expanded, default=None, help="folder for share_<name>.md and .json")
     parser.add_argument("--name", default=None, help="that of the sweep, by default")
     parser.add_argument("--runs", nargs="+", metavar="RUN_ID", help="of the sweep's runs, by default all")
     options = parser.parse_args()

@@ -27,6 +27,7 @@ from pathlib import Path
 from bitnet_sweep import files
 from bitnet_sweep.config import ModelConfig, RunConfig
 from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, make_plan
@@ -192,7 +193,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=100_000)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--dying", type=float, default=0.1, help="share of the workers that die on the way")
-    parser.add_argument("--out", type=Path, default=Path("experiments/bench/simulate"))
+    parser.add_argument("--out", type=expanded, default=Path("experiments/bench/simulate"))
     options = parser.parse_args()
     scenarios = {
         "four sizes": ((256, 512, 768, 1024), options.runs),

@@ -30,6 +30,7 @@ from bench.arms import ARMS, Arm, Facts, Setting, Timing
 from bench.peers import PEERS, missing
 from bench.rates import rates
 from bench.tables import Row, quartiles, ratio, table, where, write
+from bitnet_sweep.paths import expanded
 
 COLUMNS = {
     "hidden": "hidden",
@@ -112,7 +113,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--anew", action="store_true", help="one process at a time, begun anew each turn")
-    parser.add_argument("--out", type=Path, help="folder for step_<batch>[_anew]_<class>.md, .json and .svg")
+    parser.add_argument(
+        "--out", type=expanded, help="folder for step_<batch>[_anew]_<class>.md, .json and .svg"
+    )
     options = parser.parse_args()
     absent = {name: why for name in options.peers if (why := missing(name))}
     for name, why in absent.items():

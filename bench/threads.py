@@ -14,11 +14,11 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 from bench.arms import Arm, Setting
 from bench.tables import Row, quartiles, ratio, table, where, write
+from bitnet_sweep.paths import expanded
 
 COLUMNS = {
     "hidden": "hidden",
@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--vocab-size", type=int, default=50257)
     parser.add_argument("--steps", type=int, default=10, help="of each job in a turn")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path, help="folder for threads.md and threads.json")
+    parser.add_argument("--out", type=expanded, help="folder for threads.md and threads.json")
     options = parser.parse_args()
     batch, length = map(int, options.batch.split("x"))
     here, rows = where(), []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bitnet_sweep.model.transformer import Transformer
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def load_run(store: str | Path, run_id: str) -> Transformer:
@@ -22,5 +22,6 @@ def load_run(store: str | Path, run_id: str) -> Transformer:
         FileNotFoundError: no such run, or its weights were not kept.
     """
     from bitnet_sweep.loading import load_run  # late: torch and Hydra take seconds to import
+    from bitnet_sweep.paths import expanded
 
-    return load_run(Path(store), run_id)
+    return load_run(expanded(store), run_id)

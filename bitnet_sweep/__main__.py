@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,6 +24,7 @@ from bitnet_sweep.app import config_folder, job
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.cpu import richest_allowed
 from bitnet_sweep.explain import as_config_error
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import go_on_unread
 from bitnet_sweep.sweep.ending import (
     EXIT_FAILED,
@@ -33,6 +38,8 @@ from bitnet_sweep.sweep.ending import (
 
 def main() -> None:
     """Run the command line; ends by SystemExit."""
+    _keep_assertions()
+    _look_here_last()
     go_on_unread()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # until jobs listen for both themselves
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -40,11 +47,61 @@ def main() -> None:
     entry = hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="config")
     try:
         richest_allowed()  # refused here, before anything has started
+        sys.argv[1:] = _arranged(sys.argv[1:])
         entry(job)()
     except AloneError as ended:
         sys.exit(_exit_status(ended.__cause__))
     except (Exception, KeyboardInterrupt) as error:
         sys.exit(_exit_status(error))
+
+
+def _keep_assertions() -> None:
+    """Begin anew without ``-O``: Hydra's parser of ``[...]`` and ``range()`` steps on in assertions."""
+    if __debug__:
+        return
+    is_set = os.environ.pop("PYTHONOPTIMIZE", None) is not None
+    words = [w.replace("O", "") if re.fullmatch("-[A-Za-z]*O[A-Za-z]*", w) else w for w in sys.orig_argv[1:]]
+    words = [word for word in words if word != "-"]
+    if is_set or words != sys.orig_argv[1:]:  # else it would begin again and again
+        os.execv(sys.executable, [sys.executable, *words])  # noqa: S606 - the same program
+
+
+def _look_here_last() -> None:
+    """Let no folder of the working directory, such as ``datasets/``, stand before a library of that name."""
+    here = [path for path in sys.path if path in ("", str(Path.cwd()))]
+    sys.path[:] = [*(path for path in sys.path if path not in here), *here]
+
+
+_PATHS = ("store", "data.path", "hydra.launcher.folder")
+_MODES = ("run", "multirun", "cfg", "info", "shell_completion")
+
+
+def _arranged(words: Sequence[str]) -> list[str]:
+    """The words with the flags first, as Hydra wants them, and ``~`` as its grammar takes it, in quotes.
+
+    Raises:
+        ConfigError: flags that exclude each other, or a file that is not there.
+    """
+    told = get_args_parser().parse_intermixed_args(words)
+    modes = [f"--{name}" for name in _MODES if getattr(told, name)]
+    if len(modes) > 1:
+        raise ConfigError(" ".join(modes), "?", "one of these at a time")
+    overrides, flags = list(told.overrides), []
+    for word in words:
+        if overrides and word == overrides[0]:
+            del overrides[0]
+        else:
+            name, equals, value = word.partition("=")
+            flags.append(f"{name}={expanded(value)}" if equals and value.startswith("~") else word)
+    rerun = told.experimental_rerun
+    if rerun is not None and not expanded(rerun).is_file():
+        raise ConfigError("--experimental-rerun", rerun, "there is no such file")
+    return [*flags, *map(_quoted_home, told.overrides)]
+
+
+def _quoted_home(override: str) -> str:
+    key = override.partition("=")[0].lstrip("+")
+    return re.sub(r"""(?<=[=\[,])~[^,\[\]"']*""", r'"\g<0>"', override) if key in _PATHS else override
 
 
 def _exit_status(error: BaseException | None) -> int:

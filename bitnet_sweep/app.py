@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -16,6 +18,7 @@ from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.ending import AloneError
+from bitnet_sweep.sweep.typed import check_as_typed
 
 ConfigStore.instance().store(name="run_config", node=RunConfig)
 
@@ -56,11 +59,13 @@ def job(config: DictConfig) -> None:
     from bitnet_sweep.sweep.run import run_alone, run_job  # late: it imports torch
 
     hydra = HydraConfig.get()
+    os.chdir(hydra.runtime.cwd)  # with hydra.job.chdir, relative paths would mean others than the plan's
     overrides = [str(override) for override in hydra.overrides.task]
     if not OmegaConf.is_missing(hydra.job, "num"):
         run_job(to_run_config(config), overrides)
         return
     try:
+        check_as_typed(OverridesParser.create().parse_overrides(overrides))
         run = to_run_config(config)
         refuse_the_sweepers_own(run.sweep)
         _refuse_a_grid(getattr(hydra.sweeper, "params", None), run.sweep)

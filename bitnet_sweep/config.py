@@ -8,11 +8,15 @@ Lengths that scale with the run are fractions of ``steps`` until ``stages.resolv
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
+import operator
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 from typing import Any
+
+from bitnet_sweep.paths import expanded
 
 
 class ConfigError(ValueError):
@@ -46,10 +50,20 @@ class OptimizerName(Enum):
 
 
 class Decay(Enum):
-    """Which parameters decay: every one, or those with at least two dimensions."""
+    """Which parameters decay: all, one of the model's four parts alone, or all but one of them.
+
+    A tied matrix is the embedding. ``matrices`` is all but the gains of the norms.
+    """
 
     all = "all"
     matrices = "matrices"
+    embedding = "embedding"
+    head = "head"
+    bitlinears = "bitlinears"
+    gains = "gains"
+    all_but_embedding = "all_but_embedding"
+    all_but_head = "all_but_head"
+    all_but_bitlinears = "all_but_bitlinears"
 
 
 class DataName(Enum):
@@ -65,6 +79,36 @@ class Order(Enum):
 
     random = "random"
     sequential = "sequential"
+
+
+class Lines(Enum):
+    """How a document becomes ids: as one text with the separator behind it, or each of its lines for itself,
+    stripped, empty ones left out, with nothing between or behind them."""
+
+    whole = "whole"
+    stripped = "stripped"
+
+
+class Targets(Enum):
+    """What a row of a batch predicts: the token behind each of its tokens, or only tokens inside the row, one
+    less."""
+
+    next = "next"
+    inside = "inside"
+
+
+class HeldOutText(Enum):
+    """Which documents are held out: some of everywhere, by their hashes, or the last ones of the text."""
+
+    anywhere = "anywhere"
+    end = "end"
+
+
+class StraightThrough(Enum):
+    """What a quantised value is in the forward pass: itself, or ``w + (q - w)``, which rounds."""
+
+    exact = "exact"
+    detached = "detached"
 
 
 class TokenizerName(Enum):
@@ -112,6 +156,8 @@ class Reuse(Enum):
     same_code = "same_code"
 
 
+IGNORED = -100
+"""Stands among a batch's targets where nothing is to be predicted; torch's cross entropy leaves it out."""
 GPT2_VOCAB_SIZE = 50257
 BYTE_ALPHABET = 256
 """A byte-level vocabulary holds every byte and the document separator, so it has at least 257 entries."""
@@ -140,13 +186,55 @@ def check_number(
         raise ConfigError(key, value, f"must be a finite number, {low}{high}")
 
 
+def path_text(key: str, path: str) -> str:
+    """The path with its ``~`` or ``~user`` replaced, else a ConfigError."""
+    if not path.startswith("~"):
+        return path
+    try:
+        return str(expanded(path))
+    except ValueError as error:
+        raise ConfigError(key, path, str(error)) from error
+
+
+def check_float(key: str, value: int) -> None:
+    """A float holds ``value``, else a ConfigError."""
+    if value != float(value):
+        allowed = f"has more digits than such a number can have; the nearest is {float(value)!r}"
+        raise ConfigError(key, value, allowed)
+
+
+def _settle(config: Any, prefix: str = "") -> None:
+    """Give equal numbers one form, so that equal configs have equal ids: 0 and -0.0 become 0.0."""
+    kind: Any = type(config)
+    for name, is_float in _numbers_of(kind):
+        value = getattr(config, name)
+        if value is None:
+            continue
+        try:
+            held: Any = float(value) + 0.0 if is_float else operator.index(value)
+        except (TypeError, ValueError, OverflowError):
+            held = None
+        if held is None or isinstance(value, bool | str):
+            raise ConfigError(prefix + name, value, f"must be a {'' if is_float else 'whole '}number")
+        if type(value) is int and is_float:
+            check_float(prefix + name, value)
+        setattr(config, name, held)
+
+
+@functools.cache
+def _numbers_of(kind: type) -> list[tuple[str, bool]]:
+    """The fields of a dataclass that are numbers; whether they are floats."""
+    kinds = {"int": False, "int | None": False, "float": True, "float | None": True}
+    return [(f.name, kinds[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in kinds]
+
+
 def _fraction(key: str, value: float) -> None:
     if not 0.0 < value < 1.0:
         raise ConfigError(key, value, "must lie strictly between 0 and 1 (a fraction of the run)")
 
 
 ADDED = {"added": True}
-"""Metadata of a knob that the model, the optimizer or the loss got after runs had been made, as in
+"""Metadata of a knob that one of ``_GROUPS`` got after runs had been made, as in
 ``qk_norm: bool = field(default=False, metadata=ADDED)``. At its default everything must be as before: runs
 that have it keep the ids of those without the knob, and reports read it into configs of before."""
 
@@ -167,8 +255,10 @@ class ModelConfig:
     """Share the embedding matrix with the head."""
     weights: Weights = Weights.ternary
     activations: Activations = Activations.int8
+    straight_through: StraightThrough = field(default=StraightThrough.exact, metadata=FP32_ONLY)
 
     def __post_init__(self) -> None:
+        _settle(self, "model.")
         for name in ("hidden", "num_layers", "num_heads"):
             check_whole(f"model.{name}", getattr(self, name))
         if self.ffn is not None:
@@ -201,6 +291,7 @@ class OptimizerConfig:
     """Largest global gradient norm; null switches clipping off."""
 
     def __post_init__(self) -> None:
+        _settle(self, "optimizer.")
         check_number("optimizer.beta1", self.beta1, below=1.0)
         check_number("optimizer.beta2", self.beta2, below=1.0)
         check_number("optimizer.eps", self.eps, above=0.0)
@@ -215,8 +306,11 @@ class LossConfig:
     label_smoothing: float = 0.0
     z_loss: float = 0.0
     """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
+    ignore_end_of_text: bool = field(default=False, metadata=FP32_ONLY)
+    """Leave targets that are the document separator out of the mean."""
 
     def __post_init__(self) -> None:
+        _settle(self, "loss.")
         check_number("loss.label_smoothing", self.label_smoothing, below=1.0)
         check_number("loss.z_loss", self.z_loss)
 
@@ -232,9 +326,19 @@ class DataConfig:
     """For .jsonl and .parquet: the field that holds a document."""
     order: Order = Order.random
     heldout_fraction: float = 0.05
+    lines: Lines = field(default=Lines.whole, metadata=ADDED)
+    targets: Targets = field(default=Targets.next, metadata=ADDED)
+    heldout: HeldOutText = field(default=HeldOutText.anywhere, metadata=ADDED)
+    """With ``end`` the text before the held-out documents is unbroken; a WikiText article in a .txt file is a
+    document there."""
 
     def __post_init__(self) -> None:
+        _settle(self, "data.")
         _fraction("data.heldout_fraction", self.heldout_fraction)
+        if isinstance(self.path, str):
+            self.path = path_text("data.path", self.path)
+        elif isinstance(self.path, list):
+            self.path = [path_text("data.path", p) if isinstance(p, str) else p for p in self.path]
         paths = [self.path] if isinstance(self.path, str) else self.path
         if self.name is DataName.text and not paths:
             raise ConfigError("data.path", self.path, "data=text needs a file, a glob or a list of them")
@@ -259,6 +363,7 @@ class TokenizerConfig:
     vocab_size: int = 4096
 
     def __post_init__(self) -> None:
+        _settle(self, "tokenizer.")
         if self.name is TokenizerName.gpt2 and self.vocab_size != GPT2_VOCAB_SIZE:
             raise ConfigError(
                 "tokenizer.vocab_size", self.vocab_size, f"tokenizer=gpt2 has {GPT2_VOCAB_SIZE}"
@@ -286,8 +391,12 @@ class ScheduleConfig:
     lr_bend_from: float = 2 / 3
     lr_bend_to: float = 2 / 3
     lr_final: float = 0.001
+    set_after_update: bool = field(default=False, metadata=ADDED)
+    """Set learning rate and decay behind each update, not before it: update k has those of k - 1, and the
+    first one the peak ``lr``."""
 
     def __post_init__(self) -> None:
+        _settle(self, "schedule.")
         for name in ("warmup", "probe_every", "checkpoint_every"):
             _fraction(f"schedule.{name}", getattr(self, name))
         for name in ("lr_bend_from", "lr_bend_to", "lr_final"):
@@ -312,6 +421,7 @@ class TrackConfig:
     """The longest wait for the server, at start and at the end; then the run goes on offline."""
 
     def __post_init__(self) -> None:
+        _settle(self, "track.")
         check_number("track.timeout_seconds", self.timeout_seconds, above=0.0, below=MAX_TIMEOUT_SECONDS)
         if not 1 <= len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ConfigError("track.project", self.project, "1 to 128 characters, none of / \\ # ? % :")
@@ -352,6 +462,7 @@ class SweepConfig:
     """How narrow a bisection's last interval is; null means a sixteenth of the first."""
 
     def __post_init__(self) -> None:
+        _settle(self, "sweep.")
         check_whole("sweep.max_retries", self.max_retries, 0)
         for conditions in self.exclude:
             if not (
@@ -390,6 +501,9 @@ class Knot:
     """Completed steps of the stage."""
     lr: float
 
+    def __post_init__(self) -> None:
+        _settle(self, "stages[?].lr[?].")
+
 
 @dataclass
 class Stage:
@@ -399,6 +513,9 @@ class Stage:
     weight_decay: float
     lr: list[Knot]
     """The first knot at step 0, the last at ``steps``."""
+
+    def __post_init__(self) -> None:
+        _settle(self, "stages[?].")
 
     def lr_at(self, step_in_stage: int) -> float:
         """The learning rate of the update that completes ``step_in_stage`` (1 .. ``steps``)."""
@@ -449,6 +566,7 @@ class RunConfig:
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
+        _settle(self)
         check_number("lr", self.lr, above=0.0)
         check_number("wd1", self.wd1)
         check_number("wd2", self.wd2)
@@ -470,6 +588,17 @@ class RunConfig:
             _refuse_fp32_only(self)
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
+        self.store = path_text("store", self.store)
+        if self.model.tied and self.optimizer.decay in (Decay.head, Decay.all_but_head):
+            allowed = "needs model.tied=false: a tied matrix is the embedding, and there is no head beside it"
+            raise ConfigError("optimizer.decay", self.optimizer.decay, allowed)
+        if self.data.targets is Targets.inside:
+            check_whole("sequence_length", self.sequence_length, 2)
+
+    @property
+    def row_targets(self) -> int:
+        """Targets of a row of a batch, and as many inputs."""
+        return self.sequence_length - (self.data.targets is Targets.inside)
 
     @property
     def boundary_step(self) -> int:
@@ -483,8 +612,9 @@ def _refuse_fp32_only(config: RunConfig) -> None:
         for knob in dataclasses.fields(group):
             value = getattr(group, knob.name)
             if "fp32_only" in knob.metadata and value != knob.default:
-                allowed = f"{plain(knob.default)}, or any with precision=fp32 (mixed does not implement it)"
-                raise ConfigError(f"{name}.{knob.name}", value, f"allowed: {allowed}")
+                raise ConfigError(
+                    f"{name}.{knob.name}", value, "needs precision=fp32; mixed does not compute it"
+                )
 
 
 def added_knobs() -> dict[str, Any]:
@@ -497,7 +627,13 @@ def added_knobs() -> dict[str, Any]:
     }
 
 
-_GROUPS: dict[str, Any] = {"model": ModelConfig, "optimizer": OptimizerConfig, "loss": LossConfig}
+_GROUPS: dict[str, Any] = {
+    "model": ModelConfig,
+    "optimizer": OptimizerConfig,
+    "loss": LossConfig,
+    "data": DataConfig,
+    "schedule": ScheduleConfig,
+}
 
 
 def plain(config: object) -> Any:

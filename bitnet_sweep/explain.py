@@ -70,15 +70,15 @@ def _place(cause: OmegaConfBaseException) -> str:
 def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, name = key.rpartition(".")
-        siblings = _keys(_type_of(parent)) or _keys_of_node(cause)
+        siblings = _keys(type_of(parent)) or _keys_of_node(cause)
         close = difflib.get_close_matches(name, siblings, n=1)
         guess = f"did you mean {f'{parent}.' if parent else ''}{close[0]}? " if close else ""
         return ConfigError(key, "?", f"no such key; {guess}allowed: {', '.join(siblings)}")
     value = re.search(r"[Vv]alue '(.*?)'", str(cause))
-    return ConfigError(key, value[1] if value else "?", f"must be {_kind(_type_of(key))}")
+    return ConfigError(key, value[1] if value else "?", f"must be {_kind(type_of(key))}")
 
 
-def _type_of(key: str) -> Any:
+def type_of(key: str) -> Any:
     """The annotated type behind a dotted key of RunConfig; None where there is none."""
     here: Any = RunConfig
     for part in filter(None, re.sub(r"\[(\d+|\?)\]", ".*", key).split(".")):

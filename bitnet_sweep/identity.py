@@ -17,6 +17,10 @@ from bitnet_sweep.config import Reuse, RunConfig, added_knobs, plain
 SCIENCE_VERSION = 1
 """Raised by hand whenever the same config would train or measure something else than before."""
 
+LARGE_SEED = 2**32
+"""From here on the initial weights come from a hash of the seed. They once came from its lower 32 bits, so
+ids of these seeds say so; no published run has one."""
+
 ID_LENGTH = 16
 """Hex digits: 64 bits, so a million runs collide with a chance of 3e-8."""
 
@@ -48,10 +52,12 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
         "optimizer": _knobs("optimizer", config.optimizer),
         "loss": _knobs("loss", config.loss),
         "precision": config.precision.name,
-        "seed": config.seed,
+        "seed": config.seed if config.seed < LARGE_SEED else [config.seed, "all bits"],
         "batch_size": config.batch_size,
         "sequence_length": config.sequence_length,
         "probe_every_steps": config.probe_every_steps,
+        **changed_knobs("data", config.data),
+        **changed_knobs("schedule", config.schedule),
     }
     if config.sweep.reuse is Reuse.same_code:
         shared["code"] = digest(code())
@@ -63,6 +69,12 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
         ids.append(digest(shared | here))
         first_step += stage.steps
     return ids
+
+
+def changed_knobs(group: str, config: object) -> dict[str, Any]:
+    """Those of a group's knobs that were added and are not at their default, by dotted key."""
+    values = {f"{group}.{name}": value for name, value in plain(config).items()}
+    return {key: values[key] for key, default in added_knobs().items() if values.get(key, default) != default}
 
 
 def _knobs(group: str, config: object) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from bitnet_sweep.store import Store
 def load_run(store: Path, run_id: str) -> Transformer:
     """See :func:`bitnet_sweep.load_run`."""
     folder = Store(store).run(run_id)
-    config = to_run_config(yaml.safe_load(folder.config_path.read_text()))
+    config = to_run_config(yaml.safe_load(folder.config_path.read_text(encoding="utf-8")))
     model = Transformer(config.model, config.tokenizer.vocab_size, config.seed, config.precision)
     weights = load_file(folder.final_path)
     with torch.no_grad():

@@ -26,12 +26,16 @@ FIELDS: dict[str, str] = {
     "val/loss": "negative log-likelihood on the fixed held-out tokens, through the run's own precision path",
     "ref/ln_vocab": "loss of a uniform predictor, ln V",
     "ref/unigram_loss": "loss on the same tokens of train-split token counts + 1",
+    "ref/bigram_loss": "loss on the same tokens of train-split pair counts, backed off to token counts + 1",
+    "val/loss_tempered": "loss of logits/tau on half of the held-out tokens, by the other half's best tau",
+    "blocks/loss_without": "val/loss with all blocks bypassed: embedding, final norm, head",
     "val/minus_ln_vocab": "val/loss minus ref/ln_vocab",
     "val/minus_unigram": "val/loss minus ref/unigram_loss; below 0 the context is used",
     "val/accuracy": "share of held-out tokens that are the argmax prediction; at mixed of its own logits",
     "probe/unique_tokens": "distinct argmax predictions at the last position of 20 contexts of 8 random ids",
     "probe/unique_tokens_text": "the same over 20 held-out contexts of 8 tokens",
     "probe/unique_tokens_human": "distinct true next tokens of those 20 held-out contexts",
+    "probe/context_gain": "loss with each target behind another window's context, as long, minus val/loss",
     "probe/entropy": "mean predictive entropy on the held-out tokens, nats",
     "probe/argmax_tokens": "distinct argmax predictions on the held-out tokens, by the same logits",
     "probe/human_tokens": "distinct true tokens among the held-out tokens",
@@ -59,7 +63,11 @@ FIELDS: dict[str, str] = {
     "perf/probe_ms": "milliseconds this probe took",
     "perf/peak_memory_mb": "largest resident memory of the process so far",
 }
-"""Fields with a fixed name; ``ternary/absmean/<layer>`` stand beside them, one for each BitLinear."""
+"""Fields with a fixed name; ``ternary/absmean/<layer>`` and ``ternary/zero_frac/<layer>`` stand beside them,
+one of each for each BitLinear; the second is null where its weights are not ternary."""
+
+ZERO_SHARE = "ternary/zero_frac/"
+"""How the field of a layer's own share of zeros begins; its name follows."""
 
 
 def clean(record: Mapping[str, Value]) -> Record:

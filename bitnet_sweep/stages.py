@@ -147,6 +147,15 @@ class Timetable:
         """0, 1, ...: the stage that ``step`` (from 1) belongs to."""
         return bisect_left(self.ends, step)
 
+    def settings_of(self, config: RunConfig, step: int) -> tuple[float, float]:
+        """Learning rate and decay of the update that completes ``step``, by the stages of ``config``."""
+        if config.schedule.set_after_update:
+            step -= 1
+        index = self.stage_of(max(1, step))
+        stage = config.stages[index]
+        rate = stage.lr_at(step - (self.ends[index] - stage.steps)) if step else config.lr
+        return rate, stage.weight_decay
+
     def is_probed(self, step: int) -> bool:
         """Step 1, every ``probe_every_steps``, each stage's last step."""
         return step == 1 or step % self.probe_every_steps == 0 or step in self.ends

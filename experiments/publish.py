@@ -4,6 +4,8 @@
 
 Writes ``store/`` (the sweep, and what it bisected; config, status, records and samples of its runs, of those
 that began), ``tables/`` and ``figures/``, in place of those that are there once the new ones are complete.
+Samples quote the text that was trained on, prompts word by word: of a text that is not in the public domain,
+as the World Factbook is, they are left out.
 ``tests/test_experiments.py`` makes the tables again from that store and compares them byte for byte.
 """
 
@@ -15,9 +17,14 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from omegaconf import OmegaConf
+
 from bitnet_sweep.report import make_report, write_report
 
-KEPT = ("config.yaml", "status.json", "records.jsonl", "samples.jsonl")
+KEPT = ("config.yaml", "status.json", "records.jsonl")
+SAMPLES = "samples.jsonl"
+PUBLIC_DOMAIN = {"world_factbook"}
+"""Values of ``data.name``."""
 
 
 def publish(store: Path, sweep: str, target: Path) -> None:
@@ -29,6 +36,7 @@ def publish(store: Path, sweep: str, target: Path) -> None:
         _copy(store / "sweeps" / f"{sweep}.json", new / "store" / "sweeps" / f"{sweep}.json")
         run_ids = json.loads((store / "sweeps" / f"{sweep}.json").read_text())["run_ids"]
         kept = [f"bisections/{sweep}.json", *(f"runs/{run_id}/{name}" for run_id in run_ids for name in KEPT)]
+        kept += [f"runs/{run_id}/{SAMPLES}" for run_id in run_ids if _is_free(store / "runs" / run_id)]
         for name in kept:
             if (store / name).exists():
                 _copy(store / name, new / "store" / name)
@@ -39,6 +47,13 @@ def publish(store: Path, sweep: str, target: Path) -> None:
         for part in ("store", "tables", "figures"):
             shutil.rmtree(target / part, ignore_errors=True)
             (new / part).rename(target / part)
+
+
+def _is_free(run: Path) -> bool:
+    """Whether the text of a run may be handed on; what cannot be told may not."""
+    config = run / "config.yaml"
+    data = OmegaConf.select(OmegaConf.load(config), "data.name") if config.exists() else None
+    return data in PUBLIC_DOMAIN
 
 
 def _copy(source: Path, target: Path) -> None:

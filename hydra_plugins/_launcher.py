@@ -16,7 +16,7 @@ from hydra.core.utils import JobReturn, JobStatus, setup_globals
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 Job = tuple[HydraContext, TaskFunction, DictConfig]
 """The arguments of :func:`bitnet_sweep.sweep.worker.work`."""
@@ -87,6 +87,7 @@ class TreeLauncher(Launcher):
         with open_dict(config):
             config.hydra.job.id = str(index)
             config.hydra.job.num = index
+        OmegaConf.resolve(config)  # where it runs, the time and the environment may be others
         return self.hydra_context, self.task_function, config
 
 

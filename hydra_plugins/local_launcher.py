@@ -33,6 +33,12 @@ class LocalLauncher(TreeLauncher):
             allowed = "must be a whole number, 1 or more, or null (one for each core)"
             raise ConfigError("hydra.launcher.n_jobs", self.n_jobs, allowed)
 
+    def require_backend(self) -> None:
+        """Raises: ConfigError: processes cannot talk to one another here."""
+        from bitnet_sweep.sweep.sockets import prepare_sockets
+
+        prepare_sockets()
+
     def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
         from bitnet_sweep.sweep.pool import run_pool
         from bitnet_sweep.sweep.signals import stop_request
@@ -48,4 +54,11 @@ class LocalLauncher(TreeLauncher):
             return self.n_jobs
         devices = [] if self.config.device.name == "cpu" else cuda_devices()
         threads = max(1, int(self.config.threads))  # the config's own check, which comes later, refuses a 0
-        return len(devices) or max(1, len(os.sched_getaffinity(0)) // threads)
+        return len(devices) or max(1, _cores() // threads)
+
+
+def _cores() -> int:
+    """Those this process may use, as far as the system tells."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

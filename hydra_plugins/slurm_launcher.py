@@ -34,7 +34,9 @@ class SlurmLauncher(TreeLauncher):
     trains_here: ClassVar[bool] = False
 
     def __init__(self, folder: str, poll_seconds: float, **parameters: Any) -> None:
-        self.folder = Path(folder).absolute()
+        from bitnet_sweep.config import path_text
+
+        self.folder = Path(path_text("hydra.launcher.folder", folder)).absolute()
         self.poll_seconds = poll_seconds
         self.parameters = {
             key: OmegaConf.to_container(value) if isinstance(value, DictConfig) else value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,7 +16,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from hydra_plugins._launcher import read_once
 
@@ -53,10 +55,13 @@ class StageTreeSweeper(Sweeper):
         from bitnet_sweep.sweep.bisect import bisect
         from bitnet_sweep.sweep.drive import drive, plan_runs
         from bitnet_sweep.sweep.grid import make_grid, overrides_of, read_axes
+        from bitnet_sweep.sweep.typed import check_as_typed
 
         parser = OverridesParser.create(config_loader=self._loader)
         words = [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
-        axes = read_axes(parser.parse_overrides(words), parser)
+        overrides = parser.parse_overrides(words)
+        check_as_typed(overrides)
+        axes = read_axes(overrides, parser)
         settings = sweep_settings(axes, self._load)
         compose = Composer(self._load, self._is_group)
         # Of Hydra's launchers, ours say these.
@@ -78,6 +83,10 @@ class StageTreeSweeper(Sweeper):
         config = self._loader.load_sweep_config(self._master, overrides)
         with open_dict(config):
             del config["hydra"]
+        with suppress(OmegaConfBaseException):  # who reads the config says what is wrong with it
+            OmegaConf.to_container(config, resolve=True)
+            # Every later composition, the jobs' too, begins with this cache: one ${now:...} for all of them.
+            OmegaConf.copy_cache(from_config=config, to_config=self._master)
         return config
 
     def _is_group(self, key: str) -> bool:
@@ -91,7 +100,8 @@ class StageTreeSweeper(Sweeper):
         """
         from bitnet_sweep.config import ConfigError
 
-        commands = {unit.id: [*unit.overrides, f"sweep.name={name}"] for unit in plan.todo}
+        # unquoted, a hash such as 1234e567 would be a number
+        commands = {unit.id: [*unit.overrides, f"sweep.name='{name}'"] for unit in plan.todo}
         launch_after = getattr(
             self.launcher, "launch_after", None
         )  # Hydra loads plugins twice: no isinstance

@@ -80,6 +80,14 @@ VALUES = [
         "stages=[{steps:2,weight_decay:0.1,lr:[{step:0,lr:0},{step:2,lr:1e-3}]},"
         "{steps:2,weight_decay:0.0,lr:[{step:0,lr:1e-3},{step:2,lr:0}]}]",
     ],
+    ["wd2=-0.0", "loss.z_loss=-0.0", "optimizer.beta1=0", "seed=9223372036854775807"],
+    ["wd2=0.30000000000000004", "lr=1_0e-3", "seed=1_000"],
+    ["seed=9223372036854775808"],
+    ["wd2=true"],
+    ["wd2=nan"],
+    ["lr=inf"],
+    ["seed=1.0"],
+    ["seed=true"],
     ["wd2=-1"],
     ["model.hidden=30"],
     ["model.hidden=2.5"],
@@ -95,6 +103,12 @@ def test_fast_way_equals_hydras(load, groups):
     for values in VALUES:
         (point,) = points_of(*groups, *values)
         assert outcome(compose, point) == by_hydra(load, point), (groups, values)
+
+
+@pytest.mark.parametrize("words", [["wd2=-0.0"], ["++wd2=-0.0"], ["wd1=-0.0", "wd2=${wd1}"]])
+def test_zero_has_no_sign(load, words):
+    (point,) = points_of(*words)
+    assert repr(Composer(load, load.is_group)(point).wd2) == "0.0"
 
 
 @pytest.mark.parametrize(

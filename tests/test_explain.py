@@ -29,7 +29,7 @@ def composed(*overrides):
         ("model.tied=7x", r"model.tied=7x: must be true or false"),
         ("optimizer.name=sgd", r"optimizer.name=sgd: must be one of adam_l2, adamw"),
         ("optimizer=sgd", r"optimizer=sgd: no such choice; allowed: adam_l2, adamw"),
-        ("scale=huge", r"scale=huge: no such choice; allowed: seed, small, smoke"),
+        ("scale=huge", r"scale=huge: no such choice; allowed: notes, seed, small, smoke"),
         ("model.weights=binary", r"model.weights=binary: must be one of ternary, full"),
         ("steps=1", r"steps=1: must be a whole number, 2 or more"),
         ("lr=nan", r"lr=nan: must be a finite number"),

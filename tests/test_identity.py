@@ -3,14 +3,29 @@
 import copy
 import dataclasses
 from enum import Enum
+from typing import cast
 
+import numpy as np
 import pytest
 
 from bitnet_sweep import config as config_module
-from bitnet_sweep.config import ADDED, ModelConfig, Precision, RunConfig, added_knobs
+from bitnet_sweep.config import (
+    ADDED,
+    ConfigError,
+    Knot,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    Precision,
+    RunConfig,
+    ScheduleConfig,
+    Stage,
+    added_knobs,
+)
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.report.read import read_run
 from bitnet_sweep.stages import resolve
+from bitnet_sweep.track import run_name
 
 # What each field's change must do to the ids of a two-stage run: (first stage, second stage).
 BOTH, SECOND, NEITHER = (True, True), (False, True), (False, False)
@@ -24,6 +39,7 @@ EXPECTED = {
     "model.tied": BOTH,
     "model.weights": BOTH,
     "model.activations": BOTH,
+    "model.straight_through": BOTH,
     "lr": BOTH,
     "wd1": BOTH,
     "wd2": SECOND,
@@ -43,6 +59,7 @@ EXPECTED = {
     "schedule.lr_bend_from": BOTH,
     "schedule.lr_bend_to": SECOND,
     "schedule.lr_final": SECOND,
+    "schedule.set_after_update": BOTH,
     "optimizer.name": BOTH,
     "optimizer.beta1": BOTH,
     "optimizer.beta2": BOTH,
@@ -51,11 +68,15 @@ EXPECTED = {
     "optimizer.clip": BOTH,
     "loss.label_smoothing": BOTH,
     "loss.z_loss": BOTH,
+    "loss.ignore_end_of_text": BOTH,
     "data.name": CORPUS,
     "data.path": CORPUS,
     "data.text_field": CORPUS,
     "data.heldout_fraction": CORPUS,
     "data.order": BOTH,
+    "data.lines": BOTH,
+    "data.targets": BOTH,
+    "data.heldout": BOTH,
     "tokenizer.name": CORPUS,
     "tokenizer.vocab_size": BOTH,
     "precision": BOTH,
@@ -181,7 +202,7 @@ class TestAddedKnobs:
         return stage_ids(resolve(RunConfig(steps=100, model=model)), "corpus")
 
     def test_at_its_default_runs_of_before_keep_their_ids(self, grown):
-        assert added_knobs() == {"model.norm": "rms"}
+        assert added_knobs()["model.norm"] == "rms"
         first, other = self.ids(grown()), self.ids(grown(norm="layer"))
         assert first != other
         no_knob = dataclasses.make_dataclass("NoKnob", [("unmarked", str, "x")], bases=(ModelConfig,))
@@ -196,6 +217,70 @@ class TestAddedKnobs:
             folder.mkdir()
             if told is not None:
                 (folder / "config.yaml").write_text("model:\n  hidden: 16\n" + told)
-        assert read_run(tmp_path / "old").config == {"model.hidden": 16, "model.norm": "rms"}
-        assert read_run(tmp_path / "new").config == {"model.hidden": 16, "model.norm": "layer"}
+        defaults = added_knobs()
+        assert read_run(tmp_path / "old").config == defaults | {"model.hidden": 16}
+        assert read_run(tmp_path / "new").config == defaults | {"model.hidden": 16, "model.norm": "layer"}
         assert read_run(tmp_path / "none").config == {}
+
+
+def ids_of(config):
+    return stage_ids(resolve(config), "corpus")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (RunConfig(wd2=0.0), RunConfig(wd2=-0.0)),
+        (RunConfig(wd2=0.0), RunConfig(wd2=0)),
+        (RunConfig(wd1=1.0), RunConfig(wd1=1)),
+        (RunConfig(seed=3), RunConfig(seed=cast(int, np.uint32(3)))),
+        (RunConfig(optimizer=OptimizerConfig(clip=1.0)), RunConfig(optimizer=OptimizerConfig(clip=1))),
+        (RunConfig(optimizer=OptimizerConfig(beta1=0.0)), RunConfig(optimizer=OptimizerConfig(beta1=-0.0))),
+        (RunConfig(loss=LossConfig(z_loss=0.0)), RunConfig(loss=LossConfig(z_loss=-0.0))),
+        (RunConfig(schedule=ScheduleConfig(lr_final=0)), RunConfig(schedule=ScheduleConfig(lr_final=-0.0))),
+        (
+            RunConfig(steps=2, wd1=0, stages=[Stage(2, 0, [Knot(0, 0), Knot(2, 1)])]),
+            RunConfig(steps=2, wd1=0.0, stages=[Stage(2, -0.0, [Knot(0, -0.0), Knot(2, 1.0)])]),
+        ),
+        (RunConfig(seed=5), RunConfig(seed=cast(int, np.int64(5)))),
+        (RunConfig(wd2=0.5), RunConfig(wd2=np.float64(0.5))),
+    ],
+    ids=lambda config: "",
+)
+def test_equal_values_are_one_run(one, other):
+    assert ids_of(one) == ids_of(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (RunConfig(seed=1764331200123456789), RunConfig(seed=1764331200123456790)),
+        (RunConfig(seed=5), RunConfig(seed=5 + 2**32)),
+        (RunConfig(seed=2**53), RunConfig(seed=2**53 + 1)),
+        (RunConfig(wd2=0.3), RunConfig(wd2=0.1 + 0.2)),
+    ],
+    ids=lambda config: "",
+)
+def test_unequal_values_are_two_runs_with_two_names(one, other):
+    assert ids_of(one)[-1] != ids_of(other)[-1]
+    assert run_name(resolve(one)) != run_name(resolve(other))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: RunConfig(wd2=2**53 + 1),
+        lambda: RunConfig(wd2=True),
+        lambda: RunConfig(wd2=cast(float, "0.1")),
+        lambda: RunConfig(wd2=float("nan")),
+        lambda: RunConfig(wd2=10**400),
+        lambda: RunConfig(seed=cast(int, 1.5)),
+        lambda: RunConfig(seed=True),
+        lambda: RunConfig(seed=2**63),
+        lambda: ModelConfig(hidden=cast(int, "64")),
+        lambda: Stage(2, float("inf"), []) and resolve(RunConfig(stages=[Stage(2000, float("inf"), [])])),
+    ],
+)
+def test_what_is_no_such_number_is_refused(make):
+    with pytest.raises(ConfigError):
+        make()

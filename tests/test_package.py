@@ -1,4 +1,7 @@
-"""The wheel carries everything: installed elsewhere, it runs a sweep and its report from an empty folder."""
+"""The wheel that is made from the source archive carries everything.
+
+Installed elsewhere, it runs a sweep and its report from an empty folder.
+"""
 
 import json
 import os
@@ -10,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+import bitnet_sweep
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -20,7 +25,7 @@ def python(tmp_path_factory) -> Path:
     A path in a .pth file is searched, while .pth files in that path (the editable install) are not read.
     """
     folder: Path = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(build, check=True, capture_output=True)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "env", with_pip=False)
@@ -42,7 +47,6 @@ def test_wheel_runs_from_an_empty_folder(python, tmp_path, corpus_file):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=200,
         )
         assert finished.returncode == 0, finished.stderr
         return finished.stdout
@@ -51,6 +55,11 @@ def test_wheel_runs_from_an_empty_folder(python, tmp_path, corpus_file):
         "-c", "import bitnet_sweep, hydra_plugins; print(bitnet_sweep.__file__, *hydra_plugins.__path__)"
     )
     assert str(ROOT) not in where
+    describe = "import bitnet_sweep; from importlib import metadata, resources; "
+    installed = "print(bitnet_sweep.__version__, metadata.version('bitnet-sweep'), "
+    typed = "resources.files('bitnet_sweep').joinpath('py.typed').is_file())"
+    version = bitnet_sweep.__version__
+    assert run("-c", describe + installed + typed) == f"{version} {version} True\n"
     tiny = [
         "scale=smoke",
         "model.hidden=16",

@@ -5,7 +5,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+import yaml
 
+from bitnet_sweep.identity import LARGE_SEED
+from bitnet_sweep.report.parse import flatten
 from tests.report.conftest import StoreWriter
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments"
@@ -243,3 +246,58 @@ def test_publishing_replaces_what_is_there_only_by_something_whole(store, tmp_pa
         publish(store.root, "misspelt", target)
     publish(store.root, "s", target)
     assert published() == kept
+
+
+PUBLISHED = sorted(EXPERIMENTS.glob("*/store/runs/*/config.yaml"))
+WRITTEN_ALONE = ("stages", "boundary", "schedule.lr_bend_from", "schedule.lr_bend_to", "schedule.lr_final")
+"""Fractions such as 2/3, which no grid held: only those of grids were once cut to 12 digits."""
+
+
+def test_no_published_config_holds_a_number_that_was_read_or_written_wrongly():
+    """Seeds that torch or a float would cut, zeros with a sign, more digits than a sweep once took."""
+    assert len(PUBLISHED) > 100
+    for path in PUBLISHED:
+        config = flatten(yaml.safe_load(path.read_text()))
+        assert 0 <= config["seed"] < LARGE_SEED < 2**53, path
+        for key, value in config.items():
+            assert "-0.0" not in str(value).replace("e-0", ""), (path, key)
+            if isinstance(value, int | float) and key not in WRITTEN_ALONE:
+                assert value == float(f"{value:.12g}"), (path, key)
+
+
+@pytest.mark.parametrize(
+    ("data", "are_kept"), [("world_factbook", True), ("text", False), ("wikitext2", False), (None, False)]
+)
+def test_samples_are_published_of_free_texts_alone(store, tmp_path, data, are_kept):
+    run(store, "a", 8.0, 5.0, **COUPLED, wd2=0.0, seed=1, data__name=data)
+    (store.root / "runs" / "a" / "samples.jsonl").write_text('{"prompt": "a secret"}\n')
+    store.sweep("s", ["a"])
+    (store.root / "store.json").write_text("{}")
+    target = tmp_path / "experiments" / "001_s"
+    runpy.run_path(str(EXPERIMENTS / "publish.py"))["publish"](store.root, "s", target)
+    kept = {path.name for path in (target / "store" / "runs" / "a").iterdir()}
+    assert kept == {"config.yaml", "status.json", "records.jsonl"} | (
+        {"samples.jsonl"} if are_kept else set()
+    )
+    texts = [path.read_text() for path in target.rglob("*.*")]
+    assert any("a secret" in text for text in texts) is are_kept
+
+
+def test_doses_by_hand():
+    """lr 0.01: decoupled 0.5 takes 0.005; coupled 0.1 of a weight of 0.2 beside a gradient of 0.03 0.02."""
+    shrinkage = runpy.run_path(str(EXPERIMENTS / "dose.py"))["shrinkage"]
+    assert shrinkage("adamw", 0.01, 0.5, 0.03, 0.2) == pytest.approx(0.005)
+    assert shrinkage("adam_l2", 0.01, 0.1, 0.03, 0.2) == pytest.approx(0.02)
+    assert shrinkage("adam_l2", 0.01, 0.0, 0.03, 0.2) == 0.0
+    assert shrinkage("adam_l2", 0.01, 1e6, 0.03, 0.2) == pytest.approx(0.01 / 0.2, rel=1e-3)
+
+
+def test_doses_of_runs_from_a_real_store():
+    """001: hidden 256 has 4,726,016 parameters and clips to 1, so g is 1 over their root."""
+    table = runpy.run_path(str(EXPERIMENTS / "dose.py"))["table"]
+    header, *rows = table(EXPERIMENTS / "001_small_stage2" / "store").splitlines()
+    first = dict(zip(header.split(","), rows[0].split(","), strict=True))
+    assert len(rows) == 16
+    assert float(first["g"]) == pytest.approx(4_726_016**-0.5, rel=1e-2)
+    assert (first["optimizer"], first["wd1"], first["step"]) == ("adam_l2", "0.1", "100")
+    assert first["loss_at_boundary"] == "8.290"

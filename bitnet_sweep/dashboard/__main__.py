@@ -25,6 +25,7 @@ from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.dashboard.pictures import upload
 from bitnet_sweep.dashboard.views import name_of, report, workspace
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.report import Report, make_report
 from bitnet_sweep.track.naming import MAX_NAME_LENGTH
@@ -105,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog="WANDB_BASE_URL names another server than W&B's own.",
     )
     parser.add_argument("project", metavar="ENTITY/PROJECT", help="the W&B project that has the runs")
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store, such as runs")
+    parser.add_argument("store", type=expanded, metavar="STORE", help="folder of the store, such as runs")
     parser.add_argument("--sweep", metavar="NAME", help="only the runs of this recorded sweep (W&B group)")
     arguments = parser.parse_args(argv)
     match = re.fullmatch(r"([^/\s]+)/([^/\s]+)", arguments.project)

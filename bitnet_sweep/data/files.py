@@ -38,7 +38,7 @@ def _is_empty(path: Path) -> bool:
 
 def _matches(asked: str) -> list[Path]:
     formats = ", ".join(FORMATS)
-    literal = Path(asked).expanduser()
+    literal = Path(asked)
     if literal.is_dir():
         raise ConfigError("data.path", asked, f"is a folder; name its files, as in {literal / '*.txt'}")
     if literal.exists():

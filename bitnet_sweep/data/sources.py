@@ -12,10 +12,11 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from bitnet_sweep.config import ConfigError, DataConfig, DataName
+from bitnet_sweep.config import ConfigError, DataConfig, DataName, HeldOutText
 from bitnet_sweep.data import factbook, hub
 from bitnet_sweep.data.files import content_hash, find_files
 
@@ -63,7 +64,8 @@ def open_documents(data: DataConfig, scratch: Path) -> Documents:
     """The documents of a corpus; ``scratch`` holds copies of its files and must outlive their use.
 
     world_factbook: a country each. wikitext2: an article each. text: a .jsonl or .parquet row each;
-    .txt files are cut into blocks of about 8 kB at a blank line, else at the end of a line.
+    .txt files are cut into blocks of about 8 kB at a blank line, else at the end of a line; with
+    ``data.heldout=end`` a WikiText article there is a document, and only what stands in none is cut so.
 
     Raises:
         ConfigError: a hub that cannot be reached, a file that is not what its name says.
@@ -143,7 +145,8 @@ def _text_documents(data: DataConfig, scratch: Path) -> Documents:
         elif suffix == ".jsonl":
             parts.append(partial(_jsonl_documents, copy, path, data.text_field))
         else:
-            parts.append(partial(_block_documents, copy, path))
+            cut = _articles_else_blocks if data.heldout is HeldOutText.end else cut_blocks
+            parts.append(partial(_cut_documents, copy, path, cut))
     return lambda: (document for part in parts for document in part())
 
 
@@ -156,8 +159,16 @@ def _copied(path: Path, copy: Path) -> Path:
     return copy
 
 
-def _block_documents(copy: Path, path: Path) -> Iterator[str]:
-    return cut_blocks(_lines(copy, path))
+def _cut_documents(copy: Path, path: Path, cut: Callable[[Iterable[str]], Iterator[str]]) -> Iterator[str]:
+    return cut(_lines(copy, path))
+
+
+def _articles_else_blocks(lines: Iterable[str]) -> Iterator[str]:
+    for article in articles(lines):
+        if _TITLE.match(article):
+            yield article
+        else:
+            yield from cut_blocks(StringIO(article))
 
 
 def _parquet_documents(copy: Path, path: Path, field: str) -> Iterator[str]:

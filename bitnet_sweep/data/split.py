@@ -50,6 +50,11 @@ class Survey:
             reached += size
         return np.array([digest in held for digest in self.digests], np.bool_)
 
+    def end_mask(self, at_least_bytes: int) -> Mask:
+        """True for the last documents, as many as hold so many bytes, whatever stands in the others."""
+        behind = self.sizes[::-1].cumsum()[::-1] - self.sizes
+        return np.asarray(behind < at_least_bytes, np.bool_)
+
 
 def first_target(survey: Survey, fraction: float) -> int:
     """Bytes to hold out for ``fraction`` of the corpus, before tokens are counted."""

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitnet_sweep.config import BYTE_ALPHABET, ConfigError, TokenizerConfig, TokenizerName
+from bitnet_sweep.config import BYTE_ALPHABET, ConfigError, Lines, TokenizerConfig, TokenizerName
 from bitnet_sweep.data import hub
 
 if TYPE_CHECKING:
@@ -95,13 +95,24 @@ def open_tokenizer(path: Path) -> Tokenizer:
     return _for_plain_text(Tokenizer.from_file(str(path)))
 
 
-def encode(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[list[int]]:
-    """The ids of each text with the separator behind them, in order; batched inside."""
-    separator = tokenizer.token_to_id(SEPARATOR)
-    assert separator is not None
+def encode(tokenizer: Tokenizer, texts: Iterable[str], lines: Lines = Lines.whole) -> Iterator[list[int]]:
+    """The ids of each text with the separator behind them, or of each line without; in order, batched inside.
+
+    Lines are those that a line feed ends, stripped; empty ones are left out.
+    """
+    if lines is Lines.stripped:
+        texts = (line for text in texts for line in map(str.strip, text.split("\n")) if line)
+    behind = [separator_id(tokenizer)] if lines is Lines.whole else []
     for batch in _batches(texts):
         for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
-            yield [*encoding.ids, separator]
+            yield encoding.ids + behind
+
+
+def separator_id(tokenizer: Tokenizer) -> int:
+    """The id of the document separator."""
+    found: int | None = tokenizer.token_to_id(SEPARATOR)
+    assert found is not None, "every tokeniser of this module has one"
+    return found
 
 
 def _for_plain_text(tokenizer: Tokenizer) -> Tokenizer:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -23,14 +22,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from bitnet_sweep.config import ConfigError, DataName, RunConfig, TokenizerName
+from bitnet_sweep import files
+from bitnet_sweep.config import ConfigError, DataName, HeldOutText, Lines, RunConfig, TokenizerName
 from bitnet_sweep.data.fingerprint import fingerprint
 from bitnet_sweep.data.progress import telling
 from bitnet_sweep.data.sources import Documents, open_documents
 from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS, Mask, Survey, first_target, next_target, select
-from bitnet_sweep.data.tokenizer import encode, load_gpt2, open_tokenizer, train_bpe
+from bitnet_sweep.data.tokenizer import encode, load_gpt2, open_tokenizer, separator_id, train_bpe
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -57,7 +57,7 @@ class Corpus:
     fingerprint: str
     vocab_size: int
     train: Tokens
-    """1-D; every document is followed by the separator."""
+    """1-D; every document is followed by the separator, but with ``data.lines=stripped``."""
     heldout: Tokens
     """1-D; documents that no gradient and no tokeniser training ever sees."""
     unigram_counts: npt.NDArray[np.int64]
@@ -69,6 +69,11 @@ class Corpus:
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         return open_tokenizer(self.tokenizer_path)
+
+    @property
+    def separator(self) -> int:
+        """The id behind every document."""
+        return separator_id(self._tokenizer)
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of some ids, separators shown; bytes that are not UTF-8 become U+FFFD."""
@@ -98,7 +103,7 @@ def prepare(config: RunConfig, tokens_dir: Path, name: str | None = None) -> Cor
     if corpus is None:
         with _blaming_the_store(config, f"{tokens_dir} cannot be written"):
             tokens_dir.mkdir(parents=True, exist_ok=True)
-            with FileLock(tokens_dir / f"{name}.lock"):
+            with _locked(tokens_dir / f"{name}.lock"):
                 corpus = _open(name, tokens_dir)
                 if corpus is None:
                     _remove_killed_builds(tokens_dir, besides=name)
@@ -108,6 +113,22 @@ def prepare(config: RunConfig, tokens_dir: Path, name: str | None = None) -> Cor
             raise RuntimeError(f"{tokens_dir}/{name}.*: changed by another program while being read")
     _check_one_batch(config, corpus)
     return corpus
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock of some token files, waiting while another process builds them."""
+    lock, wait = FileLock(path, fallback_to_soft=False), files.Wait(path)
+    while True:
+        try:
+            lock.acquire(timeout=1)
+            break
+        except Timeout:
+            wait.tell("another process builds these token files")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -133,7 +154,7 @@ def _open(name: str, tokens_dir: Path) -> Corpus | None:
         return tokens_dir / f"{name}.{part}"
 
     try:
-        provenance = json.loads(path("json").read_text())
+        provenance = json.loads(path("json").read_text(encoding="utf-8"))
         whole = all(_checksum(path(part)) == sum_ for part, sum_ in provenance["file_sha256"].items())
     except (FileNotFoundError, NotADirectoryError, ValueError, KeyError):
         return None
@@ -166,7 +187,7 @@ def _build(config: RunConfig, name: str, tokens_dir: Path) -> None:
     try:
         provenance = _write_parts(config, building)
         provenance = {"fingerprint": name} | provenance
-        (building / "json").write_text(json.dumps(provenance, indent=1) + "\n")
+        (building / "json").write_text(json.dumps(provenance, indent=1) + "\n", encoding="utf-8")
         for part in (*provenance["file_sha256"], "json"):
             _move_in(building / part, tokens_dir / f"{name}.{part}")
     finally:
@@ -183,13 +204,13 @@ def _remove_killed_builds(tokens_dir: Path, besides: str) -> None:
         with suppress(OSError):  # it is held (a Timeout is one), another user's, or gone meanwhile
             last = max(path.stat().st_mtime for path in (building, *building.iterdir()))
             if name != besides and time.time() - last > _ABANDONED_SECONDS:
-                with FileLock(tokens_dir / f"{name}.lock", timeout=0):
+                with FileLock(tokens_dir / f"{name}.lock", timeout=0, fallback_to_soft=False):
                     shutil.rmtree(building, ignore_errors=True)
 
 
 def _move_in(written: Path, final: Path) -> None:
     with written.open("rb") as file:
-        os.fsync(file.fileno())
+        files.flush_to_disk(file.fileno())
     written.replace(final)
 
 
@@ -200,10 +221,11 @@ def _write_parts(config: RunConfig, folder: Path) -> dict[str, Any]:
         survey = Survey.of(documents)
     tokenizer, heldout_mask = _write_heldout(config, documents, survey, folder)
     train = select(documents, ~heldout_mask)
-    counts = _write_tokens(folder / TRAIN, tokenizer, train, config.tokenizer.vocab_size)
+    lines, vocab_size = config.data.lines, config.tokenizer.vocab_size
+    counts = _write_tokens(folder / TRAIN, tokenizer, train, vocab_size, lines)
     (folder / UNIGRAM).write_bytes(counts.data)
     tokenizer.save(str(folder / TOKENIZER), pretty=False)
-    dtype = np.dtype(token_dtype(config.tokenizer.vocab_size))
+    dtype = np.dtype(token_dtype(vocab_size))
 
     def split(part: str, mask: Mask) -> dict[str, int]:
         tokens = (folder / part).stat().st_size // dtype.itemsize
@@ -213,7 +235,7 @@ def _write_parts(config: RunConfig, folder: Path) -> dict[str, Any]:
         "corpus": {"name": config.data.name.name, "paths": config.data.paths},
         "tokenizer": {
             "name": config.tokenizer.name.name,
-            "vocab_size": config.tokenizer.vocab_size,
+            "vocab_size": vocab_size,
             "library": f"tokenizers {version('tokenizers')}",
         },
         "dtype": dtype.name,
@@ -229,8 +251,9 @@ def _write_heldout(
     """Hold out more documents until they make enough tokens; a BPE is trained on the rest each time."""
     vocab_size = config.tokenizer.vocab_size
     target = first_target(survey, config.data.heldout_fraction)
+    choose = survey.end_mask if config.data.heldout is HeldOutText.end else survey.heldout_mask
     while True:
-        mask = survey.heldout_mask(target)
+        mask = choose(target)
         if mask.all():
             raise _too_short(
                 config,
@@ -243,7 +266,8 @@ def _write_heldout(
             with telling("training the tokenizer (slow where a word has many thousand letters)"):
                 tokenizer = train_bpe(select(documents, ~mask)(), vocab_size)
         heldout = select(documents, mask)
-        tokens = int(_write_tokens(folder / HELDOUT, tokenizer, heldout, vocab_size).sum())
+        counts = _write_tokens(folder / HELDOUT, tokenizer, heldout, vocab_size, config.data.lines)
+        tokens = int(counts.sum())
         if tokens >= MIN_HELDOUT_TOKENS:
             share = survey.sizes[mask].sum() / survey.sizes.sum()
             if share > 2 * config.data.heldout_fraction:
@@ -260,13 +284,13 @@ def _counted(digests: list[bytes]) -> str:
 
 
 def _write_tokens(
-    path: Path, tokenizer: Tokenizer, documents: Documents, vocab_size: int
+    path: Path, tokenizer: Tokenizer, documents: Documents, vocab_size: int, lines: Lines = Lines.whole
 ) -> npt.NDArray[np.int64]:
     """Encode all documents into one file; how often each id occurs."""
     counts = np.zeros(vocab_size, np.int64)
     dtype = token_dtype(vocab_size)
     with telling("turning the text into tokens"), path.open("wb") as file:
-        for ids in encode(tokenizer, documents()):
+        for ids in encode(tokenizer, documents(), lines):
             file.write(np.array(ids, dtype).data)  # tofile() would not say that the disk is full
     with path.open("rb") as file:
         while len(tokens := np.fromfile(file, dtype, _TOKENS_AT_ONCE)):

@@ -19,7 +19,7 @@ from torch import Tensor
 from bitnet_sweep.config import Weights
 from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.quantisers import CLAMP_MIN
-from bitnet_sweep.records import Value
+from bitnet_sweep.records import ZERO_SHARE, Value
 
 OSCILLATION_STEPS = 20
 """Longest window (chosen: room for a weight to turn back several times)."""
@@ -104,7 +104,8 @@ class CodeWatch:
     def measures(self, step: int) -> dict[str, Value]:
         """The ``ternary/...`` fields of the record at ``step``, which starts the next interval.
 
-        Rates and shares are over all ternary weights, absmeans are means over BitLinears.
+        Rates and shares are over all ternary weights, absmeans are means over BitLinears; behind a layer's
+        name stands that layer's own.
 
         Raises:
             ValueError: neither :meth:`after_step` nor :meth:`cut_short` saw this step, or it has its record.
@@ -113,23 +114,32 @@ class CodeWatch:
             raise ValueError(f"step {step} cannot have a record: {self._counters}")
         absmeans = {name: layer.absmean().item() for name, layer in self._bitlinears.items()}
         finite = all(map(math.isfinite, absmeans.values()))
+        zeros = {name: codes.numel() - _count(codes) for name, codes in self._codes.items()}
         clamped_layers = sum(absmean < CLAMP_MIN for absmean in absmeans.values())
         fields: dict[str, Value] = {
-            **self._code_fields(finite),
+            **self._code_fields(finite, sum(zeros.values())),
             "ternary/absmean": fmean(absmeans.values()),
             "ternary/absmean_min": min(absmeans.values()) if finite else None,
             "ternary/clamped_layers": clamped_layers if finite else None,
             **{f"ternary/absmean/{name}": absmean for name, absmean in absmeans.items()},
+            **{
+                f"{ZERO_SHARE}{name}": zeros[name] / layer.weight.numel()
+                if name in zeros and math.isfinite(absmeans[name])
+                else None
+                for name, layer in self._bitlinears.items()
+            },
         }
         self._counters.record_step = step
         self._codes_at_record = self._codes
         self._open_window(step, self._codes)
         return fields
 
-    def _code_fields(self, finite: bool) -> dict[str, Value]:
+    def _code_fields(self, finite: bool, zero: int) -> dict[str, Value]:
+        """Over all layers, of whose codes ``zero`` are 0."""
         counters = self._counters
         oscillation_steps = counters.step - counters.window_start
-        minus, zero, plus = (sum(_count(c == code) for c in self._codes.values()) for code in (-1, 0, 1))
+        minus = sum(_count(codes < 0) for codes in self._codes.values())
+        plus = self._num_weights - zero - minus
         changed = sum(_count(codes != self._codes_at_record[name]) for name, codes in self._codes.items())
 
         def share(count: int, steps: int = 1) -> float | None:

@@ -1,14 +1,12 @@
 """Losses and predictions on the fixed held-out tokens.
 
-Shapes: B batch, T positions, C tokens of one chunk, P of them that fit into the cache, D hidden width, V
-vocabulary, J tiles of it, K ids of one tile.
+Shapes: B batch, T positions, N tokens, C tokens of one chunk, S of a sample, D hidden width, V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,15 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bitnet_sweep.config import Precision
-from bitnet_sweep.model.head import TILE, logit_tiles, softmax
+from bitnet_sweep.measure import tempered
+from bitnet_sweep.measure.bigram import bigram_loss
+from bitnet_sweep.measure.bypass import Bypass
+from bitnet_sweep.measure.per_token import TokenStatistics, tiled_token_statistics, token_statistics
+from bitnet_sweep.model.head import TILE, logit_tiles
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.records import Value
 
 LOGITS_BYTES = 32 * 2**20
 """Logits held at once (chosen: with the copy that the statistics need, 64 MiB)."""
-
-CACHED_TOKENS = 64
-"""Tokens whose logits of one tile are gone over at once (chosen: 1 MiB, which stays in a core's cache)."""
 
 
 class HeldOut:
@@ -35,6 +34,7 @@ class HeldOut:
             may differ between them.
         unigram_counts: how often each id occurs in the training split (V).
         vocab_size: V.
+        train: the training split, for the bigram counts.
 
     Raises:
         ValueError: no windows, or ids or counts that do not fit the vocabulary.
@@ -45,6 +45,7 @@ class HeldOut:
         windows: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
         unigram_counts: NDArray[np.int64],
         vocab_size: int,
+        train: NDArray[np.unsignedinteger],
     ) -> None:
         if not windows:
             raise ValueError("there are no held-out windows")
@@ -53,10 +54,14 @@ class HeldOut:
             raise ValueError(f"held-out ids or unigram counts do not fit a vocabulary of {vocab_size}")
         self._windows = [(torch.tensor(x_BT), torch.tensor(y_BT)) for x_BT, y_BT in windows]
         self._targets = torch.cat([y_BT.flatten() for _, y_BT in self._windows])
+        self._others, self._has_other = _targets_of_other_windows([y_BT for _, y_BT in self._windows])
+        inputs = torch.cat([x_BT.flatten() for x_BT, _ in self._windows])
+        self._bypass = Bypass(inputs, self._targets)
         targets = self._targets.numpy()
         self._human_tokens = len(np.unique(targets))
         self.ln_vocab = math.log(vocab_size)
         self.unigram_loss = unigram_loss(targets, unigram_counts)
+        self.bigram_loss = bigram_loss(inputs.numpy(), targets, train, unigram_counts)
 
     @torch.no_grad()
     def measure(self, model: Transformer) -> dict[str, Value]:
@@ -66,18 +71,10 @@ class HeldOut:
         where a prediction is missing, its logits not being finite, the fields that count them are None.
         """
         device = model.embedding.device
-        mixed = model.precision is Precision.mixed
-        chunk = max(1, LOGITS_BYTES // (4 * min(model.vocab_size, TILE if mixed else model.vocab_size)))
-        parts = []
-        for x_BT, y_BT in self._windows:
-            hidden = model.hidden_states(x_BT.to(device)).flatten(0, 1)
-            targets = y_BT.to(device).flatten()
-            for hidden_CD, y_C in zip(torch.split(hidden, chunk), torch.split(targets, chunk), strict=True):
-                if mixed:
-                    parts.append(tiled_token_statistics(*model.head_operands(hidden_CD), y_C))
-                else:
-                    parts.append(token_statistics(model.logits(hidden_CD), y_C))
+        hidden = [model.hidden_states(x_BT.to(device)).flatten(0, 1) for x_BT, _ in self._windows]
+        parts, scored = self._statistics(model, hidden)
         loss = _mean([part.nll for part in parts])
+        gain_C = torch.cat([part.other_nll - part.nll for part in parts]).cpu()[self._has_other]
         argmax = torch.cat([part.argmax for part in parts]).cpu()
         predicts = bool(torch.cat([part.highest for part in parts]).isfinite().all())
         accuracy = (argmax == self._targets).double().mean().item()
@@ -86,102 +83,100 @@ class HeldOut:
             "val/accuracy": accuracy if predicts else None,
             "ref/ln_vocab": self.ln_vocab,
             "ref/unigram_loss": self.unigram_loss,
+            "ref/bigram_loss": self.bigram_loss,
+            "val/loss_tempered": _mean(scored) if scored else None,
+            "blocks/loss_without": self._bypass.loss(model, _tokens_at_once(model)),
             "val/minus_ln_vocab": loss - self.ln_vocab,
             "val/minus_unigram": loss - self.unigram_loss,
+            "probe/context_gain": _mean([gain_C]) if len(gain_C) else None,
             "probe/entropy": _mean([part.entropy for part in parts]),
             "probe/argmax_tokens": len(set(argmax.tolist())) if predicts else None,
             "probe/human_tokens": self._human_tokens,
             "probe/logit_std": _mean([part.logit_std for part in parts]),
         }
 
+    def _statistics(
+        self, model: Transformer, hidden: list[Tensor]
+    ) -> tuple[list[TokenStatistics], list[Tensor]]:
+        """Of every token, chunk by chunk, and the losses at the best inverse temperature.
+
+        It is fitted on every second forward pass, beginning with the first, and scored on the others, of
+        which there may be none. So it is known before the others are gone over, and once is enough.
+        """
+        fitting = range(0, len(hidden), 2)
+        b = self._first_guess(model, [hidden[i] for i in fitting]) if len(hidden) > 1 else math.nan
+        parts: dict[int, list[TokenStatistics]] = {}
+        for _ in range(_MOST_FITS):
+            parts |= {i: self._pass(model, hidden, i, b) for i in fitting}
+            fits = [part.tempered for i in fitting for part in parts[i]]
+            b, is_good = tempered.next_of_half(b, fits)
+            if is_good:
+                break
+        scoring = range(1, len(hidden), 2)
+        parts |= {i: self._pass(model, hidden, i, b) for i in scoring}
+        scored = [part.tempered.nll for i in scoring for part in parts[i]]
+        return [part for i in sorted(parts) for part in parts[i]], scored
+
+    def _first_guess(self, model: Transformer, hidden: list[Tensor]) -> float:
+        """The best inverse temperature for some of these tokens, evenly spread over places in a window."""
+        hidden_ND = torch.cat(hidden)
+        targets = torch.cat([y_BT.flatten() for _, y_BT in self._windows[::2]]).to(hidden_ND.device)
+        count = min(tempered.SAMPLE_TOKENS, max(1, LOGITS_BYTES // (4 * model.vocab_size)))
+        # an odd stride meets every place, where windows are powers of 2
+        some = slice(None, None, max(1, (len(targets) // count - 1) | 1))
+        hidden_SD, y_S = hidden_ND[some][:count], targets[some][:count]
+        if model.precision is Precision.mixed:
+            tiles = logit_tiles(*model.head_operands(hidden_SD))
+            return tempered.first_guess(torch.cat([tile.logits.float() for tile in tiles], dim=-1), y_S)
+        return tempered.first_guess(model.logits(hidden_SD), y_S)
+
+    def _pass(self, model: Transformer, hidden: list[Tensor], i: int, b: float) -> list[TokenStatistics]:
+        """Of the tokens of one forward pass, in chunks."""
+        chunk, device = _tokens_at_once(model), hidden[i].device
+        start = sum(len(each) for each in hidden[:i])
+        targets = self._targets[start : start + len(hidden[i])].to(device)
+        others = self._others[start : start + len(hidden[i])].to(device)
+        parts = []
+        for hidden_CD, y_C, other_C in zip(
+            *(torch.split(tensor, chunk) for tensor in (hidden[i], targets, others)), strict=True
+        ):
+            if model.precision is Precision.mixed:
+                parts.append(tiled_token_statistics(*model.head_operands(hidden_CD), y_C, other_C, b))
+            else:
+                parts.append(token_statistics(model.logits(hidden_CD), y_C, other_C, b))
+        return parts
+
+
+_MOST_FITS = 4
+"""Passes over the fitting half; where logits hardly move the loss, one is enough (chosen)."""
+
+
+def _tokens_at_once(model: Transformer) -> int:
+    mixed = model.precision is Precision.mixed
+    return max(1, LOGITS_BYTES // (4 * min(model.vocab_size, TILE if mixed else model.vocab_size)))
+
+
+def _targets_of_other_windows(y: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """For each token the target at the same place of another window (C), and whether there is one (C).
+
+    Windows are paired at half their number apart, the farthest in the text, going round. So the pairs are
+    one to one at each place: what does not look at the context loses nothing by the exchange.
+    """
+    ends = torch.tensor([y_BT.numel() for y_BT in y]).cumsum(0).tolist()
+    index = [torch.arange(end - y_BT.numel(), end).view_as(y_BT) for end, y_BT in zip(ends, y, strict=True)]
+    targets = torch.cat([y_BT.flatten() for y_BT in y])
+    others, has_other = targets.clone(), torch.zeros_like(targets, dtype=torch.bool)
+    for place in range(max(y_BT.shape[1] for y_BT in y)):
+        here = torch.cat([index_BT[:, place] for index_BT in index if index_BT.shape[1] > place])
+        others[here] = targets[here.roll(-(len(here) // 2))]
+        has_other[here] = len(here) > 1
+    return others, has_other
+
 
 def unigram_loss(y: NDArray[np.int64], counts: NDArray[np.int64]) -> float:
     """Mean negative log-likelihood of ``y`` under the distribution of ``counts`` + 1, in nats per token."""
     smoothed = counts.astype(np.float64) + 1.0
     return float(np.mean(np.log(smoothed.sum()) - np.log(smoothed[y])))
-
-
-@dataclass(frozen=True)
-class TokenStatistics:
-    """One number a token: five tensors (C)."""
-
-    nll: Tensor
-    entropy: Tensor
-    logit_std: Tensor
-    argmax: Tensor
-    highest: Tensor
-    """The logit of ``argmax``; that is no prediction where this is not finite."""
-
-
-def token_statistics(logits_CV: Tensor, y_C: Tensor) -> TokenStatistics:
-    """Negative log-likelihood and entropy (nats), standard deviation of the V logits, the highest, its id.
-
-    Overwrites ``logits_CV``, so that no more than one more tensor of its size is needed.
-    """
-    highest_C, argmax_C = logits_CV.max(dim=-1)
-    shifted_CV = logits_CV.sub_(highest_C[:, None])
-    exp_CV = shifted_CV.exp()
-    total_C = exp_CV.sum(dim=-1)
-    log_total_C = total_C.log()
-    nll_C = log_total_C - shifted_CV.gather(-1, y_C[:, None])[:, 0]
-    entropy_C = log_total_C - exp_CV.mul_(shifted_CV).sum(dim=-1) / total_C
-    centred_CV = shifted_CV.sub_(shifted_CV.mean(dim=-1, keepdim=True))
-    std_C = centred_CV.square_().mean(dim=-1).sqrt()
-    return TokenStatistics(nll_C, entropy_C, std_C, argmax_C, highest_C)
-
-
-def tiled_token_statistics(x_CD: Tensor, w_VD: Tensor, y_C: Tensor) -> TokenStatistics:
-    """:func:`token_statistics` of the logits ``x @ w.T`` that ``precision=mixed`` trains on."""
-    target_C = x_CD.new_zeros(len(x_CD))
-    highest_C, argmax_C = torch.full_like(target_C, -torch.inf), torch.zeros_like(y_C)
-    tiles = []
-    for tile in logit_tiles(x_CD, w_VD):
-        inside_C, logit_C = tile.of_targets(y_C)
-        target_C = torch.where(inside_C, logit_C, target_C)
-        cached = zip(
-            torch.split(tile.logits, CACHED_TOKENS), torch.split(highest_C, CACHED_TOKENS), strict=True
-        )
-        parts = [_tile_statistics(logits_PK.float(), highest_P) for logits_PK, highest_P in cached]
-        log_partition_C, entropy_C, mean_C, spread_C, tile_highest_C, tile_argmax_C = map(
-            torch.cat, zip(*parts, strict=True)
-        )
-        argmax_C = torch.where(tile_highest_C > highest_C, tile_argmax_C + tile.start, argmax_C)
-        highest_C = torch.maximum(highest_C, tile_highest_C)
-        width_C = torch.full_like(mean_C, tile.logits.shape[1])
-        tiles.append((log_partition_C, entropy_C, mean_C, spread_C, width_C))
-    log_partition_CJ, entropy_CJ, mean_CJ, spread_CJ, width_CJ = (
-        torch.stack(column, dim=-1) for column in zip(*tiles, strict=True)
-    )
-    share_CJ = log_partition_CJ.softmax(dim=-1)
-    # of the choice of a tile, and of the choice within it
-    entropy_C = torch.special.entr(share_CJ).sum(dim=-1) + (share_CJ * entropy_CJ).sum(dim=-1)
-    mean_C1 = (mean_CJ * width_CJ).sum(dim=-1, keepdim=True) / len(w_VD)
-    variance_C = (spread_CJ + width_CJ * (mean_CJ - mean_C1).square()).sum(dim=-1) / len(w_VD)
-    return TokenStatistics(
-        nll=log_partition_CJ.logsumexp(dim=-1) - target_C,
-        entropy=entropy_C,
-        logit_std=variance_C.sqrt(),
-        argmax=argmax_C,
-        highest=highest_C,
-    )
-
-
-def _tile_statistics(logits_PK: Tensor, highest_before_P: Tensor) -> tuple[Tensor, ...]:
-    """Within a tile: log-partition, entropy, mean, summed squares about it, highest logit and its place.
-
-    Each (P); the place is 0 where ``highest_before_P`` is not exceeded, for it is the slowest to find.
-    Overwrites ``logits_PK``.
-    """
-    p_PK, log_partition_P, highest_P = softmax(logits_PK)
-    is_new = highest_P > highest_before_P
-    argmax_P = torch.zeros_like(is_new, dtype=torch.int64)
-    argmax_P[is_new] = logits_PK[is_new].argmax(dim=-1)
-    mean_P = logits_PK.mean(dim=-1)
-    below_PK = logits_PK.sub_(highest_P[:, None])
-    entropy_P = log_partition_P - highest_P - p_PK.mul_(below_PK).sum(dim=-1)
-    centred_PK = below_PK.sub_((mean_P - highest_P)[:, None])
-    spread_P = torch.linalg.vector_norm(centred_PK, dim=-1).square()
-    return log_partition_P, entropy_P, mean_P, spread_P, highest_P, argmax_P
 
 
 def _mean(parts: list[Tensor]) -> float:

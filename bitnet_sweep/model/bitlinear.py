@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitnet_sweep.config import Activations, Precision, Weights
+from bitnet_sweep.config import Activations, Precision, StraightThrough, Weights
 from bitnet_sweep.model.norm import norm_of
 from bitnet_sweep.model.quantisers import activation_straight_through, weight_quant, weight_straight_through
 
@@ -24,16 +24,23 @@ class BitLinear(nn.Module):
         out_features: O.
         weights: ``full`` uses the latent weights as they are.
         activations: ``full`` uses the normed inputs as they are.
+        straight_through: what the rounded values of both are; only the reference knows ``detached``.
     """
 
     precision = Precision.fp32
 
     def __init__(
-        self, in_features: int, out_features: int, weights: Weights, activations: Activations
+        self,
+        in_features: int,
+        out_features: int,
+        weights: Weights,
+        activations: Activations,
+        straight_through: StraightThrough = StraightThrough.exact,
     ) -> None:
         super().__init__()
         self.weights = weights
         self.activations = activations
+        self.straight_through = straight_through
         self.norm = norm_of(in_features, self.precision)
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
 
@@ -49,9 +56,9 @@ class BitLinear(nn.Module):
         """The product of normed inputs (..., I) and weights, each rounded as configured: (..., O)."""
         w_OI: Tensor = self.weight
         if self.activations is Activations.int8:
-            x_I = activation_straight_through(x_I)
+            x_I = activation_straight_through(x_I, self.straight_through)
         if self.weights is Weights.ternary:
-            w_OI = weight_straight_through(w_OI)
+            w_OI = weight_straight_through(w_OI, self.straight_through)
         return F.linear(x_I, w_OI)
 
     @torch.no_grad()

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bitnet_sweep.config import StraightThrough
+
 CLAMP_MIN = 1e-5
 """Smallest absmean and absmax that is divided by (published)."""
 
@@ -43,10 +45,7 @@ def activation_quant(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _StraightThrough(torch.autograd.Function):
-    """Forward: the quantised values, exactly. Backward: the gradient reaches the latent ones unchanged.
-
-    The usual ``w + (quantised - w).detach()`` rounds, so its matrix would not be ternary to the last bit.
-    """
+    """Forward: the quantised values, exactly. Backward: the gradient reaches the latent ones unchanged."""
 
     @staticmethod
     def forward(ctx: Any, latent: Tensor, quantised: Tensor) -> Tensor:
@@ -57,22 +56,29 @@ class _StraightThrough(torch.autograd.Function):
         return gradient, None
 
 
-def weight_straight_through(w: Tensor) -> Tensor:
-    """``codes * absmean`` of :func:`weight_quant`; its gradient is passed to ``w`` unchanged."""
+def weight_straight_through(w: Tensor, form: StraightThrough = StraightThrough.exact) -> Tensor:
+    """``codes * absmean`` of :func:`weight_quant`; its gradient is passed to ``w`` unchanged.
+
+    The usual ``w + (quantised - w).detach()`` is ``form=detached``: it rounds, so its matrix is not ternary
+    to the last bit.
+    """
     with torch.no_grad():
         codes, absmean = weight_quant(w)
         quantised = codes.mul_(absmean)
-    return _straight_through(w, quantised)
+    return _straight_through(w, quantised, form)
 
 
-def activation_straight_through(x: Tensor) -> Tensor:
-    """``codes / scale`` of :func:`activation_quant`; its gradient is passed to ``x`` unchanged."""
+def activation_straight_through(x: Tensor, form: StraightThrough = StraightThrough.exact) -> Tensor:
+    """``codes / scale`` of :func:`activation_quant`, as :func:`weight_straight_through` has it."""
     with torch.no_grad():
         codes, scale = activation_quant(x)
         quantised = codes.div_(scale)
-    return _straight_through(x, quantised)
+    return _straight_through(x, quantised, form)
 
 
-def _straight_through(latent: Tensor, quantised: Tensor) -> Tensor:
+def _straight_through(latent: Tensor, quantised: Tensor, form: StraightThrough) -> Tensor:
+    if form is StraightThrough.detached:
+        with torch.no_grad():
+            quantised = latent + (quantised - latent)
     result: Tensor = _StraightThrough.apply(latent, quantised)  # type: ignore[no-untyped-call]  # torch's own
     return result

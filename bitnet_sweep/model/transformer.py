@@ -6,13 +6,15 @@ Shapes: B batch, T positions, D hidden width, F feed-forward width, N heads, H h
 from __future__ import annotations
 
 import functools
+import hashlib
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitnet_sweep.config import ModelConfig, Precision
+from bitnet_sweep.config import IGNORED, ModelConfig, Precision
 from bitnet_sweep.counts import feed_forward_width
+from bitnet_sweep.identity import LARGE_SEED
 from bitnet_sweep.model.bitlinear import BitLinear, linear_init
 from bitnet_sweep.model.head import tiled_cross_entropy
 from bitnet_sweep.model.mixed import MixedBitLinear
@@ -55,9 +57,10 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
         hidden, bitlinear = config.hidden, BITLINEARS[precision]
+        rounding = config.weights, config.activations, config.straight_through
         self.num_heads = config.num_heads
-        self.qkv = bitlinear(hidden, 3 * hidden, config.weights, config.activations)
-        self.out = bitlinear(hidden, hidden, config.weights, config.activations)
+        self.qkv = bitlinear(hidden, 3 * hidden, *rounding)
+        self.out = bitlinear(hidden, hidden, *rounding)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -80,8 +83,9 @@ class FeedForward(nn.Module):
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
         hidden, ffn, bitlinear = config.hidden, feed_forward_width(config), BITLINEARS[precision]
-        self.gate_up = bitlinear(hidden, 2 * ffn, config.weights, config.activations)
-        self.down = bitlinear(ffn, hidden, config.weights, config.activations)
+        rounding = config.weights, config.activations, config.straight_through
+        self.gate_up = bitlinear(hidden, 2 * ffn, *rounding)
+        self.down = bitlinear(ffn, hidden, *rounding)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -105,6 +109,17 @@ class Block(nn.Module):
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD))
         out_BTD: Tensor = x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))
         return out_BTD
+
+
+def _generator_seed(seed: int) -> int:
+    """What torch's generator takes to have every bit of ``seed`` count.
+
+    It drops those above the 32nd (read in its source and seen): 5 and 5 + 2**32 would begin with the same
+    weights.
+    """
+    if seed < LARGE_SEED:
+        return seed
+    return int.from_bytes(hashlib.sha256(seed.to_bytes(8)).digest()[:4])
 
 
 class Transformer(nn.Module):
@@ -134,7 +149,7 @@ class Transformer(nn.Module):
         # a tied matrix has a gradient in every row
         by_rows = precision is Precision.mixed and not config.tied
         self._embedding_gradient = RowGradient(self.embedding) if by_rows else None
-        self._initialise(torch.Generator("cpu").manual_seed(seed))
+        self._initialise(torch.Generator("cpu").manual_seed(_generator_seed(seed)))
 
     @torch.no_grad()
     def _initialise(self, generator: torch.Generator) -> None:
@@ -185,7 +200,7 @@ class Transformer(nn.Module):
 
         Args:
             x_BT: token ids.
-            y_BT: the ids that follow them.
+            y_BT: the ids that follow them; at ``fp32`` IGNORED where nothing is to be predicted.
             label_smoothing: share of the target spread evenly over the vocabulary (torch's definition).
             z_loss: weight of the mean squared log-partition function (PaLM).
         """
@@ -195,7 +210,8 @@ class Transformer(nn.Module):
         logits_BTV = self(x_BT)
         loss = F.cross_entropy(logits_BTV.flatten(0, 1), y_BT.flatten(), label_smoothing=label_smoothing)
         if z_loss:
-            loss = loss + z_loss * logits_BTV.logsumexp(dim=-1).square().mean()
+            log_partition_BT = logits_BTV.logsumexp(dim=-1)
+            loss = loss + z_loss * log_partition_BT[y_BT != IGNORED].square().mean()
         return loss
 
     def gradients(self) -> list[Tensor]:

@@ -10,9 +10,9 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.claims.verdict import WORDS
@@ -76,11 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "store",
         nargs="+",
-        type=Path,
+        type=expanded,
         metavar="STORE",
         help="a store, or a W&B project as wandb:ENTITY/PROJECT; several merge by run_id",
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the report goes")
+    parser.add_argument("--out", type=expanded, required=True, metavar="DIR", help="where the report goes")
     parser.add_argument("--sweep", metavar="NAME", help="only the runs of this recorded sweep")
     parser.add_argument(
         "--check", action="store_true", help="exit 1 while a cell is missing, unfinished or failed"

@@ -22,6 +22,7 @@ from bitnet_sweep.report.settings import (
     SCIENCE_VERSION,
     UNKNOWN,
     Change,
+    all_as_read,
     changes_of,
     number,
     science_version_of,
@@ -134,11 +135,10 @@ class Arm:
 
     @property
     def result(self) -> str:
-        """The outcome of a finished run in words, else its state: a failure is not an outcome."""
+        """The outcome of a finished run and its marks, else its state: a failure is not an outcome."""
         if self.run.state != "finished":
             return self.run.state
-        marks = ", at unigram" if self.outcome.at_unigram else ""
-        return f"{self.outcome.kind}{marks}"
+        return ", ".join([self.outcome.kind, *self.outcome.marks.held])
 
     @cached_property
     def gap(self) -> str | None:
@@ -284,6 +284,7 @@ def sections_of(arms: Iterable[Arm]) -> list[Section]:
         | ({"copy": str(copy + 1)} if several_copies else {})
         for (_, text, code, copy), group in groups.items()
     ]
+    settings = all_as_read(settings)
     labels = _labels(settings)
     differing = _differing(settings)
     sections = [

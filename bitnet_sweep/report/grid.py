@@ -7,14 +7,14 @@ That is checked against every run that is there; one disagreement, and no missin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-import yaml
-
+from bitnet_sweep.exact import read_number
 from bitnet_sweep.report.read import Sweep
-from bitnet_sweep.report.settings import AXES, changes_of
+from bitnet_sweep.report.settings import AXES, changes_of, shown
 
 
 def points_of(sweep: Sweep, configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -26,7 +26,7 @@ def points_of(sweep: Sweep, configs: Mapping[str, dict[str, Any]]) -> dict[str, 
         configs: flat config of each run_id of the sweep, empty where the run is missing.
     """
     points = grid_of(sweep)
-    if points is None or len(points) != len(sweep.run_ids):
+    if points is None:
         return {}
     placed = dict(zip(sweep.run_ids, points, strict=True))
     there = {run_id: config for run_id, config in configs.items() if config}
@@ -44,7 +44,7 @@ def points_of(sweep: Sweep, configs: Mapping[str, dict[str, Any]]) -> dict[str, 
 
 
 def grid_of(sweep: Sweep) -> list[dict[str, Any]] | None:
-    """The points of the swept settings, in Hydra's order; None where they are not plain lists."""
+    """The points of the swept settings, in Hydra's order; None where they are not plain lists, one to one."""
     keys: list[str] = []
     choices: list[list[Any]] = []
     for override in sweep.overrides:
@@ -55,7 +55,9 @@ def grid_of(sweep: Sweep) -> list[dict[str, Any]] | None:
             return None
         if "," in text:
             keys.append(key.lstrip("+"))
-            choices.append([yaml.safe_load(choice) for choice in text.split(",")])
+            choices.append([_value(choice.strip()) for choice in text.split(",")])
+    if math.prod(map(len, choices)) != len(sweep.run_ids):  # zipped or excluded ones can be millions
+        return None
     return [dict(zip(keys, point, strict=True)) for point in product(*choices)]
 
 
@@ -67,11 +69,15 @@ def _agrees(config: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
     )
 
 
+def _value(text: str) -> object:
+    """A choice as Hydra reads it; YAML takes ``010`` for eight."""
+    words: dict[str, object] = {"null": None, "true": True, "false": False}
+    found = read_number(text)
+    return words.get(text.lower(), text) if found is None else found
+
+
 def _same(left: object, right: object) -> bool:
-    try:
-        return float(left) == float(right)  # type: ignore[arg-type]  # the except is the check
-    except (TypeError, ValueError):
-        return str(left) == str(right)
+    return shown(left) == shown(right)
 
 
 def _derived(config: Mapping[str, Any], axes: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,18 +69,31 @@ def records(arms: Sequence[Arm]) -> Table:
     fields = [*(name for name in FIELDS if name in found), *sorted(found - set(FIELDS))]
     columns: dict[str, Any] = {}
     for name, of in _RECORD_OF.items():
-        columns[name] = [value for arm in arms for value in [of(arm)] * len(arm.records)]
+        column = [value for arm in arms for value in [of(arm)] * len(arm.records)]
+        columns[name] = _whole_column(column) if name in _WHOLE else column
     columns |= _matrix(rows, fields)
     frame = pd.DataFrame(columns)
     return Table("records", "Records", "The tidy frame.", frame.convert_dtypes(), is_data=True)
 
 
-def _matrix(rows: Sequence[Record], fields: Sequence[str]) -> dict[str, np.ndarray]:
+_LARGEST_EXACT = 2**53
+"""Up to here a float holds every whole number."""
+
+
+def _whole_column(values: Sequence[Any]) -> Any:
+    """Whole numbers and None, with every digit; as text where one of them needs more than 64 bits."""
+    if all(abs(value) < 2**63 for value in values if isinstance(value, int)):
+        return pd.array(values, dtype="Int64")
+    return [None if value is None else str(value) for value in values]
+
+
+def _matrix(rows: Sequence[Record], fields: Sequence[str]) -> dict[str, Any]:
     """The fields of all records as columns, NaN where a record has none.
 
     Records of the same fields are filled in together: value by value, 300,000 of them take long.
     """
-    columns = {name: np.full(len(rows), np.nan) for name in fields}
+    columns: dict[str, Any] = {name: np.full(len(rows), np.nan) for name in fields}
+    large: set[str] = set()
     alike: dict[tuple[str, ...], list[int]] = {}
     for place, row in enumerate(rows):
         alike.setdefault(tuple(row), []).append(place)
@@ -91,6 +104,12 @@ def _matrix(rows: Sequence[Record], fields: Sequence[str]) -> dict[str, np.ndarr
             for index, name in enumerate(names):
                 if name in columns:
                     columns[name][some] = values[:, index]
+            beyond: list[bool] = np.any(np.abs(values) >= _LARGEST_EXACT, axis=0).tolist()  # false for NaN
+            large.update(name for name, is_beyond in zip(names, beyond, strict=True) if is_beyond)
+    for name in large & columns.keys():
+        exact = [row.get(name) for row in rows]
+        if all(value is None or isinstance(value, int) for value in exact):
+            columns[name] = _whole_column(exact)
     return columns
 
 
@@ -106,6 +125,7 @@ _RECORD_OF: dict[str, Callable[[Arm], object]] = {
     "seed": lambda arm: arm.seed,
     "steps": lambda arm: arm.steps,
 }
+_WHOLE = ("model.hidden", "seed", "steps")
 
 
 def _size_row(config: dict[str, Any], hidden: int | None) -> Row:

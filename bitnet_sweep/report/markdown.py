@@ -16,6 +16,7 @@ def markdown(summary: Summary, tables: Sequence[Table], figures: Sequence[Figure
     """The report as Markdown; ``records`` stays a CSV file."""
     lines = [f"# {QUESTION}", "", f"Stage transitions of **{escaped(summary.name)}**.", ""]
     lines += [", ".join(f"{count} {word}" for word, count in summary.counts) + ".", ""]
+    lines += [summary.marks, ""] if summary.marks else []
     for verdict in summary.verdicts:
         if verdict.section.label:
             lines += [f"**{escaped(verdict.section.label)}**", ""]

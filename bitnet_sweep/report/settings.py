@@ -7,12 +7,13 @@ be absent: that is unknown.
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
+
+from bitnet_sweep.exact import number_text, read_number
 
 UNKNOWN = "unknown"
 
@@ -23,6 +24,9 @@ _NO_INFLUENCE = ("store", "track", "sweep", "hydra", "threads", "device")
 _NO_INFLUENCE_KEYS = ("checkpoint_every_steps", "schedule.checkpoint_every")
 """Settings that name, place or speed up a run and cannot change its records."""
 
+
+_TEXTS = ("data.path", "data.text_field", "scale", "schedule.name")
+"""Settings that are text: in these ``01`` is not ``1``."""
 
 SCIENCE_VERSION = "science_version"
 """A setting that no config tells: the meaning that the program gave to all others."""
@@ -57,7 +61,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     hidden, ffn = whole(config.get("model.hidden")), whole(config.get("model.ffn"))
     if "model.ffn" in config and hidden is not None:
         ffn = 2 * hidden if ffn is None else ffn
-        kept["model.ffn"] = f"{ffn / hidden:g} x hidden"
+        kept["model.ffn"] = f"{number_text(ffn / hidden)} x hidden"
     stages = config.get("stages")
     if isinstance(stages, list):
         kept["stages"] = _stages_without_wd2(stages, number(config.get("wd2")))
@@ -68,7 +72,10 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
 
 def setting_text(config: Mapping[str, Any], key: str) -> str:
     """A setting as its config tells it: *null* is a value (no clipping), *unknown* is not."""
-    return "null" if key in config and config[key] is None else shown(config.get(key))
+    value = config.get(key)
+    if isinstance(value, str) and key in _TEXTS:
+        return value
+    return "null" if key in config and value is None else shown(value)
 
 
 def science_version_of(status: Mapping[str, Any]) -> str:
@@ -125,18 +132,16 @@ def stage_ends_of(config: Mapping[str, Any]) -> list[int]:
 
 def number(value: object) -> float | None:
     """A finite number; YAML reads some spellings of one (1e-3) as text."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
     try:
-        found = float(value)
-    except ValueError:
+        found = read_number(value)
+        return None if found is None else float(found)
+    except OverflowError:  # a whole number of 400 digits
         return None
-    return found if math.isfinite(found) else None
 
 
 def whole(value: object) -> int | None:
-    """A whole number."""
-    found = number(value)
+    """A whole number, with every digit."""
+    found = read_number(value)
     return int(found) if found is not None and found == int(found) else None
 
 
@@ -144,10 +149,31 @@ def shown(value: object) -> str:
     """A setting as text: numbers of equal value read equal, None is unknown."""
     if value is None:
         return UNKNOWN
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        found = number(value)
-        return f"{found:.12g}" if found is not None else str(value)
-    return f"{value:.12g}" if isinstance(value, float) else str(value)
+    found = read_number(value)
+    return str(value) if found is None else number_text(found)
+
+
+def as_read(column: Sequence[str]) -> list[str]:
+    """A column of settings for a table: fractions have 12 digits, unless two would then read equal."""
+    told = {text: _rounded(text) for text in column}
+    return [told[text] for text in column] if len(set(told.values())) == len(told) else list(column)
+
+
+def all_as_read(settings: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """The same, key by key."""
+    keys = {key: None for own in settings for key in own}
+    columns = {key: as_read([own.get(key, UNKNOWN) for own in settings]) for key in keys}
+    return [{key: columns[key][i] for key in own} for i, own in enumerate(settings)]
+
+
+def _rounded(text: str) -> str:
+    found = read_number(text)
+    is_fraction = isinstance(found, float) and repr(found) == text
+    return f"{found:.12g}" if is_fraction and len(text) > _READABLE else text
+
+
+_READABLE = 12
+"""Digits; the studies' tables have 2/3 with so many."""
 
 
 def _part(stage: object, key: str) -> object:

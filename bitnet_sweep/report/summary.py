@@ -12,7 +12,7 @@ from bitnet_sweep.report.read import STATES, Evidence
 from bitnet_sweep.report.settings import UNKNOWN, shown
 from bitnet_sweep.report.table import counts_text, loss_text, percent_text
 from bitnet_sweep.report.transitions import LOSS, end_value
-from bitnet_sweep.store.outcome import KINDS
+from bitnet_sweep.store.outcome import KINDS, MARKS
 
 QUESTION = "When does the training of a ternary language model collapse, and what brings it back?"
 
@@ -46,6 +46,8 @@ class Summary:
     name: str
     counts: list[tuple[str, int]]
     """How many runs have which outcome or state, runs in all first."""
+    marks: str
+    """How many runs have which mark, and of how many that is not known; empty where no run has an outcome."""
     verdicts: list[Verdict]
     gaps: list[tuple[str, str]]
     """Cells that are missing, unfinished or failed: the run and why."""
@@ -92,6 +94,7 @@ def summary_of(study: Study) -> Summary:
     return Summary(
         name=", ".join(sorted(study.evidence.sweeps)) or "all runs",
         counts=counts,
+        marks=_marks(study.arms),
         verdicts=[_verdict(section) for section in study.sections[:_MOST_VERDICTS]],
         gaps=[(f"{arm.run_id} ({arm.label})", gap) for arm, gap in study.gaps()],
         remarks=list(_remarks(study)),
@@ -106,6 +109,23 @@ def _plain_result(arm: Arm) -> str:
     if arm.run.state != "finished":
         return arm.run.state
     return "outcome unknown" if arm.outcome.kind == UNKNOWN else arm.outcome.kind
+
+
+def _marks(arms: Sequence[Arm]) -> str:
+    judged = [
+        arm.outcome.marks for arm in arms if arm.run.state == "finished" and arm.outcome.kind in _MARKED
+    ]
+    if not judged:
+        return ""
+    held = Counter(mark for marks in judged for mark in marks.held)
+    told = ", ".join(f"{held[mark]} {mark}" for mark in MARKS if held[mark]) or "none"
+    unknown = Counter(marks.unknown for marks in judged if marks.unknown)
+    for names, count in unknown.items():
+        told += f"; unknown of {count} run{'s' * (count > 1)}: {', '.join(names)}"
+    return f"Marks: {told}."
+
+
+_MARKED = ("healthy", "recovered", "stuck", "late collapse")
 
 
 def _remarks(study: Study) -> Iterable[str]:
@@ -175,6 +195,8 @@ def _line(change: str, arms: Sequence[Arm]) -> str:
     """Outcomes with their counts, and by how much the loss fell within a tenth of the run."""
     counts = Counter(_plain_result(arm) for arm in arms)
     outcomes = ", ".join(f"{word} {count} of {len(arms)}" for word, count in counts.most_common())
+    held = Counter(mark for arm in arms if arm.run.state == "finished" for mark in arm.outcome.marks.held)
+    outcomes += "".join(f", {mark} {held[mark]}" for mark in MARKS if held[mark])
     percents = [p for arm in arms if (p := arm.figures["transition/loss_drop_percent"]) is not None]
     if not percents:
         return f"{change}: {outcomes}."

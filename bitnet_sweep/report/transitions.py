@@ -35,7 +35,7 @@ from bitnet_sweep.report.table import (
     step_text,
     together,
 )
-from bitnet_sweep.store.outcome import after_step, finite, unigram_loss
+from bitnet_sweep.store.outcome import MARKS, after_step, finite, unigram_loss
 
 PUBLISHED_TENTHS = (1, 2, 3, 4, 5, 6, 7, 10)
 """The steps of the notes' table, 1k to 10k of 10k, as tenths of any schedule."""
@@ -151,13 +151,13 @@ def event_texts(arm: Arm) -> tuple[str, str]:
 
 
 def outcomes_text(arms: Sequence[Arm]) -> str:
-    """Shares among the runs that finished; those at unigram and the other runs are counted beside them."""
+    """Shares among the runs that finished; their marks and the other runs are counted beside them."""
     finished = [arm for arm in arms if arm.run.state == "finished"]
-    at_unigram = sum(arm.outcome.at_unigram for arm in finished)
+    marks = Counter(mark for arm in finished for mark in arm.outcome.marks.held)
     others = Counter(arm.run.state for arm in arms if arm.run.state != "finished")
     told = [
         share_text([arm.outcome.kind for arm in finished]),
-        f"{at_unigram} at unigram" if at_unigram else "",
+        ", ".join(f"{marks[mark]} {mark}" for mark in MARKS if marks[mark]),
         ", ".join(f"{count} {state}" for state, count in others.items()),
     ]
     return "; ".join(filter(None, told))

@@ -1,6 +1,7 @@
 """The command line: ``python -m bitnet_sweep.status STORE [--sweep NAME] [--watch | --clean [--yes]]``.
 
-Exit status: 0 the store was read; 2 the store or the sweep is not there.
+Exit status: 0 the store was read; 2 the store or the sweep is not there, or nothing
+can be freed where the store is read only.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from tabulate import tabulate
 
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.status import Ledger, render
 from bitnet_sweep.store import FINISHED, Store, check_is_store
@@ -45,6 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(render(ledger.entries()))
     except ConfigError as error:
         print(f"bitnet_sweep.status: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if not options.clean:
+            raise
+        print(
+            f"bitnet_sweep.status: STORE={options.store}: cannot be written ({error.strerror})",
+            file=sys.stderr,
+        )
         return 2
     return 0
 
@@ -105,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
         description="How every run and trunk of a store stands, from its files alone, wherever jobs run.",
         epilog="Exit status: 0 the store was read; 2 the store or the sweep is not there.",
     )
-    parser.add_argument("store", type=Path, metavar="STORE", help="the folder that holds runs/ and stages/")
+    parser.add_argument(
+        "store", type=expanded, metavar="STORE", help="the folder that holds runs/ and stages/"
+    )
     parser.add_argument(
         "--sweep", metavar="NAME", help="only the runs of this recorded sweep, and their trunks"
     )

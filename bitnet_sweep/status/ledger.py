@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from pathlib import Path
 
 from bitnet_sweep.records import Record
 from bitnet_sweep.store import FINISHED, RUNNING, Folder, Store
-from bitnet_sweep.store.outcome import finite
+from bitnet_sweep.store.lease import TWO_LOOKS, Watch
+from bitnet_sweep.store.outcome import finite, outcome_text
 from bitnet_sweep.store.pace import seconds_per_step
 from bitnet_sweep.store.recorded import AskedRun, asked_runs
 from bitnet_sweep.store.standing import UNREADABLE, error_of, standing
@@ -38,6 +40,8 @@ class Entry:
     """Of a running one, at the pace of its last record."""
     error: str | None = None
     """The last line of what went wrong."""
+    outcome: str | None = None
+    """Of a finished run, with its marks."""
 
 
 class Ledger:
@@ -51,6 +55,7 @@ class Ledger:
     def __init__(self, store: Store, sweep: str | None = None) -> None:
         self._store = store
         self._sweep = sweep
+        self._watch = Watch()
         self._finished: dict[Path, tuple[int, Entry]] = {}
         """With the modification time of the status it was read from."""
 
@@ -60,6 +65,13 @@ class Ledger:
         Raises:
             ConfigError: the sweep is not recorded.
         """
+        entries = self._look()
+        if not self._watch.knows():  # a host with another clock than ours, or dead: the next look tells
+            time.sleep(TWO_LOOKS)
+            entries = self._look()
+        return entries
+
+    def _look(self) -> list[Entry]:
         asked = asked_runs(self._store, self._sweep)
         trunks = {folder.id: folder for folder in self._store.stages()}
         through = _runs_through_trunks(asked)
@@ -79,7 +91,7 @@ class Ledger:
         known = self._finished.get(folder.path)
         if known is not None and known[0] == modified:
             return known[1]
-        entry = _read(folder, is_run, asked)
+        entry = _read(folder, is_run, asked, self._watch)
         if entry.state == FINISHED and modified is not None:
             self._finished[folder.path] = modified, entry
         return entry
@@ -101,11 +113,11 @@ def _as_trunk(stage_id: str, runs: Sequence[AskedRun]) -> AskedRun:
     return AskedRun(stage_id, " ".join(shared), first.stage_ids[:count], first.stage_ends[:count])
 
 
-def _read(folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
+def _read(folder: Folder, is_run: bool, asked: AskedRun, watch: Watch) -> Entry:
     steps = asked.stage_ends[-1] if asked.stage_ends else None
     num_stages = len(asked.stage_ids) or None
     try:
-        status, owner, state = standing(folder)
+        status, owner, state = standing(folder, watch)
         record = folder.last_record() or {}
     except (OSError, ValueError, TypeError, KeyError):
         return Entry(folder.id, is_run, asked.name, UNREADABLE, num_stages, steps=steps)
@@ -130,6 +142,7 @@ def _read(folder: Folder, is_run: bool, asked: AskedRun) -> Entry:
         finite(record, "perf/tokens_per_s"),
         _seconds_left(record, step, steps) if state == RUNNING else None,
         error_of(status, state),
+        outcome_text(status.outcome, status.marks) if is_run and status.outcome else None,
     )
 
 

@@ -28,8 +28,13 @@ def render(entries: Sequence[Entry], max_rows: int | None = None) -> str:
         rank = {state: i for i, state in enumerate(URGENCY)}
         by_urgency = sorted(range(len(entries)), key=lambda i: rank.get(entries[i].state, 0))
         shown = [entries[i] for i in sorted(by_urgency[:max_rows])]
-    has_error = any(entry.error for entry in shown)
-    rows = [_row(entry) | ({"error": entry.error or ""} if has_error else {}) for entry in shown]
+    rows = [_row(entry) for entry in shown]
+    for name, cells in (
+        ("outcome", [entry.outcome for entry in shown]),
+        ("error", [entry.error for entry in shown]),
+    ):
+        if any(cells):
+            rows = [row | {name: cell or ""} for row, cell in zip(rows, cells, strict=True)]
     table = tabulate(rows, headers="keys", disable_numparse=True)
     hidden = len(entries) - len(shown)
     return "\n".join(filter(None, [table, f"... and {hidden:,} more" if hidden else "", _counts(entries)]))

@@ -44,6 +44,8 @@ class Status:
     attempts: int = 0
     outcome: str | None = None
     """By ``outcome``, for a finished run; "diverged" also for a trunk."""
+    marks: list[str] | None = None
+    """Beside the outcome, those that hold; None where they are not known, as in an older version's status."""
     error: str | None = None
     """The traceback of the last failure."""
     diverged_step: int | None = None

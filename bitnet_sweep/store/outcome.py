@@ -11,6 +11,15 @@ late collapse  L_b < U and L_e >= U
 diverged       a loss stopped being finite, and the run ended there
 unknown        one of U, L_b, L_e is not on record (yet)
 =============  ============================================================================
+
+A loss alone can mislead, so marks stand beside the outcome. They are read off the record at the end:
+
+==============  ===========================================================================
+at unigram      L_e within 0.1 nats of U
+hollow          L_e < U, and bypassing all blocks (``blocks/loss_without``) costs less than 0.01 nats
+partly dead     a layer (``ternary/zero_frac/<layer>``) whose codes are all zero
+underconfident  L_e >= U, and the tempered loss (``val/loss_tempered``) is below U
+==============  ===========================================================================
 """
 
 from __future__ import annotations
@@ -20,7 +29,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from bitnet_sweep.records import Record
+from bitnet_sweep.records import ZERO_SHARE, Record
 
 Kind = Literal["healthy", "recovered", "stuck", "late collapse", "diverged", "unknown"]
 KINDS: tuple[Kind, ...] = ("healthy", "recovered", "stuck", "late collapse", "diverged", "unknown")
@@ -28,10 +37,34 @@ KINDS: tuple[Kind, ...] = ("healthy", "recovered", "stuck", "late collapse", "di
 AT_UNIGRAM_NATS = 0.1
 """An end loss this close to U is marked *at unigram*."""
 
+HOLLOW_NATS = 0.01
+"""Blocks whose bypass costs less are marked *hollow* (fixed before any run was judged by it)."""
+
+AT_UNIGRAM, HOLLOW, PARTLY_DEAD, UNDERCONFIDENT = MARKS = (
+    "at unigram",
+    "hollow",
+    "partly dead",
+    "underconfident",
+)
+
 _ROUNDING = 1e-9
 """Slack for the decimals of a loss: 8.3 - 8.2 is 0.1 in the records and a little more in binary."""
 
 _Point = tuple[int, float | None]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What stands beside an outcome, each in the order of ``MARKS``."""
+
+    held: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    """Those that the record cannot tell, being older than the measure or without it."""
+
+    @property
+    def noted(self) -> list[str] | None:
+        """As ``status.json`` has them: those that hold; None where not all of them can be told."""
+        return None if self.unknown else list(self.held)
 
 
 @dataclass(frozen=True)
@@ -48,6 +81,8 @@ class Outcome:
     """Why the kind is unknown."""
     at_unigram: bool = False
     """The end loss lies within 0.1 nats of U, on either side."""
+    marks: Marks = Marks()
+    """Of a healthy, recovered, stuck or late collapsed run."""
     collapse_step: int | None = None
     """First probe after warm-up from which the loss stays >= U until the boundary."""
     never_learned: bool = False
@@ -92,6 +127,7 @@ def outcome_of(
         return replace(
             events, kind="diverged", diverged_step=last_step if diverged_step is None else diverged_step
         )
+    events = replace(events, marks=Marks(unknown=MARKS))
     if unigram is None:
         return replace(events, reason="ref/unigram_loss is not on record, or not one number")
     for name, step, loss in (("decay boundary", boundary_step, loss_b), ("end", steps, loss_e)):
@@ -100,6 +136,7 @@ def outcome_of(
             return replace(events, reason=f"no val/loss at the {name} ({where})")
     assert loss_b is not None
     assert loss_e is not None
+    marks = marks_of(next(record for record in records if record.get("step") == steps), unigram)
     kinds: dict[tuple[bool, bool], Kind] = {
         (True, True): "healthy",
         (False, True): "recovered",
@@ -109,8 +146,39 @@ def outcome_of(
     return replace(
         events,
         kind=kinds[loss_b < unigram, loss_e < unigram],
-        at_unigram=abs(loss_e - unigram) <= AT_UNIGRAM_NATS + _ROUNDING,
+        at_unigram=AT_UNIGRAM in marks.held,
+        marks=marks,
     )
+
+
+def marks_of(record: Record, unigram: float) -> Marks:
+    """The marks that one record calls for, as if the run ended there.
+
+    Args:
+        unigram: U.
+    """
+    loss, without = finite(record, "val/loss"), finite(record, "blocks/loss_without")
+    tempered = finite(record, "val/loss_tempered")
+    if loss is None:
+        return Marks(unknown=MARKS)
+    is_below = loss < unigram
+    shares = [value for field, value in record.items() if field.startswith(ZERO_SHARE)]
+    found = {
+        AT_UNIGRAM: abs(loss - unigram) <= AT_UNIGRAM_NATS + _ROUNDING,
+        HOLLOW: is_below and (None if without is None else without - loss < HOLLOW_NATS - _ROUNDING),
+        # a layer without codes has no share, and none of its codes is zero
+        PARTLY_DEAD: any(share == 1 for share in shares) if shares else None,
+        UNDERCONFIDENT: not is_below and (None if tempered is None else tempered < unigram),
+    }
+    held = tuple(mark for mark in MARKS if found[mark])
+    return Marks(held, unknown=tuple(mark for mark in MARKS if found[mark] is None))
+
+
+def outcome_text(kind: str, marks: Sequence[str] | None) -> str:
+    """A noted outcome in words, with its marks: ``recovered, hollow``."""
+    if kind in ("diverged", "unknown"):
+        return kind
+    return ", ".join([kind, *(["marks unknown"] if marks is None else marks)])
 
 
 def after_step(steps: int | None, boundary_step: int | None) -> int | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bitnet_sweep.store.folder import FAILED, RUNNING, Folder, Status
-from bitnet_sweep.store.lease import is_alive, read_lease
+from bitnet_sweep.store.lease import Watch, read_lease
 from bitnet_sweep.store.store import Store
 
 WAITING, DIED, UNREADABLE = "waiting", "died", "unreadable"
@@ -33,11 +33,15 @@ def error_before(store: Store, stage_ids: Sequence[str]) -> str | None:
     return next((error for error in errors if error), None)
 
 
-def standing(folder: Folder) -> tuple[Status | None, dict[str, Any], str]:
+def standing(folder: Folder, watch: Watch | None = None) -> tuple[Status | None, dict[str, Any], str]:
     """The status, the heartbeat of a living owner (else nothing), and the state they make together.
 
     An owner writes its heartbeat before it says *running* and takes it away after it says how it
     ended; so a folder has died only if it says *running* before and after nobody was found.
+
+    Args:
+        folder: of a run or trunk.
+        watch: of a caller that looks again, so that an owner on a host with a wrong clock is found too.
 
     Raises:
         ConfigError: a newer version wrote the status.
@@ -48,7 +52,7 @@ def standing(folder: Folder) -> tuple[Status | None, dict[str, Any], str]:
     if status.state != RUNNING:
         return status, {}, status.state
     owner = read_lease(folder.path)
-    if owner is not None and is_alive(owner):
+    if owner is not None and (watch or Watch()).is_alive(folder.path, owner):
         return status, owner, RUNNING
     again = folder.status() or status
     return again, {}, DIED if again.state == RUNNING else again.state

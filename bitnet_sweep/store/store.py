@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,13 +43,11 @@ class Store:
         """Make the store ready.
 
         Raises:
-            ConfigError: it cannot be written, or a newer version made it.
+            ConfigError: it cannot be written, its file system lacks something, or a newer version made it.
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root) as file:
-                file.write(bytes(4096))
-                file.flush()
+            files.try_out(self.root)
             document = files.read_json(self.root / "store.json")
             if document is None:
                 files.write_json(self.root / "store.json", {"schema": SCHEMA})

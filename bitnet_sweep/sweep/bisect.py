@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tabulate import tabulate
 
 from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
+from bitnet_sweep.exact import number_text
 from bitnet_sweep.identity import digest
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.store.outcome import KINDS
@@ -105,7 +106,7 @@ def _exact(number: float) -> Decimal:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        return float(text) + 0.0  # -0.0 equals 0.0
     except ValueError:
         return math.nan
 
@@ -283,7 +284,7 @@ def table(search: Search, cells: Sequence[Cell], swept: Collection[str]) -> str:
             low, high, _ = search.narrow(has)
             inside, outside = (low, high) if has[low] else (high, low)
             other = statuses[outside]
-            row[f"{search.until} at {search.key}"] = f"{inside:.6g}"
-            row["not at"] = f"{outside:.6g} ({other.outcome if other else None})"
+            row[f"{search.until} at {search.key}"] = number_text(inside)
+            row["not at"] = f"{number_text(outside)} ({other.outcome if other else None})"
         rows.append(row)
     return tabulate(rows, headers="keys", disable_numparse=True)

@@ -12,7 +12,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from bitnet_sweep.store import Store
-from bitnet_sweep.store.lease import is_alive, read_lease
+from bitnet_sweep.store.lease import Watch, read_lease
 from bitnet_sweep.sweep.plan import Unit
 
 POLL_SECONDS = 1.0
@@ -42,7 +42,7 @@ def progress_bar(units: Sequence[Unit], store: Store) -> Iterator[None]:
 
 def _follow(units: Sequence[Unit], store: Store, bar: tqdm[NoReturn], closed: threading.Event) -> None:
     legs = {unit.id: (unit, unit.leg(store)) for unit in units}
-    finished_steps, finished = 0, 0
+    finished_steps, finished, watch = 0, 0, Watch()
     while True:
         last = closed.is_set()
         started = time.monotonic()
@@ -50,7 +50,7 @@ def _follow(units: Sequence[Unit], store: Store, bar: tqdm[NoReturn], closed: th
         steps = 0
         for unit, leg in list(legs.values()):
             owner = read_lease(leg.folder.path)
-            if not is_alive(owner):  # a killed job leaves its last words
+            if not watch.is_alive(leg.folder.path, owner):  # a killed job leaves its last words
                 owner = None
             if owner is not None and "step" in owner:
                 steps += max(0, int(owner["step"]) - (leg.end - unit.left))

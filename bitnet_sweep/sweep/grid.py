@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import math
+import random
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import chain, product
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Transformer
+from hydra.core.override_parser.types import Override, RangeSweep, Transformer
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -40,10 +43,6 @@ GRID_KEYS = tuple(f"sweep.{name}" for name in ("exclude", "zip", "bisect", "unti
 
 EXPERIMENT = "experiment"
 """The group whose choice may hold a grid of its own."""
-
-_DIGITS = 12
-"""Of a number in a sweep, typed or counted: ``range(0,0.05,0.01)`` counts on to 0.030000000000000002, which
-would be another run than 0.03."""
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +75,35 @@ def read_axes(overrides: Sequence[Override], parser: OverridesParser) -> Axes:
             raise HydraException(f"{override.input_line}: an interval has no values to enumerate")
         if key.lstrip("+").startswith("sweep.") or key == EXPERIMENT:
             raise ConfigError(key, override.get_value_string(), "takes one value for the whole sweep")
-        axes[key] = [_setting(key, element, parser) for element in override.sweep_iterator()]
+        axes[key] = [_setting(key, element, parser) for element in _elements(override)]
         if not axes[key]:
             raise ConfigError(key, override.get_value_string(), "has no values")
     return axes
 
 
+def _elements(override: Override) -> Iterable[Any]:
+    """The values of a sweep, each number as it was typed.
+
+    Hydra counts ``range(0,0.05,0.01)`` in binary, on to 0.030000000000000002, which would be another run than
+    the 0.03 that is typed alone. Here it is counted in decimals.
+    """
+    counted = override.value()
+    if not isinstance(counted, RangeSweep):
+        return override.sweep_iterator()
+    if counted.step == 0:
+        raise ConfigError(override.get_key_element(), override.get_value_string(), "its step must not be 0")
+    if isinstance(counted.range(), range):
+        return override.sweep_iterator()
+    # to sort, Hydra adds the step in binary: what it adds to 0.1 + 0.2 lies behind the 15th digit
+    written = "{:.15g}".format if "sort(" in str(override.input_line) else repr
+    start, stop, step = (Decimal(written(end)) for end in (counted.start, counted.stop, counted.step))
+    values = [float(start + i * step) for i in range(max(0, math.ceil((stop - start) / step)))]
+    if counted.shuffle:
+        random.shuffle(values)
+    return values
+
+
 def _setting(key: str, element: Any, parser: OverridesParser) -> Setting:
-    if isinstance(element, float):
-        element = float(f"{element:.{_DIGITS}g}")
     text = f"{key}={Transformer.str(element)}"
     is_number = isinstance(element, bool | int | float)  # parsing each of 10,000 seeds takes seconds
     return Setting(key, element if is_number else parser.parse_override(text).value(), text)

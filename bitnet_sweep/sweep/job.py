@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitnet_sweep import identity
+from bitnet_sweep import files, identity
 from bitnet_sweep.code import code
 from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.counts import predicted_counts
@@ -20,7 +20,7 @@ from bitnet_sweep.data import Batches, fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.records import Record, SampleRow, clean
 from bitnet_sweep.store import BOUNDARY, FAILED, FINISHED, INTERRUPTED, LATEST, RUNNING, Status, Store
-from bitnet_sweep.store.lease import HeldError, Lease, LostError, lease
+from bitnet_sweep.store.lease import HeldError, Lease, LostError, Watch, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.legs import Leg, Past, diverged_step, legs_of
@@ -90,13 +90,7 @@ class Job:
         self._device = prepare_process(config.threads, config.device)
         corpus = prepare(config, self._store.tokens, self._fingerprint)
         self._probe = build_probe(config, corpus)
-        self._batches = Batches(
-            corpus,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            sequence_length=config.sequence_length,
-            order=config.data.order,
-        )
+        self._batches = Batches.of(config, corpus)
 
     def _target_sink(self) -> Sink:
         def open_run_tracker(records: list[Record], samples: list[SampleRow]) -> Tracker:
@@ -241,12 +235,13 @@ class Job:
             warmup_steps=config.warmup_steps,
             diverged=status.diverged_step is not None,
         )
-        status.outcome = outcome.kind
+        status.outcome, status.marks = outcome.kind, outcome.marks.noted
         figures = transition_figures(records, steps=config.steps, boundary_step=config.boundary_step)
         sizes = {f"parameters/{name}": count for name, count in status.parameters.items()}
         stage_ids = " ".join(status.stage_ids)  # what the report pairs arms by, also when it reads W&B
         told = {"science_version": status.science_version, "code": identity.digest(status.code)}
-        return figures | sizes | told | {"outcome": outcome.kind, "stage_ids": stage_ids}
+        marks = "unknown" if status.marks is None else ", ".join(status.marks) or "none"
+        return figures | sizes | told | {"outcome": outcome.kind, "marks": marks, "stage_ids": stage_ids}
 
     def _report(self, step: Step) -> None:
         self._hooks.on_step(step)
@@ -261,13 +256,15 @@ class Job:
     @contextmanager
     def _leased(self, leg: Leg) -> Iterator[None]:
         """Hold the leg's folder, waiting while another process trains there."""
+        watch, wait = Watch(), files.Wait(leg.folder.path)
         with ExitStack() as stack:
             while True:
                 try:
-                    held = stack.enter_context(lease(leg.folder.path))
+                    held = stack.enter_context(lease(leg.folder.path, watch))
                     break
-                except HeldError:
+                except HeldError as error:
                     self._raise_if_asked_to_stop()
+                    wait.tell(str(error))
                     time.sleep(LEASE_POLL_SECONDS)
             self._leases.append(held)
             try:

@@ -53,7 +53,7 @@ def machine() -> dict[str, Any]:
     from bitnet_sweep.model.products import cpu_class  # here, since it imports torch
 
     return {
-        **_commit(),
+        **commit(),
         "python": platform.python_version(),
         "versions": {name: _version(name, module) for name, module in _LIBRARIES.items()},
         "cpu": _cpu_model(),
@@ -75,7 +75,7 @@ def _version(name: str, module: str) -> str | None:
         return None
 
 
-def _commit() -> dict[str, str | None]:
+def commit() -> dict[str, str | None]:
     """The commit of the program that runs; where there is none, why."""
     try:
         return {"commit": commit_of(Path(__file__))}
@@ -85,7 +85,7 @@ def _commit() -> dict[str, str | None]:
 
 def _cpu_model() -> str:
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     except OSError:

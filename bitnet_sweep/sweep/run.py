@@ -89,7 +89,7 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
 @contextmanager
 def _progress_bar(config: RunConfig) -> Iterator[Callable[[Step], None]]:
     """A bar over the steps of the run with loss, held-out loss, tokens/s and time left."""
-    tokens = config.batch_size * config.sequence_length
+    tokens = config.batch_size * config.row_targets
     with new_bar(config.steps) as bar:
         shown: dict[str, str] = {}
         begin = [0, time.monotonic()]

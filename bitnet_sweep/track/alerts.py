@@ -10,6 +10,7 @@ A loss above U before the boundary is no news: every run begins there, some neve
 counts a collapse only if it lasts until the boundary. So an alert at the boundary is what §6 says of the
 boundary, whatever follows. A later one holds so far: if the loss crosses U again, the run's outcome at the
 end, which W&B shows in its summary, is another. A loss that is not on record decides nothing.
+An alert names the marks that its record calls for, as far as they are known.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitnet_sweep.records import Record
-from bitnet_sweep.store.outcome import finite, unigram_loss
+from bitnet_sweep.store.outcome import finite, marks_of, unigram_loss
 
 COLLAPSE, RECOVERY = "collapse", "recovery"
 
@@ -49,10 +50,13 @@ def alerts_of(records: Sequence[Record], boundary_step: int) -> list[Alert]:
         if step < boundary_step or loss is None:
             continue
         values = f"held-out loss {loss:.3f}, unigram loss {unigram:.3f}"
+        held = marks_of(record, unigram).held
+        marks = f" Marks: {', '.join(held)}." if held else ""
         where = "at the decay boundary" if step == boundary_step else f"decay boundary: step {boundary_step}"
         if not found and loss >= unigram:
-            found.append(Alert(COLLAPSE, step, f"Collapsed at step {step} ({where}): {values}."))
+            found.append(Alert(COLLAPSE, step, f"Collapsed at step {step} ({where}): {values}.{marks}"))
         elif found and loss < unigram:
-            found.append(Alert(RECOVERY, step, f"Below the unigram loss at step {step} ({where}): {values}."))
+            text = f"Below the unigram loss at step {step} ({where}): {values}.{marks}"
+            found.append(Alert(RECOVERY, step, text))
             break
     return found

@@ -12,6 +12,7 @@ import yaml
 from bitnet_sweep.code import code
 from bitnet_sweep.config import Reuse, RunConfig, plain
 from bitnet_sweep.counts import feed_forward_width
+from bitnet_sweep.exact import number_text, scientific
 from bitnet_sweep.identity import mark
 from bitnet_sweep.stages import follow_shorthands, resolve
 
@@ -139,12 +140,11 @@ _PATH = 24
 
 
 def _short(value: object) -> str:
-    """0.05, 1.5e-3, null: a value in as few characters as a person would use."""
+    """0.05, 1.5e-3, null: a value in as few characters as a person would use, and with all its digits."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if not isinstance(value, float):
         return str(value)
     if value == 0 or 0.01 <= abs(value) < 1e4:
-        return f"{value:.6g}"
-    mantissa, exponent = f"{value:.5e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
+        return number_text(value)
+    return scientific(value)

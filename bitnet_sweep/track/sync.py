@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bitnet_sweep.config import MAX_TIMEOUT_SECONDS, ConfigError
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.store import Store, check_is_store
 from bitnet_sweep.store.lease import HeldError, lease
@@ -103,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Upload to W&B every run of a store that the server does not have yet.",
         epilog="Each run goes to the server and project of its config; WANDB_BASE_URL overrides the server.",
     )
-    parser.add_argument("store", type=Path, metavar="STORE", help="folder of the store, such as runs")
+    parser.add_argument("store", type=expanded, metavar="STORE", help="folder of the store, such as runs")
     parser.add_argument(
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="longest wait for a run (60)"
     )

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import wandb
 
@@ -117,7 +117,7 @@ def open_run(directory: Path, *, server: str | None, timeout: float, **described
     Raises:
         WandbError: no API key, no answer, or anything else.
     """
-    mode = "offline" if server is None else "online"
+    mode: Literal["offline", "online"] = "offline" if server is None else "online"
     with bounded(timeout + GRACE_SECONDS):
         start_client(mode)
         if server is not None:

@@ -55,9 +55,8 @@ def train(
     for step in range(state.step + 1, until_step + 1):
         started = time.perf_counter()
         stage_index = timetable.stage_of(step)
-        stage = config.stages[stage_index]
-        learning_rate = stage.lr_at(step - (timetable.ends[stage_index] - stage.steps))
-        loss, grad_norm = _one_step(config, state, batches, step, learning_rate, stage.weight_decay)
+        learning_rate, weight_decay = timetable.settings_of(config, step)
+        loss, grad_norm = _one_step(config, state, batches, step, learning_rate, weight_decay)
         state.step = step
         state.diverged = not math.isfinite(loss)
         state.loss_sum += loss
@@ -72,7 +71,7 @@ def train(
         if not (timetable.is_probed(step) or state.diverged):
             yield Step(step, loss)
             continue
-        targets = config.batch_size * config.sequence_length
+        targets = config.batch_size * config.row_targets
         record: Record = {
             "step": step,
             "stage": stage_index + 1,
@@ -80,7 +79,7 @@ def train(
             "train/loss": state.loss_sum / state.steps_since_record,
             "train/loss_batch": loss,
             "optim/lr": learning_rate,
-            "optim/weight_decay": stage.weight_decay,
+            "optim/weight_decay": weight_decay,
             "optim/grad_norm": state.grad_norm_sum / state.steps_since_record,
         }
         probe_started = time.perf_counter()

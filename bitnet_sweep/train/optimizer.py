@@ -77,8 +77,7 @@ class Adam(Optimizer):
 
     Called in its functional form: the first step of a ``torch.optim.Optimizer`` imports torch._dynamo, which
     takes about as long as torch itself. Learning rate and decay are given with each step; moments are made at
-    the first. With ``decay=matrices`` only parameters of two or more dimensions decay: embeddings, head and
-    BitLinears, not norm gains.
+    the first. Which parameters decay is told by their names and dimensions, see :func:`part_of`.
     """
 
     state_names = ("exp_avg", "exp_avg_sq")
@@ -88,6 +87,8 @@ class Adam(Optimizer):
         self._config = config
         self._decoupled = _DECOUPLED[config.name]
         self._parameters: list[Tensor] = list(model.parameters())
+        parts = _DECAYING[config.decay]
+        self._decaying = {p for name, p in model.named_parameters() if part_of(name, p) in parts}
         self._moments: dict[Tensor, Moments] = {}
 
     def step(self, learning_rate: float, weight_decay: float, divisor: Tensor | None = None) -> None:
@@ -97,7 +98,7 @@ class Adam(Optimizer):
         does not write gradients.
         """
         for decays, decay in ((True, weight_decay), (False, 0.0)):
-            group = [p for p in self._parameters if p.grad is not None and self._decays(p) is decays]
+            group = [p for p in self._parameters if p.grad is not None and (p in self._decaying) is decays]
             if group:
                 self._update(group, learning_rate, decay, divisor)
 
@@ -111,9 +112,6 @@ class Adam(Optimizer):
         self._moments[parameter] = Moments.zeros(parameter, updates)
         for name, own in self.state(parameter).items():
             own.copy_(tensors[name])
-
-    def _decays(self, parameter: Tensor) -> bool:
-        return self._config.decay is Decay.all or parameter.ndim >= 2
 
     @torch.no_grad()
     def _update(self, group: list[Tensor], lr: float, decay: float, divisor: Tensor | None) -> None:
@@ -145,6 +143,30 @@ class Adam(Optimizer):
 
 
 _DECOUPLED = {OptimizerName.adam_l2: False, OptimizerName.adamw: True}
+
+_PARTS = frozenset({"embedding", "head", "bitlinears", "gains"})
+_DECAYING = {
+    Decay.all: _PARTS,
+    Decay.matrices: _PARTS - {"gains"},
+    Decay.embedding: frozenset({"embedding"}),
+    Decay.head: frozenset({"head"}),
+    Decay.bitlinears: frozenset({"bitlinears"}),
+    Decay.gains: frozenset({"gains"}),
+    Decay.all_but_embedding: _PARTS - {"embedding"},
+    Decay.all_but_head: _PARTS - {"head"},
+    Decay.all_but_bitlinears: _PARTS - {"bitlinears"},
+}
+
+
+def part_of(name: str, parameter: Tensor) -> str:
+    """``embedding``, ``head``, ``gains`` or ``bitlinears``: what a model's parameter belongs to.
+
+    The first two are known by their names, gains by having less than two dimensions; all other matrices are
+    those of BitLinears.
+    """
+    if name in ("embedding", "head"):
+        return name
+    return "gains" if parameter.ndim < 2 else "bitlinears"
 
 
 def update(

@@ -18,19 +18,18 @@ NUM_PROMPTS, PROMPT_TOKENS = 4, 16
 
 def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
     """The probe of a resolved config; nothing in it depends on the seed."""
-    heldout = HeldOut(
-        heldout_windows(corpus, config.sequence_length), corpus.unigram_counts, corpus.vocab_size
-    )
+    windows = heldout_windows(corpus, config.row_targets)
+    heldout = HeldOut(windows, corpus.unigram_counts, corpus.vocab_size, corpus.train)
     contexts, next_ids = text_contexts(corpus, NUM_CONTEXTS, CONTEXT_LENGTH)
     diversity = DiversityProbe(corpus.vocab_size, contexts, next_ids)
-    prompts_NT = prompts(corpus, NUM_PROMPTS, min(PROMPT_TOKENS, config.sequence_length))
+    prompts_NT = prompts(corpus, NUM_PROMPTS, min(PROMPT_TOKENS, config.row_targets))
 
     def probe(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], list[SampleRow]]:
         values = heldout.measure(state.model) | diversity.measure(state.model)
         values |= state.watch.measures(state.step) | weight_rms(state.model)
         if not with_samples:
             return values, []
-        ids = continuations(state.model, prompts_NT, sequence_length=config.sequence_length)
+        ids = continuations(state.model, prompts_NT, sequence_length=config.row_targets)
         values |= sample_measures(ids)
         if ids is None:
             return values, []

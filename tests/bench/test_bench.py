@@ -9,7 +9,7 @@ import torch
 from bench import budget, step, threads
 from bench.arms import Setting
 from bench.large import LAYERS
-from bench.plain import PlainLoop, PlainModel
+from bench.plain import PlainLoop, PlainModel, copy_weights
 from bench.tables import table
 from bitnet_sweep.config import ModelConfig
 from bitnet_sweep.model import mixed
@@ -22,17 +22,7 @@ TINY = Setting(hidden=8, batch=2, length=5, vocab_size=50)
 def test_the_plain_model_is_this_model():
     """With the same weights it has the same logits and parameters, so the comparison is fair."""
     ours, plain = Transformer(ModelConfig(hidden=8), 50, seed=0), PlainModel(8, 50)
-    theirs = dict(plain.named_parameters())
-    renamed = {
-        "embedding": "embedding.weight",
-        "head": "head.weight",
-        "final_norm.weight": "norm.weight",
-    }
-    with torch.no_grad():
-        for name, parameter in ours.named_parameters():
-            short = name.replace("attention.", "").replace("feed_forward.", "")
-            theirs.pop(renamed.get(name, short)).copy_(parameter)
-    assert not theirs
+    copy_weights(ours, plain)
     ids = torch.randint(50, (2, 5), generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(plain(ids), ours(ids), rtol=1e-4, atol=1e-4)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bitnet_sweep.config import Order
+from bitnet_sweep.config import IGNORED, Order, Targets
 from bitnet_sweep.data import Batches, Corpus
 
 
@@ -24,9 +24,17 @@ def batches(
     batch_size: int = 2,
     sequence_length: int = 3,
     order: Order = Order.random,
+    targets: Targets = Targets.next,
+    ignored: int | None = None,
 ) -> Batches:
     return Batches(
-        corpus_of(tokens), seed=seed, batch_size=batch_size, sequence_length=sequence_length, order=order
+        corpus_of(tokens),
+        seed=seed,
+        batch_size=batch_size,
+        sequence_length=sequence_length,
+        order=order,
+        targets=targets,
+        ignored=ignored,
     )
 
 
@@ -43,6 +51,43 @@ def test_sequential_windows_follow_one_another(step: int, expected: list[list[in
     x_BT, y_BT = batches(order=Order.sequential).batch_at(step)
     assert x_BT.tolist() == expected
     assert y_BT.tolist() == [[token + 1 for token in row] for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        pytest.param(1, [[0, 1, 2], [3, 4, 5]], id="first"),
+        pytest.param(2, [[6, 7, 8], [0, 1, 2]], id="wraps, the rest of two tokens left out"),
+        pytest.param(3, [[3, 4, 5], [6, 7, 8]], id="goes on"),
+    ],
+)
+def test_targets_inside_a_row_are_one_less(step: int, expected: list[list[int]]) -> None:
+    x_BT, y_BT = batches(order=Order.sequential, targets=Targets.inside).batch_at(step)
+    assert x_BT.tolist() == [row[:-1] for row in expected]
+    assert y_BT.tolist() == [row[1:] for row in expected]
+
+
+def test_rows_with_targets_inside_reach_the_last_token() -> None:
+    """9 tokens are 3 rows of 3; of rows that need the token behind them there are 2."""
+    x_BT, y_BT = batches(9, batch_size=3, order=Order.sequential, targets=Targets.inside).batch_at(1)
+    assert (x_BT.tolist(), y_BT.tolist()) == ([[0, 1], [3, 4], [6, 7]], [[1, 2], [4, 5], [7, 8]])
+    starts = batches(9, batch_size=500, targets=Targets.inside).batch_at(1)[0][:, 0]
+    assert sorted(set(starts.tolist())) == [0, 1, 2, 3, 4, 5, 6]
+    batches(3, targets=Targets.inside)
+    with pytest.raises(ValueError, match=r"2 tokens hold no window of 3 \+ 0"):
+        batches(2, targets=Targets.inside)
+
+
+@pytest.mark.parametrize("order", list(Order))
+@pytest.mark.parametrize("targets", list(Targets))
+def test_an_ignored_id_is_no_target_and_stays_an_input(order: Order, targets: Targets) -> None:
+    plain, ignoring = (
+        batches(8, batch_size=20, order=order, targets=targets, ignored=ignored).batch_at(2)
+        for ignored in (None, 4)
+    )
+    assert np.array_equal(plain[0], ignoring[0])
+    assert 4 in plain[1]
+    assert np.array_equal(np.where(plain[1] == 4, IGNORED, plain[1]), ignoring[1])
 
 
 def test_sequential_order_is_the_same_for_every_seed() -> None:

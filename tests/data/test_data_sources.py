@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from bitnet_sweep.config import ConfigError, DataConfig, DataName
+from bitnet_sweep.config import ConfigError, DataConfig, DataName, HeldOutText
 from bitnet_sweep.data import factbook
 from bitnet_sweep.data.files import content_hash, find_files
 from bitnet_sweep.data.sources import articles, cut_blocks, describe, open_documents
@@ -38,6 +38,30 @@ def read(data: DataConfig, tmp_path: Path) -> list[str]:
 
 
 # --- .txt ---------------------------------------------------------------------------------------------
+
+ARTICLES = [" = One = \n \n first \n = = deeper = = \n \n", " = Two = \n \n second \n"]
+
+
+@pytest.mark.parametrize(
+    ("text", "documents"),
+    [
+        pytest.param("".join(ARTICLES), ARTICLES, id="articles"),
+        pytest.param(" \n" + "".join(ARTICLES), [" \n", *ARTICLES], id="an empty line in front"),
+        pytest.param(
+            "before\n\n" + ARTICLES[1], ["before\n\n", ARTICLES[1]], id="text in front of the first"
+        ),
+        pytest.param(ARTICLES[0] + "x" * 9000, [ARTICLES[0] + "x" * 9000], id="a long article is not cut"),
+        pytest.param("x" * 9000, ["x" * 8192, "x" * 808], id="text without articles is"),
+    ],
+)
+def test_articles_are_documents_where_the_end_is_held_out(
+    text: str, documents: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text(text)
+    data = text_data(path)
+    data.heldout = HeldOutText.end
+    assert read(data, tmp_path) == documents
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from bitnet_sweep.config import ConfigError
+from bitnet_sweep.config import ConfigError, Lines
 from bitnet_sweep.data.tokenizer import SEPARATOR, encode, load_gpt2, open_tokenizer, train_bpe
 
 
@@ -38,6 +38,14 @@ def gpt2() -> Tokenizer:
 def test_gpt2_gives_the_published_ids(gpt2: Tokenizer, written: str, ids: list[int]) -> None:
     assert list(encode(gpt2, [written])) == [[*ids, 50256]]
     assert gpt2.get_vocab_size() == 50257
+
+
+def test_stripped_lines_have_nothing_between_them(gpt2: Tokenizer) -> None:
+    """Published ids, as above; a line is encoded for itself, so its first word has no space in front."""
+    texts = [" Hello world \n\n  \nHello, my dog is cute\n", "\n", "Hello\u2028world", " Hello world"]
+    line, greeting = [15496, 995], [15496, 11, 616, 3290, 318, 13779]
+    separated = next(iter(encode(gpt2, ["Hello\u2028world"])))[:-1]
+    assert list(encode(gpt2, texts, Lines.stripped)) == [line, greeting, separated, line]
 
 
 @pytest.mark.parametrize("vocab_size", [257, 258, 400], ids=["bytes alone", "one merge", "merges"])

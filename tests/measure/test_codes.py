@@ -71,7 +71,9 @@ class Twin:
 
 
 def code_fields(fields: dict[str, Value]) -> dict[str, Value]:
-    return {name: value for name, value in fields.items() if "absmean" not in name and "clamped" not in name}
+    """Those over all layers."""
+    others = ("absmean", "clamped", "zero_frac/")
+    return {name: value for name, value in fields.items() if not any(word in name for word in others)}
 
 
 def test_one_weight_by_hand() -> None:
@@ -231,6 +233,7 @@ def test_absmean_fields() -> None:
     assert got["ternary/absmean_min"] == got["ternary/absmean/x.out"]
     assert got["ternary/clamped_layers"] == 1
     assert got["ternary/zero_frac"] == 3 / 4  # 4e-6 rounds to 0, 2e-6 too, and -1 is half of 2
+    assert (got["ternary/zero_frac/x.qkv"], got["ternary/zero_frac/x.out"]) == (1 / 2, 1.0)
 
 
 def test_full_weights_have_no_codes_but_an_absmean() -> None:
@@ -240,6 +243,7 @@ def test_full_weights_have_no_codes_but_an_absmean() -> None:
     got = watch.measures(1)
     assert set(code_fields(got).values()) == {None}
     assert got["ternary/absmean"] == got["ternary/absmean/a"] == 2.0
+    assert got["ternary/zero_frac/a"] is None
     assert watch.state()[0] == {}
     restored = through_a_file(watch, {"a": layer})
     restored.after_step(2, next_record_step=2)
@@ -250,7 +254,7 @@ def test_every_field_has_its_name_and_meaning() -> None:
     model = Transformer(ModelConfig(8, 1, 2), 11, seed=0)
     watch = CodeWatch(model.bitlinears())
     watch.after_step(1, next_record_step=1)
-    layers = {f"ternary/absmean/{name}" for name in model.bitlinears()}
+    layers = {f"ternary/{of}/{name}" for of in ("absmean", "zero_frac") for name in model.bitlinears()}
     assert set(watch.measures(1)) == layers | {name for name in FIELDS if name.startswith("ternary/")}
 
 
@@ -265,7 +269,8 @@ def test_codes_of_weights_that_are_not_finite_are_not_counted(kind: type[BitLine
     got = clean(watch.measures(1))
     steps = {"ternary/window_steps": 1, "ternary/oscillation_steps": 1}
     assert {name: got[name] for name in got if got[name] is not None} == steps | {
-        "ternary/absmean/good": pytest.approx(2 / 3)
+        "ternary/absmean/good": pytest.approx(2 / 3),
+        "ternary/zero_frac/good": pytest.approx(1 / 3),
     }
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from bitnet_sweep.config import ModelConfig, Precision, Weights
-from bitnet_sweep.measure import losses
-from bitnet_sweep.measure.losses import HeldOut, tiled_token_statistics, token_statistics, unigram_loss
+from bitnet_sweep.measure import losses, per_token
+from bitnet_sweep.measure.losses import HeldOut, unigram_loss
+from bitnet_sweep.measure.per_token import tiled_token_statistics, token_statistics
 from bitnet_sweep.model import head
 from bitnet_sweep.model.head import logit_tiles
 from bitnet_sweep.model.transformer import Transformer
@@ -31,6 +32,11 @@ def windows_of(
 ) -> Windows:
     ids = np.random.default_rng(seed).integers(0, vocab_size, (count, batch, length + 1))
     return [(block[:, :-1], block[:, 1:]) for block in ids]
+
+
+def held_out(windows: Windows, counts: NDArray[np.int64], vocab_size: int) -> HeldOut:
+    """Of a training split in which nothing follows anything."""
+    return HeldOut(windows, counts, vocab_size, np.zeros(1, dtype=np.uint16))
 
 
 def counting_windows() -> Windows:
@@ -57,13 +63,17 @@ def test_uniform_predictor() -> None:
     with torch.no_grad():
         model.head.zero_()
     counts = np.zeros(VOCAB, dtype=np.int64)
-    got = HeldOut(counting_windows(), counts, VOCAB).measure(model)
+    got = held_out(counting_windows(), counts, VOCAB).measure(model)
     ln8 = math.log(8)
     assert got == {
         "val/loss": pytest.approx(ln8, abs=1e-6),
         "val/accuracy": 0.125,  # it always says 0, as 4 of 32 targets are
         "ref/ln_vocab": ln8,
         "ref/unigram_loss": pytest.approx(ln8),  # no counts: each id 1 of 8
+        "ref/bigram_loss": pytest.approx(ln8),  # and nothing follows anything
+        "val/loss_tempered": None,  # one forward pass has no two halves
+        "blocks/loss_without": pytest.approx(ln8, abs=1e-6),
+        "probe/context_gain": 0.0,
         "val/minus_ln_vocab": pytest.approx(0.0, abs=1e-6),
         "val/minus_unigram": pytest.approx(0.0, abs=1e-6),
         "probe/entropy": pytest.approx(ln8, abs=1e-6),
@@ -75,7 +85,7 @@ def test_uniform_predictor() -> None:
 
 
 def test_one_hot_predictor() -> None:
-    got = HeldOut(counting_windows(), np.ones(VOCAB, dtype=np.int64), VOCAB).measure(successor_model(1e4))
+    got = held_out(counting_windows(), np.ones(VOCAB, dtype=np.int64), VOCAB).measure(successor_model(1e4))
     assert got["val/loss"] == 0.0
     assert got["val/accuracy"] == 1.0
     assert got["probe/entropy"] == 0.0
@@ -88,7 +98,7 @@ def test_one_hot_predictor() -> None:
 
 def test_confident_and_wrong() -> None:
     x_BT = np.zeros((1, 4), dtype=np.int64)  # the model says 1, the text says 0
-    got = HeldOut([(x_BT, x_BT)], np.ones(VOCAB, dtype=np.int64), VOCAB).measure(successor_model(10.0))
+    got = held_out([(x_BT, x_BT)], np.ones(VOCAB, dtype=np.int64), VOCAB).measure(successor_model(10.0))
     assert got["val/loss"] == pytest.approx(10 * math.sqrt(8), rel=1e-3)
     assert got["val/accuracy"] == 0.0
     assert (got["probe/argmax_tokens"], got["probe/human_tokens"]) == (1, 1)
@@ -138,7 +148,7 @@ def test_tiled_statistics_equal_those_of_the_same_logits(
     tile: int, size: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(head, "TILE", tile)
-    monkeypatch.setattr(losses, "CACHED_TOKENS", 7)
+    monkeypatch.setattr(per_token, "CACHED_TOKENS", 7)
     generator = torch.Generator().manual_seed(0)
     x_CD, w_VD = size * torch.randn(20, 8, generator=generator), torch.randn(101, 8, generator=generator)
     y_C = torch.randint(101, (20,), generator=generator)
@@ -163,10 +173,10 @@ def test_mixed_measures_what_it_trains_on(tied: bool, monkeypatch: pytest.Monkey
     monkeypatch.setattr(head, "TILE", 32)
     monkeypatch.setattr(losses, "TILE", 32)
     monkeypatch.setattr(losses, "LOGITS_BYTES", 4 * 32 * 5)  # five tokens a chunk
-    got = HeldOut(windows, np.ones(101, dtype=np.int64), 101).measure(model)
+    got = held_out(windows, np.ones(101, dtype=np.int64), 101).measure(model)
     assert got["val/loss"] == pytest.approx(objective, rel=1e-4)
     fp32 = Transformer(model.config, 101, 1)
-    for name, value in HeldOut(windows, np.ones(101, dtype=np.int64), 101).measure(fp32).items():
+    for name, value in held_out(windows, np.ones(101, dtype=np.int64), 101).measure(fp32).items():
         if name in ("val/loss", "probe/entropy", "probe/logit_std"):
             assert got[name] == pytest.approx(value, rel=1e-3)
 
@@ -178,7 +188,7 @@ def test_chunks_equal_one_plain_pass(weights: Weights, monkeypatch: pytest.Monke
     shapes = [(3, 7), (3, 7), (1, 5)]  # as the data room gives them: a shorter one at the end
     windows = [windows_of(vocab_size=vocab, count=1, batch=b, length=t, seed=t)[0] for b, t in shapes]
     monkeypatch.setattr(losses, "LOGITS_BYTES", 4 * vocab * 4)  # four tokens a chunk
-    got = HeldOut(windows, np.ones(vocab, dtype=np.int64), vocab).measure(model)
+    got = held_out(windows, np.ones(vocab, dtype=np.int64), vocab).measure(model)
     logits = torch.cat([model(torch.tensor(x)).detach().double().flatten(0, 1) for x, _ in windows])
     y = torch.cat([torch.tensor(y).flatten() for _, y in windows])
     log_probs = logits.log_softmax(-1)
@@ -203,14 +213,16 @@ def test_logits_stay_within_their_memory(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(model, "logits", counted)
     windows = windows_of(vocab_size=50257, count=10, batch=4, length=16)
-    HeldOut(windows, np.zeros(50257, dtype=np.int64), 50257).measure(model)
+    held_out(windows, np.zeros(50257, dtype=np.int64), 50257).measure(model)
     assert max(sizes) <= 64e6
-    assert sum(sizes) == 640 * 50257 * 4
+    distinct = len(np.unique(np.concatenate([x_BT for x_BT, _ in windows])))
+    assert sum(sizes) == (640 + 128 + distinct) * 50257 * 4  # the tokens, a sample, and without the blocks
 
 
-def test_reads_only_and_repeats_itself() -> None:
-    model = model_of(seed=2)
-    heldout = HeldOut(windows_of(), np.ones(VOCAB, dtype=np.int64), VOCAB)
+@pytest.mark.parametrize("precision", list(Precision))
+def test_reads_only_and_repeats_itself(precision: Precision) -> None:
+    model = Transformer(ModelConfig(hidden=8, num_layers=1, num_heads=2), VOCAB, 2, precision)
+    heldout = held_out(windows_of(), np.ones(VOCAB, dtype=np.int64), VOCAB)
     weights = {name: w.clone() for name, w in model.state_dict().items()}
     for training in (True, False):
         model.train(training)
@@ -232,10 +244,11 @@ def test_a_model_that_is_not_finite_predicts_nothing(
     model = Transformer(ModelConfig(hidden=8, num_layers=1, num_heads=2), VOCAB, 0, precision)
     with torch.no_grad():
         model.final_norm.weight.fill_(math.nan)
-    got = clean(HeldOut(windows_of(), np.ones(VOCAB, dtype=np.int64), VOCAB).measure(model))
+    got = clean(held_out(windows_of(), np.ones(VOCAB, dtype=np.int64), VOCAB).measure(model))
     assert {name for name, value in got.items() if value is not None} == {
         "ref/ln_vocab",
         "ref/unigram_loss",
+        "ref/bigram_loss",
         "probe/human_tokens",
     }
 
@@ -263,4 +276,4 @@ def test_one_logit_that_is_not_finite_is_found(
 )
 def test_bad_input(windows: Windows, counts: NDArray[np.int64]) -> None:
     with pytest.raises(ValueError, match=r"windows|vocabulary"):
-        HeldOut(windows, counts, VOCAB)
+        held_out(windows, counts, VOCAB)

@@ -178,7 +178,7 @@ AS_ON = {
 """Processors that a richer one can play: the libraries read these before they choose their kernels."""
 
 
-@pytest.mark.slow
+@pytest.mark.system  # half a minute each
 @pytest.mark.parametrize("environment", AS_ON.values(), ids=AS_ON.keys())
 def test_a_poorer_processor_passes_the_same_tests(environment: dict[str, str]) -> None:
     """Kernels, equality with the reference, forks, resume and determinism, with features taken away."""

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, tensor
 
+from bitnet_sweep.config import ModelConfig, StraightThrough
 from bitnet_sweep.model.quantisers import (
     activation_quant,
     activation_straight_through,
     weight_quant,
     weight_straight_through,
 )
+from bitnet_sweep.model.transformer import Transformer
 
 INF = float("inf")
 
@@ -70,6 +72,28 @@ def test_straight_through_values_are_exactly_ternary() -> None:
     quantised = weight_straight_through(w)
     assert torch.equal(quantised, codes * absmean)
     assert set(quantised.flatten().tolist()) == {-absmean.item(), 0.0, absmean.item()}
+
+
+@pytest.mark.parametrize("quantise", [weight_straight_through, activation_straight_through])
+def test_the_detached_form_is_the_usual_one(quantise: Callable[..., Tensor]) -> None:
+    """``w + (q - w).detach()`` as a researcher writes it: the same gradient; of weights other last bits."""
+    latent = torch.randn(64, 48, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    exact = quantise(latent).detach()
+    detached = quantise(latent, StraightThrough.detached)
+    assert torch.equal(detached, latent + (exact - latent).detach())
+    # a code within a factor of two of its value, or 0, comes back exactly; weights beyond the clamp do not
+    assert torch.equal(detached, exact) is (quantise is activation_straight_through)
+    torch.testing.assert_close(detached, exact, rtol=0, atol=1e-6)
+    upstream = torch.randn(64, 48, generator=torch.Generator().manual_seed(1))
+    torch.autograd.backward(detached, upstream)
+    assert latent.grad is not None
+    assert torch.equal(latent.grad, upstream)
+
+
+def test_the_model_hands_the_form_to_every_bitlinear() -> None:
+    config = ModelConfig(hidden=8, num_layers=2, num_heads=2, straight_through=StraightThrough.detached)
+    layers = Transformer(config, 11, seed=0).bitlinears().values()
+    assert [layer.straight_through for layer in layers] == [StraightThrough.detached] * 8
 
 
 @pytest.mark.parametrize("quantise", [weight_straight_through, activation_straight_through])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bitnet_sweep.config import Activations, ModelConfig, Weights
+from bitnet_sweep.config import IGNORED, Activations, ModelConfig, Weights
 from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.transformer import Block, Transformer, rotary_tables, rotate
 
@@ -164,6 +164,21 @@ def test_any_shape(batch: int, length: int) -> None:
     assert torch.isfinite(model.objective(x_BT, x_BT))
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (5, 5 + 2**32),
+        (0, 2**32),
+        (1764331200123456789, 1764331200123456789 % 2**32),
+        (2**62, 2**62 + 2**40),
+        (1764331200123456789, 1764331200123456790),
+    ],
+)
+def test_every_bit_of_the_seed_counts(one: int, other: int) -> None:
+    weights = [Transformer(ModelConfig(8, 1, 2), 11, seed=seed).embedding for seed in (one, other)]
+    assert not torch.equal(*weights)
+
+
 def test_initial_weights_depend_on_seed_and_shapes_alone() -> None:
     def weights(seed: int = 0, **changes: object) -> dict[str, Tensor]:
         config = ModelConfig(hidden=8, num_layers=2, num_heads=2)
@@ -230,6 +245,16 @@ def test_objective_by_hand() -> None:
     assert model.objective(x_BT, x_BT).item() == pytest.approx(ln4)
     assert model.objective(x_BT, x_BT, label_smoothing=0.3).item() == pytest.approx(ln4)
     assert model.objective(x_BT, x_BT, z_loss=0.5).item() == pytest.approx(ln4 + 0.5 * ln4**2)
+
+
+@pytest.mark.parametrize("loss", [{}, {"label_smoothing": 0.2}, {"z_loss": 0.1}], ids=str)
+def test_ignored_targets_are_left_out_of_every_mean(loss: dict[str, float]) -> None:
+    """A row whose last two targets are ignored counts as the shorter row, for no later token reaches it."""
+    model = Transformer(ModelConfig(4, 1, 1), 5, seed=2)
+    x_BT, y_BT = token_ids(5, 1, 6), token_ids(5, 1, 6, seed=9)
+    expected = model.objective(x_BT[:, :4], y_BT[:, :4], **loss)
+    y_BT[:, 4:] = IGNORED
+    torch.testing.assert_close(model.objective(x_BT, y_BT, **loss), expected)
 
 
 def test_label_smoothing_spreads_its_share_over_all_ids() -> None:

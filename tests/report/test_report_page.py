@@ -375,3 +375,16 @@ def test_importing_the_report_is_cheap() -> None:
     code = "import bitnet_sweep.report, sys; print(sorted({'torch', 'hydra', 'wandb'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("value", "has_column"), [(None, False), ("whole", False), ("stripped", True)])
+def test_an_added_knob_has_a_column_once_a_run_uses_it(
+    store: Any, tmp_path: Path, value: str | None, has_column: bool
+) -> None:
+    """Published tables stay as they are whatever knobs come later."""
+    store.run("aaaa", RECOVERS)
+    store.run("bbbb", RECOVERS, seed=2, **({"data__lines": value} if value else {}))
+    write_report(make_report([store.root]), tmp_path)
+    header = (tmp_path / "tables" / "provenance.csv").read_text().splitlines()[0].split(",")
+    assert ("data.lines" in header) is has_column
+    assert "data.targets" not in header

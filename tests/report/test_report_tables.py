@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,39 @@ def test_outcomes_are_shares_whether_or_not_they_end_at_unigram(store: Any) -> N
         store.run(f"a{seed}", RECOVERS | {100: end}, seed=seed)
     outcomes = list(make_report([store.root]).table("results").csv["outcome"])
     assert outcomes == ["recovered"] * 2 + ["recovered, at unigram", "recovered 3/3 [29-100%]; 1 at unigram"]
+
+
+def test_marks_stand_beside_the_outcome_and_in_the_first_lines(store: Any, tmp_path: Path) -> None:
+    """A record that does not have the measures leaves them unknown, and its outcome is shown as ever."""
+    alive: dict[str, float] = {"ternary/zero_frac/a": 0.5, "blocks/loss_without": 6.0}
+    for seed, (end, fields) in enumerate(
+        [(4.0, alive), (4.0, alive | {"blocks/loss_without": 4.0, "ternary/zero_frac/a": 1.0}), (4.0, {})], 1
+    ):
+        path = store.run(f"a{seed}", RECOVERS | {100: end}, seed=seed) / "records.jsonl"
+        *earlier, last = path.read_text().splitlines()
+        path.write_text("\n".join([*earlier, json.dumps(json.loads(last) | fields)]) + "\n")
+    report = make_report([store.root])
+    assert list(report.table("results").csv["outcome"]) == [
+        "recovered",
+        "recovered, hollow, partly dead",
+        "recovered",
+        "recovered 3/3 [29-100%]; 1 hollow, 1 partly dead",
+    ]
+    told = "Marks: 1 hollow, 1 partly dead; unknown of 1 run: hollow, partly dead."
+    assert report.summary.marks == told
+    assert (
+        report.summary.verdicts[0]
+        .lines[0]
+        .startswith("WD 0.1→0.0: recovered 3 of 3, hollow 1, partly dead 1;")
+    )
+    write_report(report, tmp_path / "out")
+    assert told in (tmp_path / "out" / "report.md").read_text().splitlines()[:7]
+    assert told in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_nothing_is_said_of_marks_where_no_run_has_an_outcome(store: Any) -> None:
+    store.run("a", {10: 8.0}, state="running")
+    assert make_report([store.root]).summary.marks == ""
 
 
 @pytest.mark.parametrize(

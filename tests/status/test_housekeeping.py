@@ -142,3 +142,9 @@ def test_trunks_are_freed_once_no_run_needs_them(full, writer):
     writer.run("d", FINISHED, trunk="t2")
     assert free_trunks(full, {"t1", "t2"}) == 1002
     assert (full.stage("t3").path / "boundary.json").exists()
+
+
+def test_a_store_that_cannot_be_written_is_one_line(full, capsys):
+    (full.run("a").path / "lease.lock").mkdir()  # root, who runs tests in containers, may write anywhere else
+    assert main([str(full.root), "--clean", "--yes"]) == 2
+    assert f"STORE={full.root}: cannot be written (" in capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_every_state(writer, dead_pid):
     writer.owner(writer.run("lives", RUNNING))
     writer.owner(writer.run("killed", RUNNING, RECORD), pid=dead_pid, step=70)
     writer.run("silent", RUNNING)
-    writer.owner(writer.run("far", RUNNING), host="elsewhere", heartbeat=time.time() - 50)
+    writer.owner(writer.run("far", RUNNING), host="elsewhere", heartbeat=time.time() - 10)
     writer.owner(writer.run("far and old", RUNNING), host="elsewhere", heartbeat=time.time() - 70)
     writer.store.run("begins").path.mkdir()
     (writer.run("broken", FINISHED).path / "status.json").write_text("{")
@@ -256,3 +256,25 @@ def test_it_imports_nothing_heavy(writer):
     names = {line.rpartition("|")[2].strip() for line in imported.splitlines()}
     assert "bitnet_sweep.status.ledger" in names
     assert not names & {"torch", "numpy", "pandas", "hydra", "datasets", "wandb"}
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({"outcome": "recovered", "marks": ["at unigram", "hollow"]}, "recovered, at unigram, hollow"),
+        ({"outcome": "stuck", "marks": []}, "stuck"),
+        ({"outcome": "stuck"}, "stuck, marks unknown"),
+        ({"outcome": "diverged", "marks": []}, "diverged"),
+    ],
+)
+def test_a_finished_run_tells_its_outcome_and_marks(writer, status, told):
+    """A trunk has none, and a table without a finished run has no such column."""
+    writer.run("f", FINISHED).write_status(Status(FINISHED, ["t", "f"], **status))
+    writer.trunk("t", FINISHED)
+    writer.run("r", RUNNING)
+    writer.sweep("s", asked("f"))
+    entries = by_id(writer.store)
+    assert [entries[id_].outcome for id_ in "ftr"] == [told, None, None]
+    header, _, row, *_ = render([entries["f"], entries["r"]]).splitlines()
+    assert row[header.index("outcome") :].strip() == told
+    assert "outcome" not in render([entries["r"]])

@@ -10,7 +10,15 @@ from itertools import product
 import pytest
 
 from bitnet_sweep.records import Record
-from bitnet_sweep.store.outcome import Outcome, outcome_of, transition_figures
+from bitnet_sweep.store.outcome import (
+    MARKS,
+    Marks,
+    Outcome,
+    marks_of,
+    outcome_of,
+    outcome_text,
+    transition_figures,
+)
 
 U = 6.0
 
@@ -51,6 +59,65 @@ def test_the_kind_follows_from_the_boundary_and_the_end(
 ) -> None:
     result = judge(records_of({1: 9.0, 50: at_boundary, 100: at_end}))
     assert (result.kind, result.at_unigram, result.reason) == (kind, at_unigram, None)
+
+
+ALIVE = {"ternary/zero_frac/a": 0.3, "ternary/zero_frac/b": 0.99}
+DEAD = {"ternary/zero_frac/a": 0.3, "ternary/zero_frac/b": 1.0}
+FULL = {"ternary/zero_frac/a": None, "ternary/zero_frac/b": None}
+
+
+@pytest.mark.parametrize(
+    ("loss", "fields", "held", "unknown"),
+    [
+        pytest.param(4.0, {"blocks/loss_without": 5.0} | ALIVE, (), (), id="nothing to mark"),
+        pytest.param(4.0, {"blocks/loss_without": 4.009} | ALIVE, ("hollow",), (), id="hollow"),
+        pytest.param(4.0, {"blocks/loss_without": 3.0} | ALIVE, ("hollow",), (), id="better without"),
+        pytest.param(4.0, {"blocks/loss_without": 4.011} | ALIVE, (), (), id="worth more than 0.01"),
+        pytest.param(5.0, {"blocks/loss_without": 5.01} | ALIVE, (), (), id="0.01 itself, less in binary"),
+        pytest.param(7.0, {"blocks/loss_without": 7.0, "val/loss_tempered": 6.5} | ALIVE, (), (), id="stuck"),
+        pytest.param(7.0, {"val/loss_tempered": 5.9} | ALIVE, ("underconfident",), (), id="underconfident"),
+        pytest.param(7.0, {"val/loss_tempered": 6.0} | ALIVE, (), (), id="U itself is not below"),
+        pytest.param(4.0, {"val/loss_tempered": 3.0, "blocks/loss_without": 9} | ALIVE, (), (), id="below U"),
+        pytest.param(4.0, {"blocks/loss_without": 9.0} | DEAD, ("partly dead",), (), id="one layer dead"),
+        pytest.param(4.0, {"blocks/loss_without": 9.0} | FULL, (), (), id="full precision has no codes"),
+        pytest.param(6.0, {"val/loss_tempered": 5.9} | DEAD, (MARKS[0], *MARKS[2:]), (), id="three at once"),
+        pytest.param(4.0, {}, (), ("hollow", "partly dead"), id="old, below U"),
+        pytest.param(7.0, {}, (), ("partly dead", "underconfident"), id="old, not below U"),
+        pytest.param(4.0, {"ternary/zero_frac": 1.0}, (), ("hollow", "partly dead"), id="old and all dead"),
+        pytest.param(4.0, {"blocks/loss_without": None} | ALIVE, (), ("hollow",), id="null is unknown"),
+        pytest.param(7.0, {"val/loss_tempered": None} | ALIVE, (), ("underconfident",), id="null, stuck"),
+    ],
+)
+def test_marks(
+    loss: float, fields: dict[str, float | None], held: tuple[str, ...], unknown: tuple[str, ...]
+) -> None:
+    """Of the last record alone: what the others say does not matter."""
+    told = {"blocks/loss_without": 0.0, "val/loss_tempered": 0.0} | DEAD
+    earlier = records_of({1: 9.0, 50: 8.0}, **told)
+    (last,) = records_of({100: loss}, **fields)
+    outcome = judge([*earlier, last])
+    assert outcome.marks == marks_of(last, U) == Marks(held, unknown)
+    assert outcome.marks.noted == (None if unknown else list(held))
+    assert outcome.at_unigram == ("at unigram" in held)
+
+
+def test_without_an_outcome_every_mark_is_unknown_and_a_diverged_run_has_none() -> None:
+    assert judge(records_of({50: 8.0}, **DEAD)).marks == Marks(unknown=MARKS)
+    assert marks_of({"step": 1, "val/loss": None}, U) == Marks(unknown=MARKS)
+    assert judge(records_of({50: 8.0}, **DEAD), diverged=True).marks == Marks()
+
+
+@pytest.mark.parametrize(
+    ("kind", "marks", "text"),
+    [
+        ("recovered", [], "recovered"),
+        ("recovered", ["at unigram", "hollow"], "recovered, at unigram, hollow"),
+        ("stuck", None, "stuck, marks unknown"),
+        ("diverged", None, "diverged"),
+    ],
+)
+def test_an_outcome_in_words(kind: str, marks: list[str] | None, text: str) -> None:
+    assert outcome_text(kind, marks) == text
 
 
 def test_the_decimal_0_1_is_within_0_1_whatever_its_binary() -> None:

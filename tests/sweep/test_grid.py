@@ -35,6 +35,17 @@ def compose(point):
         (["seed=0,1", "lr=1,2"], ["seed=0 lr=1", "seed=0 lr=2", "seed=1 lr=1", "seed=1 lr=2"]),
         (["seed=range(3)"], ["seed=0", "seed=1", "seed=2"]),
         (["wd2=range(0.01,0.04,0.01)"], ["wd2=0.01", "wd2=0.02", "wd2=0.03"]),
+        (["wd2=range(0,0.05,0.01)"], ["wd2=0.0", "wd2=0.01", "wd2=0.02", "wd2=0.03", "wd2=0.04"]),
+        (["wd2=range(0.3,0,-0.1)"], ["wd2=0.3", "wd2=0.2", "wd2=0.1"]),
+        (["wd2=sort(range(0.1,0.4,0.1))"], ["wd2=0.1", "wd2=0.2", "wd2=0.3"]),
+        (["wd2=sort(range(0.4,0.1,-0.1))"], ["wd2=0.2", "wd2=0.3", "wd2=0.4"]),
+        (["wd2=0.12345678901234566,0.5"], ["wd2=0.12345678901234566", "wd2=0.5"]),
+        (["wd2=0.30000000000000004,0.3"], ["wd2=0.30000000000000004", "wd2=0.3"]),
+        (["lr=1e-3,1e-05,1_0.5"], ["lr=0.001", "lr=1e-05", "lr=10.5"]),
+        (
+            ["seed=range(1764331200123456789,1764331200123456791)"],
+            ["seed=1764331200123456789", "seed=1764331200123456790"],
+        ),
         (["seed=0", "lr=1", "seed=5"], ["seed=5 lr=1"]),
         (["model=ternary,full"], ["model=ternary", "model=full"]),
         (["a='x,y','z=1'"], ["a='x,y'", "a='z=1'"]),
@@ -50,6 +61,12 @@ def test_points_of_a_command_line(words, points):
 def test_values_are_hydras():
     (point,) = combine(axes_of("a='1'", "b=1", "c=1.5", "d=null", "e=[1,'x']", "f=true", "g=x y"), [])
     assert [setting.value for setting in point] == ["1", 1, 1.5, None, [1, "x"], True, "x y"]
+
+
+@pytest.mark.parametrize("word", ["seed=range(1,5,0)", "wd2=range(0,0.5,0)", "wd2=range(0,0.5,0.0)"])
+def test_a_range_without_a_step_names_its_key(word):
+    with pytest.raises(ConfigError, match=rf"^{word[: word.index('=')]}=.*: its step must not be 0$"):
+        axes_of(word)
 
 
 @pytest.mark.parametrize("word", ["seed=range(5,5)", "lr=range(3,1)"])

@@ -26,6 +26,7 @@ from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, Store
 from bitnet_sweep.store.lease import Lease
+from bitnet_sweep.store.outcome import outcome_of
 from bitnet_sweep.sweep import provenance
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
@@ -95,6 +96,11 @@ FOUR = {
         {"optimizer": ADAMW, "model": FULL, **THREE},
         FP32,
         {"model": FULL, "loss": LossConfig(label_smoothing=0.1, z_loss=1e-4), **FP32},
+        {
+            "schedule": ScheduleConfig(set_after_update=True),
+            "loss": LossConfig(ignore_end_of_text=True),
+            **FP32,
+        },
     ],
     ids=[
         "default",
@@ -108,6 +114,7 @@ FOUR = {
         "several",
         "fp32",
         "fp32, full, smoothing",
+        "schedule set after the update",
     ],
 )
 def test_forked_equals_straight(tiny, tmp_path, changes):
@@ -279,6 +286,28 @@ def test_arm_added_later_forks_from_the_trunk(tiny):
     steps: list[Step] = []
     complete(tiny(wd2=0.05), on_step=steps.append)
     assert [step.step for step in steps] == list(range(11, 21))
+
+
+@pytest.mark.parametrize("weights", list(Weights))
+def test_a_run_says_what_its_loss_means(tiny, weights):
+    """Every probe has the measures, so every mark is known; a trunk has none."""
+    config = tiny(model=ModelConfig(hidden=16, num_layers=2, num_heads=2, weights=weights))
+    status = complete(config)
+    records = run_folder(config).records()
+    for field in ("blocks/loss_without", "ref/bigram_loss", "probe/context_gain", "val/loss_tempered"):
+        assert all(isinstance(record[field], float) for record in records), field
+    assert len({record["ref/bigram_loss"] for record in records}) == 1
+    shares = [value for name, value in records[-1].items() if name.startswith("ternary/zero_frac/")]
+    assert len(shares) == 8
+    assert (set(shares) == {None}) == (weights is Weights.full)
+    judged = outcome_of(
+        records, steps=20, boundary_step=config.boundary_step, warmup_steps=config.warmup_steps
+    )
+    assert status.marks == list(judged.marks.held)
+    assert judged.marks.unknown == ()
+    trunk = Store(Path(config.store)).stage(status.stage_ids[0]).status()
+    assert trunk is not None
+    assert trunk.marks is None
 
 
 def test_divergence_is_a_result(tiny):

@@ -55,6 +55,18 @@ def test_without_a_unigram_loss_nothing_is_told() -> None:
     assert alerts_of([], BOUNDARY) == []
 
 
+def test_an_alert_names_the_marks_of_its_record() -> None:
+    marked = [
+        record(10, 7.0) | {"val/loss_tempered": 5.0, "ternary/zero_frac/a": 1.0},
+        record(15, 5.95) | {"blocks/loss_without": 5.95, "ternary/zero_frac/a": 0.5},
+    ]
+    texts = [alert.text for alert in alerts_of(marked, BOUNDARY)]
+    assert [text.partition(" Marks: ")[2] for text in texts] == [
+        "partly dead, underconfident.",
+        "at unigram, hollow.",
+    ]
+
+
 class CollapsingStore(MirrorStore):
     """Its runs collapse at the boundary, step 10, and recover at step 20."""
 

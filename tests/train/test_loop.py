@@ -20,7 +20,7 @@ RATES = [LR * share for share in (1 / 2, 1, 5 / 6, 2 / 3, *(2 / 3 - k * FALL for
 """Warm-up over two of eight steps, to 2/3 at the middle, to 0.001 at the end."""
 DECAY = {OptimizerName.adam_l2: 0.004, OptimizerName.adamw: 0.04}
 """Of the first half: about as strong as the gradients, so that neither hides the other."""
-LOSS = {"label_smoothing": 0.2, "z_loss": 0.01}
+LOSS: dict[str, Any] = {"label_smoothing": 0.2, "z_loss": 0.01}
 TORCH: dict[OptimizerName, Any] = {
     OptimizerName.adam_l2: torch.optim.Adam,
     OptimizerName.adamw: torch.optim.AdamW,

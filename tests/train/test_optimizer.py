@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from bitnet_sweep.config import Decay, ModelConfig, OptimizerConfig, OptimizerName, Precision
+from bitnet_sweep.config import (
+    ConfigError,
+    Decay,
+    ModelConfig,
+    OptimizerConfig,
+    OptimizerName,
+    Precision,
+    RunConfig,
+)
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.train.optimizer import (
     Adam,
@@ -61,6 +69,77 @@ def _one_step(config, gradient, *, lr=0.1, decay=0.5):
 )
 def test_first_step(config, gradient, matrix, gain):
     assert _one_step(config, gradient) == pytest.approx((matrix, gain), abs=1e-6)
+
+
+DECAYING = {
+    Decay.all: {"embedding", "head", "matrix", "gain"},
+    Decay.matrices: {"embedding", "head", "matrix"},
+    Decay.embedding: {"embedding"},
+    Decay.head: {"head"},
+    Decay.bitlinears: {"matrix"},
+    Decay.gains: {"gain"},
+    Decay.all_but_embedding: {"head", "matrix", "gain"},
+    Decay.all_but_head: {"embedding", "matrix", "gain"},
+    Decay.all_but_bitlinears: {"embedding", "head", "gain"},
+}
+
+
+class Four(nn.Module):
+    """One weight of each part."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Parameter(torch.full((1, 1), 2.0))
+        self.matrix = nn.Parameter(torch.full((1, 1), 2.0))
+        self.gain = nn.Parameter(torch.full((1,), 2.0))
+        self.head = nn.Parameter(torch.full((1, 1), 2.0))
+
+
+@pytest.mark.parametrize("decay", list(Decay))
+def test_which_parts_decay(decay):
+    """On dead gradients what decays walks by lr, 2.0 to 1.9, and the rest stays where it is."""
+    model = Four()
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    Adam(model, OptimizerConfig(decay=decay)).step(0.1, 0.5)
+    after = {name: parameter.item() for name, parameter in model.named_parameters()}
+    assert after == pytest.approx({name: 1.9 if name in DECAYING[decay] else 2.0 for name in after})
+
+
+def _torch_groups(model, decay, weight_decay):
+    """Parameters as ``torch.optim`` takes them, sorted by the model's own names."""
+    decaying: list[torch.Tensor] = []
+    spared: list[torch.Tensor] = []
+    for name, parameter in model.named_parameters():
+        kind = name if name in ("embedding", "head") else "gain" if "norm" in name else "matrix"
+        (decaying if kind in DECAYING[decay] else spared).append(parameter)
+    return [{"params": decaying, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("decay", list(Decay))
+@pytest.mark.parametrize("name", list(OptimizerName))
+def test_a_transformer_trains_as_under_torchs_parameter_groups(name, decay, tied):
+    config = ModelConfig(hidden=8, num_layers=1, num_heads=2, tied=tied)
+    ours, theirs = Transformer(config, 20, 0), Transformer(config, 20, 0)
+    kind = torch.optim.Adam if name is OptimizerName.adam_l2 else torch.optim.AdamW
+    reference = kind(_torch_groups(theirs, decay, 0.5), lr=0.01, betas=(0.9, 0.95))
+    optimizer = make_optimizer(ours, OptimizerConfig(name=name, decay=decay))
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            other.grad = mine.grad.clone()
+        optimizer.step(0.01, 0.5)
+        reference.step()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", [Decay.head, Decay.all_but_head])
+def test_a_tied_model_has_no_head_to_choose(decay):
+    with pytest.raises(ConfigError, match=f"^optimizer.decay={decay.name}: needs model.tied=false"):
+        RunConfig(model=ModelConfig(tied=True), optimizer=OptimizerConfig(decay=decay))
 
 
 def test_coupled_decay_does_not_care_for_its_strength():

@@ -16,7 +16,7 @@ from typing import Any
 
 from bitnet_sweep.config import ConfigError, RunConfig, plain
 from bitnet_sweep.report.arms import TEXT, Arm, Section, telling_keys, text_of
-from bitnet_sweep.report.settings import UNKNOWN, number, setting_text, shown, whole
+from bitnet_sweep.report.settings import UNKNOWN, all_as_read, number, setting_text, shown, whole
 from bitnet_sweep.report.transitions import LOSS
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store.outcome import finite, unigram_loss
@@ -110,7 +110,7 @@ def settings_in(sections: Sequence[Section]) -> list[Setting]:
         for arm in section.arms:
             if arm.run.state == "finished" and arm.records and follows_schedule(arm.run.config):
                 groups[json.dumps(_common(arm) | copy, sort_keys=True)].append(arm)
-    common: list[dict[str, str]] = [json.loads(key) for key in groups]
+    common = all_as_read([json.loads(key) for key in groups])
     telling = ["scale", "steps", *(key for key in telling_keys(common) if key not in ("scale", "steps"))]
     labels = [", ".join(f"{key}={own.get(key, UNKNOWN)}" for key in telling) for own in common]
     settings = [

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from bitnet_sweep.config import added_knobs
 from bitnet_sweep.identity import digest
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.parse import flatten
-from bitnet_sweep.report.settings import UNKNOWN, shown
+from bitnet_sweep.report.settings import UNKNOWN, as_read, shown
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import Table, frame_of
 
@@ -23,13 +24,21 @@ ALWAYS = ("run_id", "name", "state", "commit", "command")
 
 
 def provenance(study: Study) -> Table:
-    """A row a run: how it came about, its status, and its settings in full."""
+    """A row a run: how it came about, its status, and its settings in full.
+
+    A knob that was added later has no column while every run is as before it.
+    """
     rows = []
-    keys = dict.fromkeys(key for arm in study.arms for key in arm.run.config if key != "stages")
-    for arm in study.arms:
+    told: dict[str, list[str]] = {}
+    configs = [arm.run.config for arm in study.arms if arm.run.config]
+    unused = {key for key, was in added_knobs().items() if all(config.get(key) == was for config in configs)}
+    for key in dict.fromkeys(key for config in configs for key in config if key not in {"stages", *unused}):
+        column = (shown(arm.run.config[key]) if key in arm.run.config else UNKNOWN for arm in study.arms)
+        told[key] = as_read(list(column))
+    for i, arm in enumerate(study.arms):
         row = {"run_id": arm.run_id, "name": arm.label, "state": arm.run.state, **_origin(arm)}
         row |= {"store": arm.run.store}
-        rows.append(row | {k: shown(arm.run.config[k]) if k in arm.run.config else UNKNOWN for k in keys})
+        rows.append(row | {key: column[i] for key, column in told.items()})
     if any("earlier" in row for row in rows):  # the others' attempts were all alike
         rows = [{"earlier": "-"} | row for row in rows]
     frame = frame_of(rows, [*ALWAYS, "versions", "machine"]).replace("", UNKNOWN)
