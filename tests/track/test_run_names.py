@@ -35,7 +35,7 @@ from bitnet_sweep.track import run_name, run_tags
 
 SMOKE = {"model": ModelConfig(32, 2, 2), "tokenizer": TokenizerConfig(vocab_size=512)}
 TEXT = partial(DataConfig, DataName.text)
-TRILM = {"lr_bend_from": 0.5, "lr_bend_to": 0.3125, "lr_final": 0.0}
+TRILM: dict[str, Any] = {"lr_bend_from": 0.5, "lr_bend_to": 0.3125, "lr_final": 0.0}
 CONF = Path(__file__).parents[2] / "conf" / "track"
 
 
