@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitnet_sweep import files
+from bitnet_sweep import files, identity
+from bitnet_sweep.code import code
 from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.data import Batches, fingerprint, prepare
@@ -239,8 +240,9 @@ class Job:
         figures = transition_figures(records, steps=config.steps, boundary_step=config.boundary_step)
         sizes = {f"parameters/{name}": count for name, count in status.parameters.items()}
         stage_ids = " ".join(status.stage_ids)  # what the report pairs arms by, also when it reads W&B
+        told = {"science_version": status.science_version, "code": identity.digest(status.code)}
         marks = "unknown" if status.marks is None else ", ".join(status.marks) or "none"
-        return figures | sizes | {"outcome": outcome.kind, "marks": marks, "stage_ids": stage_ids}
+        return figures | sizes | told | {"outcome": outcome.kind, "marks": marks, "stage_ids": stage_ids}
 
     def _report(self, step: Step) -> None:
         self._hooks.on_step(step)
@@ -290,6 +292,8 @@ class Job:
             ),
             train_seconds=before.train_seconds if before else 0.0,
             provenance=following(now, before.provenance) if before and leg.has(LATEST) else now,
+            science_version=identity.SCIENCE_VERSION,
+            code=code(),
         )
         leg.folder.write_config(plain(self._config))
         leg.folder.write_status(status)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+from bitnet_sweep import identity
 from bitnet_sweep.sweep.source import UnknownError, commit_of
 
 _LIBRARIES = {
@@ -35,7 +36,8 @@ def provenance(command: list[str], threads: int, device: torch.device) -> dict[s
         threads: of the job.
         device: it trains on.
     """
-    return {"command": command, "threads": threads} | machine() | accelerator(device)
+    version = {"science_version": identity.SCIENCE_VERSION}
+    return {"command": command, "threads": threads} | version | machine() | accelerator(device)
 
 
 def accelerator(device: torch.device) -> dict[str, Any]:

@@ -87,8 +87,13 @@ def test_dry_run_trains_nothing(arguments, tmp_path, command, told, trunks):
     assert told in out
     assert "disk: " in out
     assert out.count("trunk ") == trunks
+    assert "  1: steps 1 to 20, decay 0.1, learning rate 0 at 0, " in out
     assert not (tmp_path / "runs" / "runs").exists()
     assert not (tmp_path / "runs" / "sweeps").exists()
+
+
+_STAGE = "{{steps:20,weight_decay:{},lr:[{{step:0,lr:0.001}},{{step:20,lr:0.001}}]}}"
+STAGES = f"[{_STAGE.format('${wd1}')},{_STAGE.format('${wd2}')}]"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,7 @@ def test_dry_run_trains_nothing(arguments, tmp_path, command, told, trunks):
     [
         (["model.hidden=16,abc"], "model.hidden"),
         (["wd2=0.0,-1"], "wd2"),
+        (["lr=0.001,0.002", f"stages={STAGES}"], "lr"),
         (["+model.hiden=3"], "model.hiden"),
         (["optimizer=adamw,sgd"], "optimizer"),
         (["data.path=/nowhere/*.txt"], "data.path"),
