@@ -124,7 +124,8 @@ def test_no_tensors_and_a_readme(experiment):
 def test_what_the_pages_count_over_all_studies():
     """README.md and experiments/README.md: 66 of 88 first stages, 100 and 40 of 197 stuck runs."""
     runs = {arm.run_id: arm for arm in make_report([path / "store" for path in STORES[:12]]).study.arms}
-    ends = [arm.value(arm.steps, "val/accuracy") for arm in runs.values() if arm.outcome.kind == "stuck"]
+    stuck = [arm for arm in runs.values() if arm.outcome.kind == "stuck"]
+    ends = [float(arm.value(arm.steps, "val/accuracy")) for arm in stuck]
     assert (len(ends), sum(end > 0.10 for end in ends), sum(end > 0.15 for end in ends)) == (197, 100, 40)
     trunks = {
         arm.run.status["stage_ids"][0]: arm
@@ -133,7 +134,9 @@ def test_what_the_pages_count_over_all_studies():
     }
     told = {
         trunk: [
-            record["val/loss"] - record["ref/unigram_loss"] for record in arm.records if record["stage"] == 1
+            float(record["val/loss"] or 0) - float(record["ref/unigram_loss"] or 0)
+            for record in arm.records
+            if record["stage"] == 1
         ]
         for trunk, arm in trunks.items()
     }

@@ -103,7 +103,7 @@ IN_NO_CELL = {
 def test_no_figure_of_a_verdict_is_without_its_cell(page):
     """Every number with a point; a new one needs its row in cells.csv."""
     readme = (EXPERIMENTS / page).read_text()
-    verdict = re.search(r"^## Verdict$(.*?)^## ", readme, re.DOTALL | re.MULTILINE)[1]
+    (verdict,) = re.findall(r"^## Verdict$(.*?)^## ", readme, re.DOTALL | re.MULTILINE)
     named = defaultdict(set)
     for cell in CELLS[page]:
         figure = figure_of(cell)

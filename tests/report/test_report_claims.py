@@ -30,7 +30,7 @@ from bitnet_sweep.config import OptimizerName, RunConfig, Weights, plain
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.claims import ledger, noted, noted_claims
-from bitnet_sweep.report.claims.claim import Claim, Finding, Unit, Unjudged, beyond, within
+from bitnet_sweep.report.claims.claim import Claim, Direction, Finding, Unit, Unjudged, beyond, within
 from bitnet_sweep.report.claims.ledger import Entry
 from bitnet_sweep.report.claims.setting import follows_schedule
 from bitnet_sweep.report.claims.verdict import Verdict, verdict_of
@@ -328,7 +328,8 @@ class TestVerdict:
 
     @given(STORES, OBSERVATIONS, st.integers(1, 5), st.booleans())
     def test_more_evidence_of_one_kind_never_weakens_a_verdict(self, units, more, cells, exact):
-        for way, ranks in ((1, self.FOR), (-1, self.AGAINST)):
+        ways: list[tuple[Direction, tuple[str, ...]]] = [(1, self.FOR), (-1, self.AGAINST)]
+        for way, ranks in ways:
             before = verdict_of(units, cells=cells, exact=exact)
             after = verdict_of([*units, replace(more, found=Finding(way))], cells=cells, exact=exact)
             if before.word in ranks:
