@@ -23,7 +23,7 @@ def read(path):
 
 def holds(row, condition):
     """``column == text``, ``column != text`` or ``column has text``."""
-    column, operator, text = re.fullmatch(r"(.+?) (==|!=|has) (.*)", condition).groups()
+    ((column, operator, text),) = re.findall(r"^(.+?) (==|!=|has) (.*)$", condition)
     return {"==": row[column] == text.strip(), "!=": row[column] != text.strip(), "has": text in row[column]}[
         operator
     ]
