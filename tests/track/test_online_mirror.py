@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from bitnet_sweep.config import RunConfig, TrackMode, plain
+from bitnet_sweep.identity import SCIENCE_VERSION
 from bitnet_sweep.track import open_tracker
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def test_every_record_arrives_once_with_config_name_and_group(
     assert run.fields["project"] == "bitnet_sweep"
     assert run.fields["tags"] == ["small", "adam_l2", "ternary", "my-sweep", "mine"]
     config = {key: value for key, value in run.config.items() if key != "_wandb"}
-    assert config == plain(online)
+    assert config == plain(online) | {"science_version": SCIENCE_VERSION}
     assert run.summary["outcome"] == "stuck"
     assert run.summary["transition/loss_drop"] == -0.5
     assert run.exit_code == 0
