@@ -65,7 +65,8 @@ def test_which_keys_make_another_run():
 def test_the_tables_have_every_key_and_every_field():
     told = reference.key_tables()
     assert sorted(re.findall(r"^\| `([\w.]+)` \|", told, re.MULTILINE)) == sorted(KEYS)
-    assert re.findall(r"^\| `([\w./]+)` \|", reference.record_tables(), re.MULTILINE) == list(FIELDS)
+    fields = re.findall(r"^\| `([\w./]+)` \|", reference.record_tables(), re.MULTILINE)
+    assert sorted(fields) == sorted(FIELDS)
 
 
 @pytest.mark.parametrize("name", ["model.hidden", "optimizer.clip", "precision", "track.name"])

@@ -115,7 +115,10 @@ def record_tables() -> str:
     parts = []
     for group, names in groups.items():
         rows = [f"| `{name}` | {_cell(FIELDS[name])} |" for name in names]
-        parts += [f"## `{group}/`" if group else "## Where in the run", "\n".join(["| field | meaning |", "|---|---|", *rows])]
+        parts += [
+            f"## `{group}/`" if group else "## Where in the run",
+            "\n".join(["| field | meaning |", "|---|---|", *rows]),
+        ]
     return "\n\n".join(parts)
 
 
@@ -131,7 +134,13 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _plain(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _kind(hint: Any) -> str:
@@ -154,7 +163,11 @@ def _of_choices(hint: Any) -> str:
 
 def _docstrings(kind: type) -> dict[str, str]:
     """The strings that stand below the fields of a dataclass."""
-    (body,) = [node.body for node in ast.parse(textwrap.dedent(inspect.getsource(kind))).body if isinstance(node, ast.ClassDef)]
+    (body,) = [
+        node.body
+        for node in ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+        if isinstance(node, ast.ClassDef)
+    ]
     found = {}
     for field, below in zip(body, body[1:], strict=False):
         if (
@@ -178,5 +191,8 @@ def _inline(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return _inline(text).replace("|", "\\|").replace("<", "&lt;") if "`" not in text else _inline(text).replace("|", "\\|")
-
+    return (
+        _inline(text).replace("|", "\\|").replace("<", "&lt;")
+        if "`" not in text
+        else _inline(text).replace("|", "\\|")
+    )

@@ -1,6 +1,6 @@
 """What is asked of the words of README.md and docs/: short sentences, and a README that stays short.
 
-    python -m docs.tools.words
+python -m docs.tools.words
 """
 
 from __future__ import annotations
