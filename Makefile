@@ -18,7 +18,7 @@ GPU_TESTS_SECONDS ?= 200
 GPU_CHOICES ?= --hidden 256 1024 --batch 32x256 4x32 64x1024
 GPU_STEP ?= --hidden 256 1024 512 768 --batch 4x32 32x256 64x1024 --rounds 5
 
-.PHONY: help setup demo test test-gpu test-system test-python test-lowest check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
+.PHONY: help setup demo docs test test-gpu test-system test-python test-lowest check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -45,6 +45,11 @@ help:  ## Show the targets
 	@$(COMPILE)
 	@touch $@
 
+.venv/.docs: .venv/.run
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[gpt2,dashboard,docs]'
+	@$(COMPILE)
+	@touch $@
+
 setup: .venv/.dev  ## Install everything into .venv (torch first, so that nothing else chooses its build)
 
 demo: .venv/.run  ## Train a small sweep on the embedded text and read its report
@@ -52,6 +57,11 @@ demo: .venv/.run  ## Train a small sweep on the embedded text and read its repor
 		store=demo/runs sweep.name=demo
 	$(BIN)/python -m bitnet_sweep.report demo/runs --sweep demo --out demo/report --check
 	$(BIN)/python experiments/check_demo.py demo/report
+
+docs: .venv/.docs  ## Build the site into site/; its sentences, spelling and links are checked
+	$(BIN)/python -m docs.tools.words
+	$(BIN)/codespell README.md CONTRIBUTING.md docs mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 test: .venv/.dev  ## Install and run every test that needs neither root nor a browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not system'

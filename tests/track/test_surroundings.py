@@ -158,7 +158,7 @@ def test_what_is_documented_acts_and_is_not_told(
 
 
 def test_the_guide_names_what_acts() -> None:
-    guide = (REPO / "docs" / "guide.md").read_text()
+    guide = (REPO / "docs" / "wandb.md").read_text()
     assert [name for name in sorted(DOCUMENTED) if f"`{name}`" not in guide] == []
 
 
@@ -213,7 +213,7 @@ def test_a_sweep_tells_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(ids) == 2
     assert [line for line in (out + err).splitlines() if "WANDB_" in line] == [
         "W&B: WANDB_RUN_ID, WANDB_SWEEP_ID: left out, for it might rename or change runs; "
-        "docs/guide.md says what acts"
+        "docs/wandb.md says what acts"
     ]
     projects = {
         json.loads(path.read_text())["config"]["track"]["project"] for path in store.glob("wandb/*.json")
