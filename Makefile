@@ -10,7 +10,15 @@ TORCH ?=
 COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-system test-python test-lowest check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
+
+GPU_OUT ?= experiments/bench/gpu
+# Where make test-gpu runs: on cpu the same programs show that they run, at any size (GPU_CHOICES, GPU_STEP)
+DEVICE ?= cuda
+GPU_TESTS_SECONDS ?= 200
+GPU_CHOICES ?= --hidden 256 1024 --batch 32x256 4x32 64x1024
+GPU_STEP ?= --hidden 256 1024 512 768 --batch 4x32 32x256 64x1024 --rounds 5
+
+.PHONY: help setup demo docs test test-gpu test-system test-python test-lowest check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -37,6 +45,11 @@ help:  ## Show the targets
 	@$(COMPILE)
 	@touch $@
 
+.venv/.docs: .venv/.run
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[gpt2,dashboard,docs]'
+	@$(COMPILE)
+	@touch $@
+
 setup: .venv/.dev  ## Install everything into .venv (torch first, so that nothing else chooses its build)
 
 demo: .venv/.run  ## Train a small sweep on the embedded text and read its report
@@ -44,6 +57,11 @@ demo: .venv/.run  ## Train a small sweep on the embedded text and read its repor
 		store=demo/runs sweep.name=demo
 	$(BIN)/python -m bitnet_sweep.report demo/runs --sweep demo --out demo/report --check
 	$(BIN)/python experiments/check_demo.py demo/report
+
+docs: .venv/.docs  ## Build the site into site/; its sentences, spelling and links are checked
+	$(BIN)/python -m docs.tools.words
+	$(BIN)/codespell README.md CONTRIBUTING.md docs mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 test: .venv/.dev  ## Install and run every test that needs neither root nor a browser
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not system'
@@ -60,6 +78,15 @@ test-python:  ## As root: the tests on PYTHON_VERSION (3.13) in a Debian root; q
 
 test-lowest:  ## The quick tests with the lowest versions that pyproject.toml allows
 	SELECT='$(or $(SELECT),not slow and not system)' tests/pythons/run.sh lowest
+
+# Each part has its time, so that all of it ends within 8 minutes; a part that fails stops no other
+test-gpu: SHELL := /bin/bash -o pipefail
+test-gpu: .venv/.dev  ## On one GPU, under 8 minutes: its tests, then what `mixed` should choose and a step's time, into GPU_OUT
+	mkdir -p $(GPU_OUT); failed=0; \
+	timeout $(GPU_TESTS_SECONDS) $(BIN)/python -m pytest tests/gpu -m gpu --device $(DEVICE) 2>&1 | tee $(GPU_OUT)/tests.txt || failed=1; \
+	timeout 100 $(BIN)/python -m bench.gpu --device $(DEVICE) $(GPU_CHOICES) --seconds 50 --out $(GPU_OUT) || failed=1; \
+	timeout 175 $(BIN)/python -m bench.step --device $(DEVICE) $(GPU_STEP) --seconds 110 --out $(GPU_OUT) || failed=1; \
+	exit $$failed
 
 check: .venv/.dev  ## Format, lint, types, import direction, quick tests (under 90 s)
 	$(BIN)/ruff format --check .

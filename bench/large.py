@@ -1,4 +1,4 @@
-"""Time what must stay quick on many finished runs: planning and skipping a sweep, the frame, the report.
+"""Time what must stay quick on many finished runs: planning and skipping a sweep, frame, report, status.
 
     python -m bench.large [--runs 10000] [--records 30] [--shape grid|sections] [--out FOLDER]
 
@@ -60,6 +60,7 @@ try:
 except SystemExit as end:
     assert not end.code
 """
+STATUS = SWEEP.replace('"bitnet_sweep"', '"bitnet_sweep.status"')
 COLUMNS = {"what": "what", "runs": "runs", "wall_s": "s", "cpu_s": "s of CPU", "peak_mb": "peak memory, MB"}
 LAYERS = [
     f"blocks.{i}.{name}"
@@ -86,6 +87,8 @@ def main() -> None:
         for what, work in (("frame", FRAME), ("report", WHOLE)):
             facts = timed(REPORT + work, ["report", str(store), str(out)])
             rows.append({"what": what, "runs": runs, **facts})
+        facts = timed(STATUS, ["status", str(store)])
+        rows.append({"what": "status", "runs": runs, **facts})
         print(f"report.html: {(out / 'report.html').stat().st_size / 1e6:.2f} MB")
     with tempfile.TemporaryDirectory() as folder:
         seeds = math.ceil(runs / SETTINGS)

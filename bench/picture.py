@@ -18,6 +18,7 @@ STYLES = {
     "mixed": ("#000000", "-", "o"),
     "fp32": ("#3d3d3d", "--", "s"),
     "plain": ("#5c5c5c", "-.", "^"),
+    "plain_compiled": ("#4a4a4a", (0, (3, 1, 1, 1)), "X"),
     "transformers": ("#2a2a2a", (0, (5, 1, 1, 1, 1, 1)), "D"),
     "bitlinear": ("#707070", (0, (1, 1)), "P"),
 }
@@ -60,7 +61,7 @@ def _panel(panel: Axes, rows: Sequence[Row]) -> None:
         at = max(log10(points[-1]["ms"]), at + (high - low) / 18)  # or near lines' names would overlap
         panel.annotate(
             f"{arm} {points[-1]['ms']:,.0f}",
-            xy=(sizes[-1], points[-1]["ms"]),
+            xy=(points[-1]["hidden"], points[-1]["ms"]),
             xytext=(1.04, (at - low) / (high - low)),
             textcoords="axes fraction",
             va="center",

@@ -31,8 +31,8 @@ class BitLinear(nn.Linear):
 def rotate(x: Tensor) -> Tensor:
     """Rotary positions over (batch, heads, positions, width)."""
     half = x.shape[-1] // 2
-    frequencies = 10_000.0 ** (-torch.arange(half) / half)
-    angles = torch.outer(torch.arange(x.shape[-2]), frequencies)
+    frequencies = 10_000.0 ** (-torch.arange(half, device=x.device) / half)
+    angles = torch.outer(torch.arange(x.shape[-2], device=x.device), frequencies)
     first, second = x[..., :half], x[..., half:]
     cos, sin = angles.cos(), angles.sin()
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)

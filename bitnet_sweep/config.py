@@ -149,6 +149,13 @@ class Device(Enum):
     cuda = "cuda"
 
 
+class Reuse(Enum):
+    """Which finished training counts: any of the same config, or only that of the same source code."""
+
+    any = "any"
+    same_code = "same_code"
+
+
 IGNORED = -100
 """Stands among a batch's targets where nothing is to be predicted; torch's cross entropy leaves it out."""
 GPT2_VOCAB_SIZE = 50257
@@ -231,6 +238,9 @@ ADDED = {"added": True}
 ``qk_norm: bool = field(default=False, metadata=ADDED)``. At its default everything must be as before: runs
 that have it keep the ids of those without the knob, and reports read it into configs of before."""
 
+FP32_ONLY = {**ADDED, "fp32_only": True}
+"""Likewise, of a knob that ``precision=mixed`` does not implement: there any other value is refused."""
+
 
 @dataclass
 class ModelConfig:
@@ -245,7 +255,7 @@ class ModelConfig:
     """Share the embedding matrix with the head."""
     weights: Weights = Weights.ternary
     activations: Activations = Activations.int8
-    straight_through: StraightThrough = field(default=StraightThrough.exact, metadata=ADDED)
+    straight_through: StraightThrough = field(default=StraightThrough.exact, metadata=FP32_ONLY)
 
     def __post_init__(self) -> None:
         _settle(self, "model.")
@@ -296,7 +306,7 @@ class LossConfig:
     label_smoothing: float = 0.0
     z_loss: float = 0.0
     """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
-    ignore_end_of_text: bool = field(default=False, metadata=ADDED)
+    ignore_end_of_text: bool = field(default=False, metadata=FP32_ONLY)
     """Leave targets that are the document separator out of the mean."""
 
     def __post_init__(self) -> None:
@@ -424,7 +434,7 @@ class TrackConfig:
 
 @dataclass
 class SweepConfig:
-    """How the engine runs a grid; nothing here changes a result."""
+    """How the engine runs a grid; nothing here changes a result (``reuse`` says which one counts)."""
 
     name: str | None = None
     """Folder name and W&B group; null means a hash of the grid."""
@@ -436,6 +446,8 @@ class SweepConfig:
     """How often a failed run is tried again in the same sweep; a single run is tried again by hand."""
     keep_stages: bool = True
     keep_final: bool = True
+    reuse: Reuse = Reuse.any
+    """same_code trains anew, under another id, what other source code has trained."""
     until_stage: int | None = None
     """Stop after this stage and leave a trunk; set by the sweeper for shared stages, refused from users."""
     exclude: list[Any] = field(default_factory=list)
@@ -572,6 +584,8 @@ class RunConfig:
                 check_whole(name, value)
                 if value > self.steps:
                     raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
+        if self.precision is Precision.mixed:
+            _refuse_fp32_only(self)
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
         self.store = path_text("store", self.store)
@@ -580,12 +594,6 @@ class RunConfig:
             raise ConfigError("optimizer.decay", self.optimizer.decay, allowed)
         if self.data.targets is Targets.inside:
             check_whole("sequence_length", self.sequence_length, 2)
-        if self.precision is Precision.mixed:
-            for key in ("model.straight_through", "loss.ignore_end_of_text"):
-                group, _, name = key.partition(".")
-                value = getattr(getattr(self, group), name)
-                if plain(value) != added_knobs()[key]:
-                    raise ConfigError(key, value, "needs precision=fp32; mixed does not compute it")
 
     @property
     def row_targets(self) -> int:
@@ -596,6 +604,17 @@ class RunConfig:
     def boundary_step(self) -> int:
         """The completed step behind which the decay is another."""
         return round(self.boundary * self.steps)
+
+
+def _refuse_fp32_only(config: RunConfig) -> None:
+    for name in _GROUPS:
+        group = getattr(config, name)
+        for knob in dataclasses.fields(group):
+            value = getattr(group, knob.name)
+            if "fp32_only" in knob.metadata and value != knob.default:
+                raise ConfigError(
+                    f"{name}.{knob.name}", value, "needs precision=fp32; mixed does not compute it"
+                )
 
 
 def added_knobs() -> dict[str, Any]:

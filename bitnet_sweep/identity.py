@@ -2,6 +2,7 @@
 
 stage_id = hash(parent stage_id, science version, corpus, model, optimizer, loss, precision, seed,
 batch, probe interval, this stage's steps, learning-rate path and decay). run_id is the last stage_id.
+The source code is in it only where ``sweep.reuse=same_code`` asks for it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import hashlib
 import json
 from typing import Any
 
-from bitnet_sweep.config import RunConfig, added_knobs, plain
+from bitnet_sweep.code import code
+from bitnet_sweep.config import Reuse, RunConfig, added_knobs, plain
 
 SCIENCE_VERSION = 1
 """Raised by hand whenever the same config would train or measure something else than before."""
@@ -41,7 +43,7 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
         config: from :func:`bitnet_sweep.stages.resolve`.
         corpus_fingerprint: of the token file and its tokeniser (``data.fingerprint``).
     """
-    shared = {
+    shared: dict[str, Any] = {
         "science_version": SCIENCE_VERSION,
         "corpus": corpus_fingerprint,
         "vocab_size": config.tokenizer.vocab_size,
@@ -57,6 +59,8 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
         **changed_knobs("data", config.data),
         **changed_knobs("schedule", config.schedule),
     }
+    if config.sweep.reuse is Reuse.same_code:
+        shared["code"] = digest(code())
     ids: list[str] = []
     first_step = 0
     for stage in config.stages:

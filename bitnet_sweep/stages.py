@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,6 +33,14 @@ def resolve(config: RunConfig) -> RunConfig:
     else:
         config.stages = _stages_of_schedule(config, config.warmup_steps)
     return config
+
+
+def follow_shorthands(config: RunConfig) -> bool:
+    """Whether the shorthands of a resolved config say all of its stages, or stages written by hand do."""
+    try:
+        return resolve(dataclasses.replace(config, stages=[])).stages == config.stages
+    except ConfigError:  # such a boundary is only to be had by hand
+        return False
 
 
 def _length(fraction: float, steps: int) -> int:

@@ -1,4 +1,4 @@
-"""What of a user's surroundings W&B may see: what docs/guide.md names, and nothing else.
+"""What of a user's surroundings W&B may see: what docs/wandb.md names, and nothing else.
 
 W&B reads any setting of a run from a ``WANDB_`` variable or a settings file. An agent or a launch queue
 leaves some behind that name a run, resume it or add to its config, and W&B puts them before what it is told
@@ -32,7 +32,7 @@ _BY_ITSELF = {"SERVICE", "SILENT", "MODE"}
 """Set by the client or by us; the mode is said in so many words whenever a run is opened."""
 
 DOCUMENTED = frozenset(f"WANDB_{name}" for name in _FOR_A_USER)
-"""The variables that act; docs/guide.md lists them for users."""
+"""The variables that act; docs/wandb.md lists them for users."""
 
 _told_of_files: set[str] = set()
 
@@ -62,7 +62,7 @@ def leave_out(modes: Collection[str]) -> None:
     if told and multiprocessing.parent_process() is None:
         what = ", ".join(told)
         log.warning(
-            "W&B: %s: left out, for it might rename or change runs; docs/guide.md says what acts", what
+            "W&B: %s: left out, for it might rename or change runs; docs/wandb.md says what acts", what
         )
 
 

@@ -46,7 +46,7 @@ def as_markdown(table: pd.DataFrame) -> str:
     defaults = {f"{key}={setting_text(config, key)}" for key in config}
     rows = []
     for row in table.to_dict("records"):
-        if row["n"] == "n=0" and row["verdict"] != "not tested":
+        if row["n"] == "n=0" and row["verdict"] == "inconclusive":
             continue
         settings = [text for text in row["setting"].split(", ") if text]
         unlike = [text for text in settings if text not in defaults]
@@ -55,7 +55,8 @@ def as_markdown(table: pd.DataFrame) -> str:
             {
                 "claim": row["claim"],
                 "where": ", ".join(unlike) or ("default" if settings else ""),
-                "verdict": row["verdict"] + (f", {row['n'].replace('=', ' = ')}" if settings else ""),
+                "verdict": row["verdict"]
+                + ("" if row["n"] == "n=0" else f", {row['n'].replace('=', ' = ')}"),
                 "evidence": row["evidence"],
                 "from": " ".join(links),
             }

@@ -12,12 +12,14 @@ from bitnet_sweep.app import config_folder
 from bitnet_sweep.compose import Composer, sweep_settings
 from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.report import make_report, write_report
+from bitnet_sweep.report import make_report
 from bitnet_sweep.store import opened
 from bitnet_sweep.sweep.grid import make_grid, read_axes
 from tests.pictures import assert_same_picture
 from tests.studies import EXPERIMENTS, ROOT, STORE, STUDIES, extra_tables, program
 
+OFTEN = {"001_small_stage2", "012_threshold_seed"}
+"""One study of each scale, whose figures `make test` draws again; `make test-system` draws all of them."""
 GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
@@ -49,20 +51,42 @@ def test_grid_composes(name):
         assert ids <= set(recorded["run_ids"]), "the study's command would train other runs"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
-def test_tables_follow_from_the_store(experiment, tmp_path):
+def as_csv(frame):
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def report_of(experiment):
     with opened(experiment / STORE) as store:
         (sweep,) = (path.stem for path in (store / "sweeps").glob("*.json"))
-    report = make_report([experiment / STORE], sweep)
+    return make_report([experiment / STORE], sweep)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
+def test_tables_follow_from_the_store(experiment):
+    report = report_of(experiment)
     assert report.study.gaps() == [], "report --check objects"
-    write_report(report, tmp_path)
-    made = {path.name: path.read_bytes() for path in (tmp_path / "tables").iterdir()}
-    made |= {f"{name}.csv": text.encode() for name, text in extra_tables(experiment).items()}
-    del made["records.csv"]  # the store's records once more
-    assert made == {path.name: path.read_bytes() for path in (experiment / "tables").iterdir()}
-    for path in (experiment / "figures").glob("*"):
-        assert_same_picture((tmp_path / "figures" / path.name).read_text(), path.read_text())
+    made = {f"{table.name}.csv": as_csv(table.csv) for table in report.tables if table.name != "records"}
+    kept = {path.name: path.read_text() for path in (experiment / "tables").iterdir()}
+    for name in ("boundaries.csv", "contrasts.csv", "leaderboard.csv"):  # newer than most studies
+        if name not in kept:
+            made.pop(name)
+    assert made | {f"{name}.csv": text for name, text in extra_tables(experiment).items()} == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "experiment",
+    [
+        pytest.param(path, id=path.name, marks=[] if path.name in OFTEN else pytest.mark.system)
+        for path in STUDIES
+        if (path / "figures").exists()
+    ],
+)
+def test_figures_follow_from_the_store(experiment):
+    made = {f"{figure.name}.svg": figure.svg for figure in report_of(experiment).figures}
+    for path in (experiment / "figures").iterdir():
+        assert_same_picture(made[path.name], path.read_text())
 
 
 @pytest.mark.slow
@@ -119,7 +143,7 @@ def test_no_tensors_and_a_readme(experiment):
     assert parts <= {"README.md", STORE, "tables", "figures"}
 
 
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *EXPERIMENTS.rglob("*.md")])
+PAGES = sorted(EXPERIMENTS.rglob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -132,15 +156,29 @@ def test_links_and_programs_of_a_page_are_there(page):
     assert missing == []
 
 
-@pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
-def test_figures_of_a_verdict_stand_in_its_tables(experiment):
-    """Every number with a point, as rounded as it is printed; what is no result stands in other sections."""
-    told = re.search(
-        r"^## Verdict$(.*?)^## ", (experiment / "README.md").read_text(), re.DOTALL | re.MULTILINE
-    )
-    assert told is not None
-    cells = " ".join(path.read_text() for path in sorted((experiment / "tables").glob("*.csv")))
-    found = {float(number) for number in re.findall(r"\d+\.\d+(?:e[-+]\d+)?", cells)}
-    for text in re.findall(r"\d+\.\d+", told[1]):
-        digits = len(text.partition(".")[2])
-        assert any(abs(number - float(text)) <= 0.5001 * 10**-digits for number in found), text
+@pytest.mark.slow
+def test_what_the_pages_count_over_all_studies():
+    """README.md and experiments/README.md: 66 of 88 first stages, 100 and 40 of 197 stuck runs."""
+    runs = {arm.run_id: arm for arm in make_report([path / STORE for path in STUDIES[:12]]).study.arms}
+    stuck = [arm for arm in runs.values() if arm.outcome.kind == "stuck"]
+    ends = [float(arm.value(arm.steps, "val/accuracy")) for arm in stuck]
+    assert (len(ends), sum(end > 0.10 for end in ends), sum(end > 0.15 for end in ends)) == (197, 100, 40)
+    trunks = {
+        arm.run.status["stage_ids"][0]: arm
+        for arm in runs.values()
+        if arm.run.config["optimizer.name"] == "adam_l2"
+    }
+    told = {
+        trunk: [
+            float(record["val/loss"] or 0) - float(record["ref/unigram_loss"] or 0)
+            for record in arm.records
+            if record["stage"] == 1
+        ]
+        for trunk, arm in trunks.items()
+    }
+    falls_and_rises = [
+        any(heights[0] - low > 0.5 and max(heights[place:]) - low > 0.5 for place, low in enumerate(heights))
+        for heights in told.values()
+    ]
+    assert (len(told), sum(falls_and_rises)) == (88, 66)
+    assert min(min(heights) for heights in told.values()) >= 0

@@ -83,6 +83,7 @@ EXPECTED = {
     "device": NEITHER,
     "threads": NEITHER,
     "store": NEITHER,
+    "sweep.reuse": BOTH,
     **{
         f"track.{name}": NEITHER
         for name in ("name", "mode", "project", "entity", "base_url", "tags", "timeout_seconds")

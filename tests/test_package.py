@@ -47,7 +47,6 @@ def test_wheel_runs_from_an_empty_folder(python, tmp_path, corpus_file):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=200,
         )
         assert finished.returncode == 0, finished.stderr
         return finished.stdout

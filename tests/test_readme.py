@@ -1,5 +1,6 @@
-"""What README.md and docs/guide.md tell people to type is understood."""
+"""What README.md and the pages under docs/ tell people to type is understood."""
 
+import importlib
 import itertools
 import json
 import re
@@ -16,10 +17,29 @@ from tests.sweep.command import run
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = re.findall(r"^    python -m bitnet_sweep (.*?)(?:  #.*)?$", README, re.MULTILINE)
-GUIDE = (ROOT / "docs" / "guide.md").read_text()
-GUIDED = re.findall(r"^ +python -m bitnet_sweep (.*)$", GUIDE, re.MULTILINE)
-ROWS = re.findall(r"^\|.*\| ((?:`[^`|]+`[^|]*)+)\|$", README, re.MULTILINE)
-OPTIONS = [option for row in ROWS for option in re.findall(r"`([^`]*=[^`]*)`", row) if "..." not in option]
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text() for path in sorted(ROOT.glob("docs/**/*.md"))}
+TEXTS = {"README.md": README} | PAGES
+
+
+def _lines(pattern):
+    """Each line of a page's code blocks that matches."""
+    return sorted({line for text in PAGES.values() for line in re.findall(pattern, text, re.MULTILINE)})
+
+
+GUIDED = _lines(r"^python -m bitnet_sweep (.*)$")
+OTHERS = [
+    (name, command)
+    for name, text in TEXTS.items()
+    for command in re.findall(r"(?:^|`)python -m (bitnet_sweep\.[\w.]+ [^`\n]+)", text, re.MULTILINE)
+]
+TABLES = ("README.md", "docs/sweeps.md", "docs/clusters.md")
+"""Pages whose tables end in what is typed behind a command."""
+ROWS = [
+    (name, cell)
+    for name in TABLES
+    for cell in re.findall(r"^\|.*\| ((?:`[^`|]+`[^|]*)+)\|$", TEXTS[name], re.MULTILINE)
+]
+OPTIONS = sorted({option for _, cell in ROWS for option in re.findall(r"`([^`]*=[^`]*)`", cell)})
 
 
 def points(overrides):
@@ -42,7 +62,9 @@ def configs(overrides):
 
 def test_there_is_something_to_test():
     assert len(COMMANDS) >= 1
-    assert len(OPTIONS) >= 12
+    assert len(OPTIONS) >= 30
+    assert len(GUIDED) >= 10
+    assert len(OTHERS) >= 8
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -56,9 +78,28 @@ def test_options(option):
     assert configs(shlex.split(option))
 
 
-@pytest.mark.parametrize("target", sorted(set(re.findall(r"\bmake ([a-z-]+)", README))))
-def test_make_targets_exist(target):
-    assert re.search(rf"^{target}:.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+@pytest.mark.parametrize("name", TEXTS)
+def test_make_targets_exist(name):
+    makefile = (ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"(?:^ *|`)make ([a-z-]+)", TEXTS[name], re.MULTILINE)):
+        assert re.search(rf"^{target}:.*## ", makefile, re.MULTILINE), target
+
+
+@pytest.mark.parametrize(("name", "command"), OTHERS, ids=lambda value: str(value).split()[0])
+def test_the_other_commands_have_what_is_typed(name, command, capsys):
+    """Modules that exist, with options that their help names."""
+    module, *words = shlex.split(command.replace("...", ""))
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(f"{module}.__main__" if _is_package(module) else module).main(["--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    for word in words:
+        if word.startswith("--"):
+            assert re.search(rf"{re.escape(word)}\b", told), f"{name}: {module} {word}"
+
+
+def _is_package(module):
+    return (ROOT / module.replace(".", "/") / "__main__.py").exists()
 
 
 @pytest.fixture(scope="module")
@@ -73,16 +114,17 @@ def guided(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_guides_commands_are_planned(guided):
+@pytest.mark.parametrize("command", GUIDED)
+def test_the_pages_commands_are_planned(guided, command):
     """As typed, but for the vocabulary, which is small for the corpus made here."""
-    for command in GUIDED:
-        words = [word.replace("8192", "300") for word in shlex.split(command)]
-        status, out, err = run(guided, *words, "sweep.dry_run=true", "tokenizer.vocab_size=300")
-        assert status == 0, (command, err)
-        assert re.search(r"\d+ runs? |run ", out), out
+    words = [word.replace("8192", "300") for word in shlex.split(command)]
+    status, out, err = run(guided, *words, "sweep.dry_run=true", "tokenizer.vocab_size=300")
+    assert status == 0, err
+    assert re.search(r"\d+ runs? |run ", out), out
 
 
-def test_the_guide_names_what_exists():
-    assert len(GUIDED) >= 7
-    for name in re.findall(r"`((?:bitnet_sweep|conf|tests|experiments)/[\w/.]+)", GUIDE):
-        assert (ROOT / name).exists(), name
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_page_names_what_exists(name):
+    folders = "bitnet_sweep|bench|conf|docs|experiments|hydra_plugins|tests"
+    for path in re.findall(rf"`((?:{folders})/[\w/.]+)", TEXTS[name]):
+        assert "NAME" in path or (ROOT / path).exists(), path

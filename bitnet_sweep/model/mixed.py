@@ -31,7 +31,8 @@ from bitnet_sweep.model.quantisers import (
 )
 
 CHUNK = 1 << 16
-"""Latent weights that are rounded at once (chosen: 256 KiB stay in a core's cache through all passes)."""
+"""Latent weights that are rounded at once on a CPU (chosen: 256 KiB stay in a core's cache through all
+passes). A GPU takes all at once, since each pass over a chunk would be a launch of its own."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def ternary_weights(w_OI: Tensor) -> TernaryWeights:
     further from it, relatively, than division can round away. For the same reason w over that next float
     is 1 or more in exactly those places, which cutting off what is behind the point makes 1.
     """
-    rows = max(1, CHUNK // max(1, w_OI.shape[1]))
+    rows = max(1, len(w_OI) if w_OI.is_cuda else CHUNK // max(1, w_OI.shape[1]))
     scratch = w_OI.new_empty(min(rows, len(w_OI)), w_OI.shape[1])
     latents = torch.split(w_OI, rows)
     total = torch.stack([torch.abs(part, out=scratch[: len(part)]).sum() for part in latents]).sum()

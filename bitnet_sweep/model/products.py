@@ -33,7 +33,8 @@ PRODUCTS = {
     CpuClass.portable: Products(codes=torch.float32, operands=torch.float32),
 }
 CUDA_PRODUCTS = PRODUCTS[CpuClass.avx512_bf16]
-"""Every GPU of the last years multiplies both (assumed: no GPU was at hand)."""
+"""Every GPU of the last years multiplies both (assumed: no GPU was at hand). ``python -m bench.gpu`` measures
+what else could stand here: ``codes`` may be bfloat16 as well, ``operands`` float32."""
 
 
 @functools.cache
@@ -62,10 +63,14 @@ def products_on(device: torch.device) -> Products:
 
 
 def code_sums(a_NI: Tensor, b_OI: Tensor) -> Tensor:
-    """``a @ b.T`` of two matrices of codes, exact: (N, O), int32 of int8 operands, float32 of float32 ones.
+    """``a @ b.T`` of two matrices of codes, exact: (N, O), int32 of int8 operands, float32 of others.
+
+    Bfloat16 operands are for CUDA alone: only there can torch keep their sums as float32.
 
     One matrix holds whole numbers in -128..127, the other -1, 0 and 1.
     """
+    if a_NI.dtype == torch.bfloat16:
+        return torch.mm(a_NI, b_OI.T, out_dtype=torch.float32)
     if a_NI.dtype != torch.int8:
         return a_NI @ b_OI.T
     if a_NI.shape[1] < _LEAST_INPUTS:

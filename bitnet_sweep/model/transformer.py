@@ -34,7 +34,7 @@ def rotary_tables(num_positions: int, head_width: int, device: torch.device) -> 
     Cached by their exact length: a longer table cut to T could differ from a table of T in the last bit,
     and then the length of a probe would reach into training.
     """
-    with torch.inference_mode(mode=False):  # a cached inference tensor would break later backward passes
+    with torch.inference_mode(False):  # a cached inference tensor would break later backward passes
         exponents = torch.arange(0, head_width, 2, dtype=torch.float64, device=device) / head_width
         positions = torch.arange(num_positions, dtype=torch.float64, device=device)
         angles = torch.outer(positions, ROTARY_BASE**-exponents)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -19,13 +19,16 @@ from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
 from bitnet_sweep.report.read import Evidence, Run
 from bitnet_sweep.report.settings import (
+    SCIENCE_VERSION,
     UNKNOWN,
     Change,
     all_as_read,
     changes_of,
     number,
+    science_version_of,
     settings_of,
     shown,
+    stage_ends_of,
     whole,
 )
 from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures, unigram_loss
@@ -35,6 +38,9 @@ NOT_PROBED = "not probed"
 
 TEXT = "ref/unigram_loss"
 """The fingerprint of the text, for two texts may have one name (as in ``report.pairs``)."""
+
+CODE = "code"
+"""The source code that trained a run, as its status tells it."""
 
 _LABEL_FIRST = (
     "scale",
@@ -87,6 +93,16 @@ class Arm:
     @cached_property
     def changes(self) -> list[Change]:
         return changes_of(self.run.config)
+
+    @cached_property
+    def stage_ends(self) -> list[int]:
+        """The last step of each stage; without written-out stages those of the decay boundaries."""
+        return stage_ends_of(self.run.config)
+
+    @property
+    def boundaries(self) -> list[int]:
+        """Where one stage follows another."""
+        return self.stage_ends[:-1]
 
     @property
     def boundary_step(self) -> int | None:
@@ -211,36 +227,62 @@ class Section:
 
 def arms_of(evidence: Evidence) -> list[Arm]:
     """Every run as an arm; a missing run takes its place in the grid where the sweep tells it."""
-    arms = {run.run_id: Arm(run, settings_of(run.config)) for run in evidence.runs.values()}
+    versions = _science_versions(evidence)
+    arms = {
+        run_id: Arm(run, settings_of(run.config) | {SCIENCE_VERSION: versions[run_id]})
+        for run_id, run in evidence.runs.items()
+    }
     for sweep in evidence.sweeps.values():
         configs = {run_id: arms[run_id].run.config for run_id in sweep.run_ids}
+        told = Counter(versions[run_id] for run_id, config in configs.items() if config)
         for run_id, config in points_of(sweep, configs).items():
-            arms[run_id] = Arm(replace(arms[run_id].run, config=config), settings_of(config))
+            settings = settings_of(config) | {SCIENCE_VERSION: told.most_common(1)[0][0]}
+            arms[run_id] = Arm(replace(arms[run_id].run, config=config), settings)
     return list(arms.values())
+
+
+def _science_versions(evidence: Evidence) -> dict[str, str]:
+    """Of each run; one that does not tell its own has that of a run with a stage in common."""
+    stages = {run_id: Arm(run, {}).stage_ids for run_id, run in evidence.runs.items()}
+    versions = {run_id: science_version_of(run.status) for run_id, run in evidence.runs.items()}
+    of_stage = {
+        stage: version
+        for run_id, version in versions.items()
+        for stage in stages[run_id]
+        if version != UNKNOWN
+    }
+    return {
+        run_id: next((of_stage[stage] for stage in stages[run_id] if stage in of_stage), version)
+        for run_id, version in versions.items()
+    }
 
 
 def sections_of(arms: Iterable[Arm]) -> list[Section]:
     """Sort arms into sections; arms without a config belong to none.
 
-    The text is told only where runs of the same settings read several. Two runs of the very same settings
-    and text are no replicates of each other (something that no config tells differs): the second one goes
-    to a section of its own.
+    The text is told only where runs of the same settings read several, and the source code only where two
+    runs are otherwise the same (``sweep.reuse=same_code``). Two runs of the very same settings, text and
+    code are no replicates of each other (something that no config tells differs): the second one goes to a
+    section of its own.
     """
     placed = sorted((arm for arm in arms if arm.run.config), key=lambda arm: arm.order)
     keys = [json.dumps(arm.settings, sort_keys=True) for arm in placed]
-    groups: dict[tuple[str, str, int], list[Arm]] = defaultdict(list)
+    texts = _texts(placed, keys)
+    groups: dict[tuple[str, str, str, int], list[Arm]] = defaultdict(list)
     seen: Counter[tuple[object, ...]] = Counter()
-    for arm, key, text in zip(placed, keys, _texts(placed, keys), strict=True):
-        place = (key, text, arm.hidden, arm.wd2, arm.seed)
-        groups[key, text, seen[place]].append(arm)
+    for arm, key, text, code in zip(placed, keys, texts, _codes(placed, keys, texts), strict=True):
+        place = (key, text, code, arm.hidden, arm.wd2, arm.seed)
+        groups[key, text, code, seen[place]].append(arm)
         seen[place] += 1
-    several_texts = len({(key, text) for key, text, _ in groups}) > len(set(keys))
-    several_copies = len({copy for _, _, copy in groups}) > 1
+    several_texts = len({(key, text) for key, text, *_ in groups}) > len(set(keys))
+    several_codes = len({code for _, _, code, _ in groups}) > 1
+    several_copies = len({copy for *_, copy in groups}) > 1
     settings = [
         group[0].settings
         | ({TEXT: text} if several_texts else {})
+        | ({CODE: code} if several_codes else {})
         | ({"copy": str(copy + 1)} if several_copies else {})
-        for (_, text, copy), group in groups.items()
+        for (_, text, code, copy), group in groups.items()
     ]
     settings = all_as_read(settings)
     labels = _labels(settings)
@@ -264,13 +306,33 @@ def text_of(arm: Arm) -> str:
 
 def _texts(arms: Sequence[Arm], keys: Sequence[str]) -> list[str]:
     """The text of each arm; one that does not tell it, such as a missing one, goes with most of its key."""
-    own = [text_of(arm) for arm in arms]
-    told: dict[str, Counter[str]] = defaultdict(Counter)
-    for key, text in zip(keys, own, strict=True):
-        if text != UNKNOWN:
-            told[key][text] += 1
-    most = {key: texts.most_common(1)[0][0] for key, texts in told.items()}
-    return [most.get(key, UNKNOWN) if text == UNKNOWN else text for key, text in zip(keys, own, strict=True)]
+    return _filled([text_of(arm) for arm in arms], keys)
+
+
+def _codes(arms: Sequence[Arm], keys: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """The source code of each arm where that matters, told likewise; elsewhere nothing."""
+    alike = list(zip(keys, texts, strict=True))
+    places = Counter((*group, arm.hidden, arm.wd2, arm.seed) for group, arm in zip(alike, arms, strict=True))
+    doubled = {(key, text) for (key, text, *_), count in places.items() if count > 1}
+    codes = _filled([_code_of(arm) for arm in arms], alike)
+    return [code if group in doubled else "" for group, code in zip(alike, codes, strict=True)]
+
+
+def _code_of(arm: Arm) -> str:
+    code = arm.run.status.get("code")
+    return mark(code) if isinstance(code, dict) and code else UNKNOWN
+
+
+def _filled(own: Sequence[str], keys: Sequence[Hashable]) -> list[str]:
+    """What is unknown of an arm is what most of its key have."""
+    told: dict[Hashable, Counter[str]] = defaultdict(Counter)
+    for key, value in zip(keys, own, strict=True):
+        if value != UNKNOWN:
+            told[key][value] += 1
+    most = {key: values.most_common(1)[0][0] for key, values in told.items()}
+    return [
+        most.get(key, UNKNOWN) if value == UNKNOWN else value for key, value in zip(keys, own, strict=True)
+    ]
 
 
 def _differing(settings: Sequence[dict[str, str]]) -> list[str]:

@@ -134,6 +134,8 @@ def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], so
         problems.append(f"cannot be read: history ({error})")
     records = records_of([_plain(row) for row in rows.values()], problems)
     status = {"schema": 1, "state": state, "outcome": summary.get("outcome")}
+    if (version := config.pop("science_version", None)) is not None:
+        status["science_version"] = version
     if isinstance(stage_ids := summary.get("stage_ids"), str):
         status["stage_ids"] = stage_ids.split()
     return Run(listed.id, state, config, status, records, problems=problems, store=source)

@@ -7,6 +7,7 @@ That is checked against every run that is there; one disagreement, and no missin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -25,7 +26,7 @@ def points_of(sweep: Sweep, configs: Mapping[str, dict[str, Any]]) -> dict[str, 
         configs: flat config of each run_id of the sweep, empty where the run is missing.
     """
     points = grid_of(sweep)
-    if points is None or len(points) != len(sweep.run_ids):
+    if points is None:
         return {}
     placed = dict(zip(sweep.run_ids, points, strict=True))
     there = {run_id: config for run_id, config in configs.items() if config}
@@ -43,7 +44,7 @@ def points_of(sweep: Sweep, configs: Mapping[str, dict[str, Any]]) -> dict[str, 
 
 
 def grid_of(sweep: Sweep) -> list[dict[str, Any]] | None:
-    """The points of the swept settings, in Hydra's order; None where they are not plain lists."""
+    """The points of the swept settings, in Hydra's order; None where they are not plain lists, one to one."""
     keys: list[str] = []
     choices: list[list[Any]] = []
     for override in sweep.overrides:
@@ -55,6 +56,8 @@ def grid_of(sweep: Sweep) -> list[dict[str, Any]] | None:
         if "," in text:
             keys.append(key.lstrip("+"))
             choices.append([_value(choice.strip()) for choice in text.split(",")])
+    if math.prod(map(len, choices)) != len(sweep.run_ids):  # zipped or excluded ones can be millions
+        return None
     return [dict(zip(keys, point, strict=True)) for point in product(*choices)]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.settings import UNKNOWN, shown
+from bitnet_sweep.report.settings import SCIENCE_VERSION, UNKNOWN, shown
 from bitnet_sweep.store.outcome import unigram_loss
 
 _DERIVED = ("stages", "boundary_step", "warmup_steps", "probe_every_steps")
@@ -40,14 +41,21 @@ class Refusal:
     reason: str
 
 
-def pair_of(a: Arm, b: Arm) -> Pair | Refusal:
-    """Judge two arms."""
+def pair_of(a: Arm, b: Arm, together: Collection[str] = ()) -> Pair | Refusal:
+    """Judge two arms.
+
+    Args:
+        together: settings that count as one, as those that one config group sets.
+    """
     factors = factors_of(a, b)
     if not factors:
-        return Refusal("no setting on record differs")
+        return _same_data(a, b) or Refusal("no setting on record differs")
     shared = shared_stages(a, b)
     if shared and set(factors) <= set(_LATER) and shared == _possible_prefix(a, b):
         return Pair("fork", ", ".join(factors))
+    if SCIENCE_VERSION in factors:
+        versions = [arm.settings.get(SCIENCE_VERSION, UNKNOWN) for arm in (a, b)]
+        return Refusal(f"the science versions differ: {' and '.join(versions)}")
     if "seed" in factors:
         return Refusal("the seeds differ")
     if a.seed is None or b.seed is None:
@@ -58,21 +66,22 @@ def pair_of(a: Arm, b: Arm) -> Pair | Refusal:
     weights = [key for key in factors if key in _INITIAL_WEIGHTS]
     if weights:
         return Refusal(f"the initial weights differ: {', '.join(weights)}")
-    if len(factors) > 1:
+    if len(factors) > 1 and not set(factors) <= set(together):
         return Refusal(f"{len(factors)} factors differ: {', '.join(factors)}")
-    return _same_data(a, b) or Pair("matched", factors[0])
+    return _same_data(a, b) or Pair("matched", ", ".join(factors))
 
 
 def factors_of(a: Arm, b: Arm) -> list[str]:
     """The settings in which two arms differ; one that only follows from another is left out."""
-
-    def everything(arm: Arm) -> dict[str, str]:
-        axes = {"model.hidden": arm.hidden, "wd2": arm.wd2, "seed": arm.seed}
-        return arm.settings | {key: shown(value) for key, value in axes.items()}
-
-    left, right = everything(a), everything(b)
+    left, right = all_settings(a), all_settings(b)
     differing = [k for k in dict.fromkeys([*left, *right]) if left.get(k, UNKNOWN) != right.get(k, UNKNOWN)]
     return [key for key in differing if key not in _DERIVED] or differing
+
+
+def all_settings(arm: Arm) -> dict[str, str]:
+    """Every setting of an arm that can change a result, the axes of the tables included, as text."""
+    axes = {"model.hidden": arm.hidden, "wd2": arm.wd2, "seed": arm.seed}
+    return arm.settings | {key: shown(value) for key, value in axes.items()}
 
 
 def shared_stages(a: Arm, b: Arm) -> int:

@@ -7,8 +7,10 @@ be absent: that is unknown.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from bitnet_sweep.exact import number_text, read_number
@@ -25,6 +27,9 @@ _NO_INFLUENCE_KEYS = ("checkpoint_every_steps", "schedule.checkpoint_every")
 
 _TEXTS = ("data.path", "data.text_field", "scale", "schedule.name")
 """Settings that are text: in these ``01`` is not ``1``."""
+
+SCIENCE_VERSION = "science_version"
+"""A setting that no config tells: the meaning that the program gave to all others."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,20 @@ def setting_text(config: Mapping[str, Any], key: str) -> str:
     return "null" if key in config and value is None else shown(value)
 
 
+def science_version_of(status: Mapping[str, Any]) -> str:
+    """The science version of a run, as its status tells it.
+
+    Before statuses told it, every commit of this program had version 1; a source tree that was changed
+    behind its commit (``+``), or is of none, may have had any.
+    """
+    if SCIENCE_VERSION in status:
+        return shown(status[SCIENCE_VERSION])
+    origin = status.get("provenance")
+    commit = origin.get("commit") if isinstance(origin, dict) else None
+    is_committed = isinstance(commit, str) and re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", commit)
+    return "1" if is_committed else UNKNOWN
+
+
 def changes_of(config: Mapping[str, Any]) -> list[Change]:
     """The decay boundaries of a config, written-out stages first, else ``boundary``.
 
@@ -99,6 +118,16 @@ def changes_of(config: Mapping[str, Any]) -> list[Change]:
     if steps is None or boundary is None or wd1 is None or wd2 is None:
         return []
     return [Change(round(boundary * steps), 2, wd1, wd2)]
+
+
+def stage_ends_of(config: Mapping[str, Any]) -> list[int]:
+    """The last step of each stage, from written-out stages, else from the decay boundaries."""
+    stages = config.get("stages")
+    lengths = [whole(_part(stage, "steps")) for stage in stages] if isinstance(stages, list) else []
+    if lengths and None not in lengths:
+        return list(accumulate(length for length in lengths if length is not None))
+    steps = whole(config.get("steps"))
+    return [] if steps is None else [*(change.step for change in changes_of(config)), steps]
 
 
 def number(value: object) -> float | None:

@@ -56,7 +56,7 @@ def results(sections: Sequence[Section]) -> Table:
         columns = list({column.name: column for column in [*tokens, *losses]}.values())
         frame = frame_of([row for cell in section.cells() for row in _result_rows(cell, columns)], KEYS)
         frames.append(frame)
-        changes = [column.name for column in _change_columns(section)]
+        changes = [column.name for _, column in _change_columns(section)]
         runs = runs_of(frame)
         for title, shown_columns in (
             (_COUNTED, [column.name for column in tokens]),
@@ -166,15 +166,15 @@ def outcomes_text(arms: Sequence[Arm]) -> str:
 def _grid(
     section: Section, what: str, labels: dict[int, str], field: str, show: Callable[[float], str]
 ) -> list[Column]:
-    """A column for each published step, with those of the decay boundaries in their place."""
-    before: list[Column] = []
-    after: list[Column] = []
+    """A column for each published step, with that of each decay boundary in its place."""
+    columns: list[Column] = []
+    changes = _change_columns(section)
     for tenth in PUBLISHED_TENTHS:
         step = published_step(section.steps, tenth)
-        is_first_stage = step is None or section.boundary_step is None or step <= section.boundary_step
-        column = Column(f"{what} {labels[tenth]}", partial(_value_at, step, field), show)
-        (before if is_first_stage else after).append(column)
-    return [*before, *_change_columns(section), *after]
+        while changes and step is not None and changes[0][0] is not None and changes[0][0] < step:
+            columns.append(changes.pop(0)[1])
+        columns.append(Column(f"{what} {labels[tenth]}", partial(_value_at, step, field), show))
+    return [*columns, *(column for _, column in changes)]
 
 
 def _result_rows(cell: Sequence[Arm], columns: Sequence[Column]) -> list[Row]:
@@ -200,13 +200,13 @@ def _value_at(step: int | None, field: str, arm: Arm) -> Cell:
     return arm.value(step, field)
 
 
-def _change_columns(section: Section) -> list[Column]:
-    """One column for each decay boundary; most schedules have one."""
+def _change_columns(section: Section) -> list[tuple[int | None, Column]]:
+    """One column for each decay boundary, with its step; most schedules have one."""
     longest = max((arm.changes for arm in section.arms), key=len)
     if not longest:
-        return [Column("Stage 2→", partial(_change_text, 0), str)]
+        return [(None, Column("Stage 2→", partial(_change_text, 0), str))]
     return [
-        Column(f"Stage {change.stage}→", partial(_change_text, index), str)
+        (change.step, Column(f"Stage {change.stage}→", partial(_change_text, index), str))
         for index, change in enumerate(longest)
     ]
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pandas as pd
 
 from bitnet_sweep import files
+from bitnet_sweep.report.boundaries import boundaries
 from bitnet_sweep.report.claims import claims_table
+from bitnet_sweep.report.compared import contrasts, leaderboard
 from bitnet_sweep.report.contrast import stage2_contrast
 from bitnet_sweep.report.figures import Figure, figures_of, is_ours
 from bitnet_sweep.report.listing import model_sizes, records, trajectory
@@ -25,9 +27,12 @@ from bitnet_sweep.report.transitions import loss_transition, results, token_tran
 
 TABLES: dict[str, Callable[[Study], Table]] = {
     "results": lambda study: results(study.sections),
+    "leaderboard": lambda study: leaderboard(study.sections),
     "loss_transition": lambda study: loss_transition(study.sections),
     "token_transition": lambda study: token_transition(study.sections),
+    "boundaries": lambda study: boundaries(study.sections),
     "stage2_contrast": lambda study: stage2_contrast(study.sections),
+    "contrasts": lambda study: contrasts(study.sections),
     "claims": lambda study: claims_table(study.sections),
     "model_sizes": lambda study: model_sizes(study.sections),
     "trajectory": lambda study: trajectory(study.sections),

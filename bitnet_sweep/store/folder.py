@@ -55,6 +55,10 @@ class Status:
     """Wall time of its jobs: besides training and probing, the mirror, checkpoints, and waiting for another
     process that trains the trunk. Killed attempts add nothing."""
     provenance: dict[str, Any] = field(default_factory=dict)
+    science_version: int | None = None
+    """``identity.SCIENCE_VERSION`` of the program that trained it; None in an older version's status."""
+    code: dict[str, str] = field(default_factory=dict)
+    """The fingerprint of each source file that can change a result; empty likewise."""
     updated: str = ""
     schema: int = SCHEMA
 

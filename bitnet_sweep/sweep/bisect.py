@@ -33,6 +33,7 @@ from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.grid import Axes, Compose, Point, Setting, make_grid, overrides_of, typed_value
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
 from bitnet_sweep.sweep.register import register, set_aside
+from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.signals import stop_request
 
 _SHORTEST = 16
@@ -178,7 +179,8 @@ def bisect(
         finished = {cell.probes[value].run_id for cell in cells for value in cell.has(search)}
         wanted = finished | {run.run_id for run in due}  # those that failed are not tried again
         plan = make_plan([run for run in probes if run.run_id in wanted], store)
-        print("\n".join([plan.summary(), *forecast_lines(plan, store, jobs_at_once)]), flush=True)
+        lines = [plan.summary(), *reuse_lines(plan.other_code), *forecast_lines(plan, store, jobs_at_once)]
+        print("\n".join(lines), flush=True)
         if settings.dry_run:
             print(plan.tree() + ("\nThe probes that follow depend on these." if plan.todo else ""))
             return

@@ -19,6 +19,8 @@ from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
 from bitnet_sweep.sweep.register import register, set_aside, sweep_name
+from bitnet_sweep.sweep.reuse import reuse_lines
+from bitnet_sweep.sweep.schedule import check_shorthands, schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.wandb_environment import leave_out
 
@@ -59,6 +61,7 @@ def plan_runs(
             fingerprints[key] = fingerprint(config)
             prepare(config, store.tokens, fingerprints[key])
         runs.append(PlannedRun(overrides, config, tuple(stage_ids(config, fingerprints[key]))))
+    check_shorthands(runs)
     return store, runs
 
 
@@ -87,9 +90,9 @@ def drive(
     plan = make_plan(runs, store)
     name = sweep_name(plan.runs, runs[0].config.sweep.name)
     print(plan.summary() + (f"; {len(excluded)} points excluded" if excluded else ""))
-    print("\n".join(forecast_lines(plan, store, jobs_at_once)), flush=True)
+    print("\n".join([*reuse_lines(plan.other_code), *forecast_lines(plan, store, jobs_at_once)]), flush=True)
     if runs[0].config.sweep.dry_run:
-        print(plan.tree())
+        print("\n".join([plan.tree(), *schedule_lines(plan.runs)]))
         return
     set_aside(store, plan.runs, name)
     register(store, plan.runs, name, overrides, excluded)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import heapq
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from enum import Enum
 from statistics import median
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from tqdm import tqdm
 
 from bitnet_sweep import files
-from bitnet_sweep.config import Activations, ModelConfig, RunConfig, Weights, plain
+from bitnet_sweep.config import ModelConfig, RunConfig, plain
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.store import BOUNDARY, Folder, Store
 from bitnet_sweep.store.housekeeping import in_bytes
@@ -199,7 +200,10 @@ def _pace_of(folder: Folder) -> Pace | None:
 
 
 def _enums(model: dict[str, Any]) -> dict[str, Any]:
-    return {"weights": Weights[model["weights"]], "activations": Activations[model["activations"]]}
+    choices = {
+        knob.name: type(knob.default) for knob in fields(ModelConfig) if isinstance(knob.default, Enum)
+    }
+    return {name: kind[model[name]] for name, kind in choices.items() if name in model}
 
 
 def _interval(seconds: float) -> str:

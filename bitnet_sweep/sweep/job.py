@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitnet_sweep import files
+from bitnet_sweep import files, identity
+from bitnet_sweep.code import code
 from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.data import Batches, fingerprint, prepare
@@ -23,6 +24,7 @@ from bitnet_sweep.store.lease import HeldError, Lease, LostError, Watch, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.legs import Leg, Past, diverged_step, legs_of
+from bitnet_sweep.sweep.memory import memory_told
 from bitnet_sweep.sweep.provenance import following, provenance
 from bitnet_sweep.sweep.sink import Sink, no_tracker
 from bitnet_sweep.track import Tracker, open_tracker
@@ -238,8 +240,9 @@ class Job:
         figures = transition_figures(records, steps=config.steps, boundary_step=config.boundary_step)
         sizes = {f"parameters/{name}": count for name, count in status.parameters.items()}
         stage_ids = " ".join(status.stage_ids)  # what the report pairs arms by, also when it reads W&B
+        told = {"science_version": status.science_version, "code": identity.digest(status.code)}
         marks = "unknown" if status.marks is None else ", ".join(status.marks) or "none"
-        return figures | sizes | {"outcome": outcome.kind, "marks": marks, "stage_ids": stage_ids}
+        return figures | sizes | told | {"outcome": outcome.kind, "marks": marks, "stage_ids": stage_ids}
 
     def _report(self, step: Step) -> None:
         self._hooks.on_step(step)
@@ -277,7 +280,7 @@ class Job:
         It says finished last of all, so nothing that a finished leg has no use for stays behind.
         """
         before = leg.folder.status()
-        now = provenance(self._command, self._config.threads)
+        now = provenance(self._command, self._config.threads, self._device)
         status = Status(
             state=RUNNING,
             stage_ids=leg.stage_ids,
@@ -289,12 +292,15 @@ class Job:
             ),
             train_seconds=before.train_seconds if before else 0.0,
             provenance=following(now, before.provenance) if before and leg.has(LATEST) else now,
+            science_version=identity.SCIENCE_VERSION,
+            code=code(),
         )
         leg.folder.write_config(plain(self._config))
         leg.folder.write_status(status)
         started = time.monotonic()
         try:
-            yield status
+            with memory_told(self._config, self._device):
+                yield status
             checkpoint.delete(leg.folder.path, LATEST)
         except LostError:
             raise  # the status is another process's now

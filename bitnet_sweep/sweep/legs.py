@@ -13,7 +13,7 @@ from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.records import Record, SampleRow
 from bitnet_sweep.stages import Timetable
-from bitnet_sweep.store import BOUNDARY, FINISHED, LATEST, Folder, Store
+from bitnet_sweep.store import BOUNDARY, FINISHED, LATEST, Folder, Status, Store
 
 Past = tuple[list[Record], list[SampleRow]]
 """What a folder holds up to some step."""
@@ -37,7 +37,10 @@ class Leg:
 
     def is_done(self) -> bool:
         """Whether the folder holds all that the leg should leave behind."""
-        status = self.folder.status()
+        return self.is_done_by(self.folder.status())
+
+    def is_done_by(self, status: Status | None) -> bool:
+        """The same, given the folder's status."""
         if status is None or status.state != FINISHED:
             return False
         return self.is_run or status.diverged_step is not None or self.has(BOUNDARY)

@@ -7,13 +7,14 @@ fork is trained once, as a trunk. A *unit* is what one job trains: a trunk, or a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.legs import Leg, legs_of
+from bitnet_sweep.sweep.reuse import OtherCode, other_code
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,8 @@ class Plan:
     todo: list[Unit]
     num_alike: int
     """Points of the grid that are runs of other points."""
+    other_code: list[OtherCode] = field(default_factory=list)
+    """What is reused, or gone on with, and was trained by other code than this."""
 
     def levels(self) -> list[list[Unit]]:
         """The units to do, by the number of trunks before them: a level needs the ones before it."""
@@ -147,7 +150,9 @@ def make_plan(grid: Sequence[PlannedRun], store: Store) -> Plan:
     """Merge common stages into trunks and leave out what the store already has."""
     runs = list({run.run_id: run for run in grid}.values())
     units = sorted(_units(runs), key=lambda unit: -unit.rank)
-    done = {unit.id for unit in units if unit.leg(store).is_done()}
+    legs = {unit.id: unit.leg(store) for unit in units}
+    statuses = {unit_id: leg.folder.status() for unit_id, leg in legs.items()}
+    done = {unit_id for unit_id, leg in legs.items() if leg.is_done_by(statuses[unit_id])}
     needed: set[str] = set()
     for unit in reversed(units):  # children come after their parents
         if unit.id not in done and (unit.is_run or unit.id in needed):
@@ -159,7 +164,9 @@ def make_plan(grid: Sequence[PlannedRun], store: Store) -> Plan:
         for unit in units
         if unit.id in needed and unit.id not in done
     ]
-    return Plan(runs, units, todo, len(grid) - len(runs))
+    begun = done | {unit.id for unit in todo if unit.left < unit.steps}
+    reused = (other_code(statuses[unit.id], unit.is_run) for unit in units if unit.id in begun)
+    return Plan(runs, units, todo, len(grid) - len(runs), [found for found in reused if found is not None])
 
 
 def _units(runs: Sequence[PlannedRun]) -> list[Unit]:

@@ -9,8 +9,12 @@ import platform
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    import torch
+
+from bitnet_sweep import identity
 from bitnet_sweep.sweep.source import UnknownError, commit_of
 
 _LIBRARIES = {
@@ -24,14 +28,25 @@ _LIBRARIES = {
 """By the name they are installed under, the module."""
 
 
-def provenance(command: list[str], threads: int) -> dict[str, Any]:
+def provenance(command: list[str], threads: int, device: torch.device) -> dict[str, Any]:
     """What a reader needs to repeat a run; JSON scalars and lists, nothing from the environment.
 
     Args:
         command: the job's overrides.
         threads: of the job.
+        device: it trains on.
     """
-    return {"command": command, "threads": threads} | machine()
+    version = {"science_version": identity.SCIENCE_VERSION}
+    return {"command": command, "threads": threads} | version | machine() | accelerator(device)
+
+
+def accelerator(device: torch.device) -> dict[str, Any]:
+    """The name of the GPU; nothing where the device is none."""
+    if device.type != "cuda":
+        return {}
+    import torch  # here, since it takes long
+
+    return {"gpu": torch.cuda.get_device_name(device)}
 
 
 def following(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +66,7 @@ def machine() -> dict[str, Any]:
     from bitnet_sweep.model.products import cpu_class  # here, since it imports torch
 
     return {
-        **_commit(),
+        **commit(),
         "python": platform.python_version(),
         "versions": {name: _version(name, module) for name, module in _LIBRARIES.items()},
         "cpu": _cpu_model(),
@@ -73,7 +88,7 @@ def _version(name: str, module: str) -> str | None:
         return None
 
 
-def _commit() -> dict[str, str | None]:
+def commit() -> dict[str, str | None]:
     """The commit of the program that runs; where there is none, why."""
     try:
         return {"commit": commit_of(Path(__file__))}

@@ -16,6 +16,8 @@ from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.sweep.plan import make_plan
 from bitnet_sweep.sweep.register import register, set_aside, sweep_name
+from bitnet_sweep.sweep.reuse import reuse_lines
+from bitnet_sweep.sweep.schedule import schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.train.loop import Step
 from bitnet_sweep.train.runtime import release_memory
@@ -53,8 +55,19 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
     """
     store, [planned] = plan_runs([(tuple(overrides), config)])
     plan = make_plan([planned], store)
+    if reused := reuse_lines(plan.other_code):
+        print("\n".join(reused))
     if config.sweep.dry_run:
-        print("\n".join([plan.summary(), *forecast_lines(plan, store, jobs_at_once=1), plan.tree()]))
+        print(
+            "\n".join(
+                [
+                    plan.summary(),
+                    *forecast_lines(plan, store, jobs_at_once=1),
+                    plan.tree(),
+                    *schedule_lines([planned]),
+                ]
+            )
+        )
         return
     name = sweep_name([planned], config.sweep.name)
     set_aside(store, [planned], name)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from pathlib import Path
 from typing import Any
 
-from bitnet_sweep.config import ConfigError, RunConfig, plain
+import yaml
+
+from bitnet_sweep.code import code
+from bitnet_sweep.config import Reuse, RunConfig, plain
 from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.exact import number_text, scientific
 from bitnet_sweep.identity import mark
-from bitnet_sweep.stages import resolve
+from bitnet_sweep.stages import follow_shorthands, resolve
 
 MAX_NAME_LENGTH = 128
 MAX_TAG_LENGTH = 64
@@ -21,8 +25,8 @@ _SAID = ("model.hidden", "wd2", "lr", "seed")
 
 _NOT_SCIENCE = ("store", "track", "sweep", "device", "threads", "checkpoint_every_steps")
 
-_SAID_BY_OTHERS = ("stages", "data.path")
-"""Follow from the shorthands, or are too long for a name."""
+_SAID_BY_OTHERS = ("stages",)
+"""Follow from the shorthands, or have a mark."""
 
 _WORDS = (
     "scale",
@@ -46,18 +50,12 @@ def run_name(config: RunConfig) -> str:
     head = f"h{config.model.hidden} wd2={_short(config.wd2)} lr={_short(config.lr)} s{config.seed}"
     changed = _changed(config)
     words = [str(changed.pop(key)) for key in _WORDS if key in changed]
-    others = [f"{key.split('.')[-1]}={_short(value)}" for key, value in changed.items()]
-    if not _are_of_schedule(config):
+    others = [f"{key.split('.')[-1]}={_value(key, value)}" for key, value in changed.items()]
+    if not follow_shorthands(config):
         others.insert(0, f"stages={mark(plain(config.stages))}")
+    if config.sweep.reuse is Reuse.same_code:
+        others.append(f"code={mark(code())}")
     return _cut(" ".join([head, *words, *others]))
-
-
-def _are_of_schedule(config: RunConfig) -> bool:
-    """Whether the shorthands say all of the stages."""
-    try:
-        return resolve(dataclasses.replace(config, stages=[])).stages == config.stages
-    except ConfigError:  # such a boundary is only to be had by hand
-        return False
 
 
 def _cut(name: str) -> str:
@@ -78,10 +76,10 @@ def _changed(config: RunConfig) -> dict[str, Any]:
     """The keys of a resolved config that its name does not imply yet, with their values."""
     width = feed_forward_width(dataclasses.replace(config.model, ffn=None))
     default = _default(config.steps) | {"model.ffn": width}
+    # the chosen scale and schedule say what they set
+    default |= {**_preset("scale", config.scale), **_preset("schedule", config.schedule.name)}
     sections = {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config) if _says(f.name)}
     changed = {key: value for key, value in _flat(sections).items() if _says(key) and value != default[key]}
-    if "schedule.name" in changed:  # a named schedule stands for its numbers
-        changed = {key: v for key, v in changed.items() if key in _WORDS or not _under(key, ("schedule",))}
     if "tokenizer.name" in changed:  # GPT-2's vocabulary has one size
         changed.pop("tokenizer.vocab_size", None)
     return changed
@@ -91,6 +89,25 @@ def _changed(config: RunConfig) -> dict[str, Any]:
 def _default(steps: int) -> dict[str, Any]:
     """The defaults of a run of this length: what follows from the number of steps is no change."""
     return _flat(plain(resolve(RunConfig(steps=steps)))) | {"steps": RunConfig().steps}
+
+
+@functools.cache
+def _preset(group: str, name: str) -> dict[str, Any]:
+    """What the file of a choice in ``conf/`` sets, its own name apart; nothing where it has none."""
+    package = Path(__file__).parents[1]
+    conf = package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+    path = conf / group / f"{name}.yaml"
+    if "/" in name or not path.is_file():
+        return {}
+    document = yaml.safe_load(path.read_text("utf-8")) or {}
+    found: dict[str, Any] = {}
+    for chosen in document.pop("defaults", []):
+        for override, choice in chosen.items() if isinstance(chosen, dict) else ():
+            other = override.removeprefix("override ").lstrip("/")
+            text = (conf / other / f"{choice}.yaml").read_text("utf-8")
+            found |= {f"{other}.{key}": value for key, value in (yaml.safe_load(text) or {}).items()}
+    named = ("scale", f"{group}.name")
+    return found | {key: value for key, value in _flat(document).items() if key not in named}
 
 
 @functools.cache
@@ -109,6 +126,17 @@ def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in document.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+def _value(key: str, value: object) -> str:
+    if key == "data.path":  # too long for a name as a whole
+        first = value[0] if isinstance(value, list) else value
+        return f"{str(first).rpartition('/')[2][:_PATH]}#{mark(value)}"
+    return "off" if key == "optimizer.clip" and value is None else _short(value)
+
+
+_PATH = 24
+"""Characters of a file's name."""
 
 
 def _short(value: object) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from bitnet_sweep import identity
 from bitnet_sweep.config import RunConfig, TrackMode, plain
 from bitnet_sweep.records import Record, SampleRow, Value
 from bitnet_sweep.track.alerts import COLLAPSE, Alert, alerts_of
@@ -36,7 +37,11 @@ class WandbTracker(Tracker):
         past_samples: Sequence[SampleRow],
     ) -> None:
         self._mirror = Mirror(
-            run_id, group, name=run_name(config), tags=run_tags(config, group), config=plain(config)
+            run_id,
+            group,
+            name=run_name(config),
+            tags=run_tags(config, group),
+            config=plain(config) | {"science_version": identity.SCIENCE_VERSION},
         )
         self._store = store.absolute()
         self._folder = self._store / "wandb"

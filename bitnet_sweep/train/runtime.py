@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import re
 import sys
 from pathlib import Path
@@ -22,19 +23,35 @@ def prepare_process(threads: int, device: Device) -> torch.device:
     """Set up this process for training; call it before the first tensor operation.
 
     Denormal numbers are flushed to zero on every thread, so that a dying model is neither slow nor
-    dependent on which thread met the number.
+    dependent on which thread met the number. On CUDA, what has a kernel that repeats itself uses it, and
+    what has none is refused.
 
     Raises:
         ConfigError: CUDA is asked for and not there.
     """
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # sums stay float32
     libc = _glibc()
     if libc is not None:
         libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
-    return choose_device(device)
+    chosen = choose_device(device)
+    if chosen.type == "cuda":
+        _repeat_on_cuda()
+    return chosen
+
+
+def _repeat_on_cuda() -> None:
+    """Have a training give the same bits again on the same GPU (written, not run: docs/precision.md)."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a pass for each array
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False  # sums stay float32
+    # of the kernels for attention only the formula itself adds up in one order, whatever the version of torch
+    torch.backends.cuda.enable_math_sdp(True)
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def release_memory() -> None:

@@ -6,13 +6,13 @@ import sys
 import pytest
 import torch
 
-from bench import budget, step, threads
-from bench.arms import Setting
+from bench import budget, gpu, step, threads
+from bench.arms import Arm, ArmError, Setting
 from bench.large import LAYERS
 from bench.plain import PlainLoop, PlainModel, copy_weights
 from bench.tables import table
 from bitnet_sweep.config import ModelConfig
-from bitnet_sweep.model import mixed
+from bitnet_sweep.model import head, mixed, products
 from bitnet_sweep.model.products import cpu_class
 from bitnet_sweep.model.transformer import Transformer
 
@@ -90,3 +90,81 @@ def test_budget_of_a_tiny_setting(monkeypatch):
     optional = {"ternary products, forward"}  # where they are float32, the profiler does not tell them apart
     assert set(budget.PARTS.values()) - optional <= set(labels) <= set(budget.PARTS.values())
     assert all(ms > 0 for _, ms in parts)
+
+
+@pytest.mark.slow
+def test_an_arm_that_cannot_take_its_step_is_left_out(tmp_path, monkeypatch, capsys):
+    """As on a GPU whose memory it does not fit; what compares with it is missing, the others stand."""
+
+    class Refusing(Arm):
+        def run(self, steps, keep=True):
+            if self.name == "plain":
+                raise ArmError("OutOfMemoryError: CUDA out of memory.")
+            super().run(steps, keep)
+
+    monkeypatch.setattr(step, "Arm", Refusing)
+    arguments = ["--hidden", "16", "8", "--batch", "2x5", "--vocab-size", "50", "--rounds", "2", "--peers"]
+    monkeypatch.setattr(sys, "argv", ["step", *arguments, "--out", str(tmp_path)])
+    step.main()
+    name = f"step_2x5_{cpu_class().name}"
+    rows = json.loads((tmp_path / f"{name}.json").read_text())["rows"]
+    assert [(row["hidden"], row["arm"]) for row in rows] == [
+        (hidden, arm) for hidden in (8, 16) for arm in ("floor", "mixed", "fp32")
+    ]
+    assert {row["speed_up"] for row in rows} == {None}
+    for text in ((tmp_path / f"{name}.md").read_text(), capsys.readouterr().out):
+        assert "out of memory" in text
+
+
+@pytest.mark.slow
+def test_an_arm_says_in_one_line_why_it_cannot():
+    arm = Arm("no such arm", TINY)
+    with pytest.raises(ArmError, match=r"^KeyError: 'no such arm'$"):
+        arm.run(1)
+
+
+def test_no_setting_begins_once_the_time_is_over(tmp_path, monkeypatch, capsys):
+    arguments = ["--hidden", "8", "--batch", "2x5", "--seconds", "0", "--peers", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["step", *arguments])
+    step.main()
+    assert "hidden 8, batch 2x5 is left out: the 0 seconds were over" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("program", [step, gpu])
+def test_a_gpu_that_is_not_there_is_told_in_one_line(program, monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["program", "--device", "cuda"])
+    with pytest.raises(SystemExit) as ended:
+        program.main()
+    assert ended.value.code == 2
+    assert "device=cuda: no CUDA device is visible here" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_choices_of_a_tiny_setting(tmp_path, monkeypatch, capsys):
+    """Everything but compiling, which takes minutes on a CPU."""
+    arguments = ["--device", "cpu", "--hidden", "16", "--batch", "2x9", "--vocab-size", "50"]
+    monkeypatch.setattr(
+        sys, "argv", ["gpu", *arguments, "--no-compiled", "--rounds", "2", "--out", str(tmp_path)]
+    )
+    before = head.TILE, products.PRODUCTS.copy()
+    gpu.main()
+    assert before == (head.TILE, products.PRODUCTS), "what was tried is taken back"
+    document = json.loads((tmp_path / "choices_cpu.json").read_text())
+    assert {row["variant"] for row in document["rows"]} == {"as it is", *gpu.VARIANTS} - {"blocks compiled"}
+    assert all(row["ms"] is None or row["ms"] > 0 for row in document["rows"])
+    (failed,) = (row for row in document["rows"] if row["variant"] == "bfloat16 codes")
+    assert "mm.dtype" in failed["failed"], "a CPU does not have it"
+    page, printed = (tmp_path / "choices_cpu.md").read_text(), capsys.readouterr().out
+    for variant in {row["variant"] for row in document["rows"]} - {"as it is"}:
+        assert f"- {variant}: " in page
+        assert f"- {variant}: " in printed
+    assert page.count("| product of codes") == 1
+
+
+def test_a_recommendation_needs_a_clear_gain_at_most_settings():
+    assert gpu.verdict([1.25, 1.11, 0.83]).startswith("take it, 1.11 times")
+    assert gpu.verdict([1.03, 1.01, 1.5]).startswith("leave it, 1.03 times")
+    assert gpu.verdict([None, None]) == "cannot be had here"
+    assert gpu.verdict([None, 2.0, None]).startswith("take it, 2.00 times as fast as it is, median of 1 of 3")

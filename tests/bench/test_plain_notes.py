@@ -93,6 +93,7 @@ def double(monkeypatch):
     torch.set_default_dtype(torch.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("double")
 def test_the_same_losses_from_the_same_weights(trained, expected):
     config, ours = trained()
@@ -101,6 +102,7 @@ def test_the_same_losses_from_the_same_weights(trained, expected):
     assert ours[-1] < ours[0] - 0.3, "a loop that does not learn would show little"
 
 
+@pytest.mark.slow
 def test_in_float32_only_rounding_parts_them(trained, expected):
     config, ours = trained()
     theirs = expected(config)

@@ -423,7 +423,7 @@ class TestCommand:
         assert "the store holds no runs" in capsys.readouterr().err
         assert "The store holds no runs." in (out / "report.html").read_text()
         tables = {path.stem: pd.read_csv(path) for path in (out / "tables").glob("*.csv")}
-        assert len(tables) == 9
+        assert len(tables) == 12
         assert set(tables.pop("claims")["verdict"]) == {"not tested"}
         assert all(table.empty for table in tables.values()), "every table has its header even so"
 

@@ -120,7 +120,7 @@ def test_a_missing_run_is_placed_by_its_exact_seed() -> None:
     ],
 )
 def test_choices_are_read_as_hydra_reads_them(text: str, values: list[object]) -> None:
-    points = grid_of(Sweep("s", [], overrides=[f"k={text}"]))
+    points = grid_of(Sweep("s", [str(i) for i in range(len(values))], overrides=[f"k={text}"]))
     assert points == [{"k": value} for value in values]
 
 

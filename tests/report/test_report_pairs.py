@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import statistics
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from scipy import stats
 
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.intervals import mean_interval, share_interval, sign_test
+from bitnet_sweep.report.intervals import mean_interval, share_interval
 from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
 
 LOSSES: dict[int, float | None] = {1: 9.0, 50: 8.0, 100: 4.0}
@@ -153,17 +152,18 @@ def test_every_two_decays_of_a_trunk_are_contrasted(store: Any) -> None:
     ]
 
 
-def test_the_sign_test_is_over_all_sizes_and_appears_from_six_pairs_on(store: Any) -> None:
-    """Six pairs, all lower: p = 2 / 2^6 = 0.031."""
+def test_pairs_are_counted_over_all_sizes_from_six_on_without_a_p_value(store: Any) -> None:
+    """Sizes of one seed are not independent, so their pairs are told and not tested."""
     for hidden in (64, 128):
         for seed in (0, 1, 2):
             place = {"model__hidden": hidden, "seed": seed}
-            store.run(f"new{hidden}-{seed}", LOSSES, **place)
+            end = 4.0 if (hidden, seed) != (64, 0) else 8.0
+            store.run(f"new{hidden}-{seed}", LOSSES | {100: end}, **place)
             store.run(f"old{hidden}-{seed}", LOSSES | {100: 7.0 + seed}, wd2=0.05, **place)
     csv = make_report([store.root]).table("stage2_contrast").csv
     last = csv.iloc[-1]
     assert (last["Hidden Size"], last["n"]) == ("all sizes", "n=6 pairs")
-    assert last["Difference"] == "lower in 6, higher in 0, equal in 0; sign test p = 0.031"
+    assert last["Difference"] == "lower in 5, higher in 1, equal in 0"
 
 
 def test_no_interval_from_one_value() -> None:
@@ -180,25 +180,38 @@ def test_few_values_get_a_t_interval() -> None:
     assert interval.high == pytest.approx(2 + 4.3027 / math.sqrt(3), abs=1e-4)
 
 
-def test_six_values_get_a_bootstrap_that_repeats() -> None:
-    """Against its slow twin: Efron's BCa bounds over all 6^6 resamples instead of some at random."""
-    values = [1.0, 2.0, 3.0, 4.0, 5.0, 9.0]
+@pytest.mark.parametrize("n", [2, 5, 6, 7, 10, 20])
+def test_up_to_twenty_values_the_interval_covers_what_it_says(n: int) -> None:
+    """Of 2,000 samples of normal values with mean 0 all but 5 % hold it; a bootstrap's do not below 20."""
+    samples = np.random.default_rng(n).normal(size=(2_000, n)).tolist()
+    intervals = [interval for sample in samples if (interval := mean_interval(sample)) is not None]
+    assert {interval.method for interval in intervals} == {f"t, df = {n - 1}"}
+    covered = sum(interval.low <= 0 <= interval.high for interval in intervals)
+    assert covered / len(samples) == pytest.approx(0.95, abs=0.015), "three standard errors"
+
+
+def test_more_values_get_a_bootstrap_that_repeats() -> None:
+    """Against a slow twin: Efron's BCa bounds over a hundred times as many resamples."""
+    values = [float(value) for value in (*range(1, 21), 60)]
+    n = len(values)
     interval = mean_interval(values)
     assert interval == mean_interval(values)
     assert interval is not None
     assert interval.method == "BCa bootstrap"
     mean = statistics.fmean(values)
-    means = np.array(list(product(values, repeat=6))).mean(axis=1)
+    generator = np.random.default_rng(1)
+    draws = (generator.choice(values, size=(50_000, n)).mean(axis=1) for _ in range(20))
+    means = np.concatenate(list(draws))
     bias = stats.norm.ppf((np.mean(means < mean - 1e-9) + np.mean(means < mean + 1e-9)) / 2)
-    jackknife = mean - np.array([(sum(values) - value) / 5 for value in values])
+    jackknife = mean - np.array([(sum(values) - value) / (n - 1) for value in values])
     acceleration = (jackknife**3).sum() / (6 * (jackknife**2).sum() ** 1.5)
     for quantile, bound in ((0.025, interval.low), (0.975, interval.high)):
         z = bias + stats.norm.ppf(quantile)
         share = stats.norm.cdf(bias + z / (1 - acceleration * z))
-        assert bound == pytest.approx(np.quantile(means, share), abs=0.1)
+        assert bound == pytest.approx(np.quantile(means, share), abs=0.2)
 
 
-@pytest.mark.parametrize("n", [2, 6])
+@pytest.mark.parametrize("n", [2, 21])
 def test_equal_values_have_no_spread(n: int) -> None:
     interval = mean_interval([2.5] * n)
     assert interval is not None
@@ -217,11 +230,3 @@ def test_shares_by_clopper_and_pearson(count: int, n: int, low: float, high: flo
     interval = share_interval(count, n)
     assert interval.low == pytest.approx(low, abs=1e-4)
     assert interval.high == pytest.approx(high, abs=1e-4)
-
-
-def test_ties_do_not_count_in_the_sign_test() -> None:
-    assert sign_test([-1.0] * 5 + [0.0] * 5) is None
-    test = sign_test([-1.0] * 5 + [1.0] + [0.0])
-    assert test is not None
-    assert (test.fell, test.rose, test.tied) == (5, 1, 1)
-    assert test.p_value == pytest.approx(2 * (1 + 6) / 64)

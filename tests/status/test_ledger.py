@@ -96,7 +96,7 @@ def test_every_state(writer, dead_pid):
     writer.owner(writer.run("lives", RUNNING))
     writer.owner(writer.run("killed", RUNNING, RECORD), pid=dead_pid, step=70)
     writer.run("silent", RUNNING)
-    writer.owner(writer.run("far", RUNNING), host="elsewhere", heartbeat=time.time() - 50)
+    writer.owner(writer.run("far", RUNNING), host="elsewhere", heartbeat=time.time() - 10)
     writer.owner(writer.run("far and old", RUNNING), host="elsewhere", heartbeat=time.time() - 70)
     writer.store.run("begins").path.mkdir()
     (writer.run("broken", FINISHED).path / "status.json").write_text("{")

@@ -71,6 +71,7 @@ def _can_take(path, watch=None):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("far", AHEAD, indirect=True)
 def test_a_living_owner_keeps_its_lease_whatever_its_clock(folder, far, monkeypatch):
     assert not _can_take(folder.path), "at two looks"

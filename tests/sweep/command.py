@@ -1,8 +1,6 @@
-"""The command as typed, in a process group of its own, and what it left in its store."""
+"""The command as typed (``run`` and ``start``, see ``tests/commands.py``), and what it left in its store."""
 
 import json
-import subprocess
-import sys
 import time
 
 import psutil
@@ -10,6 +8,9 @@ from safetensors.torch import load_file
 
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.lease import read_lease
+from tests.commands import PATIENCE_SECONDS as PATIENCE_SECONDS
+from tests.commands import run as run
+from tests.commands import start as start
 
 TINY = [
     "model.num_layers=2",
@@ -23,25 +24,6 @@ TINY = [
 ]
 GRID = ["-m", "model.hidden=16,32", "wd2=0.0,0.05"]
 LONG = ["steps=240", "checkpoint_every_steps=10"]
-
-
-def start(folder, *arguments, **options):
-    """``python -m bitnet_sweep`` in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "bitnet_sweep", *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **options,
-    )
-
-
-def run(folder, *arguments, **options):
-    process = start(folder, *arguments, **options)
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
 
 
 def science(store):
@@ -65,13 +47,13 @@ def workers_of(process):
 
 
 def assert_gone(workers):
-    """However a sweep ended, its workers are dead within five seconds."""
+    """However a sweep ended, its workers end by themselves."""
     assert workers
-    _, alive = psutil.wait_procs(workers, timeout=5)
+    _, alive = psutil.wait_procs(workers, timeout=PATIENCE_SECONDS)
     assert not [worker for worker in alive if worker.status() != psutil.STATUS_ZOMBIE]
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=PATIENCE_SECONDS):
     """The first true value of the condition."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -12,9 +12,9 @@ def arguments(corpus_file):
 
 @pytest.fixture(scope="session")
 def calm(tmp_path_factory, arguments):
-    """An undisturbed sweep under the default launcher."""
+    """An undisturbed sweep under the default launcher, in new interpreters as a user starts them."""
     folder = tmp_path_factory.mktemp("calm")
-    status, out, err = run(folder, *GRID, *arguments)
+    status, out, err = run(folder, *GRID, *arguments, fresh=True)
     assert status == 0, err
     return folder, out
 

@@ -4,13 +4,11 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 
 from bitnet_sweep.store import Store
+from tests.sweep.command import run, start, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -51,33 +49,11 @@ def arguments(tmp_path_factory):
     ]
 
 
-def start(folder, *words):
-    return subprocess.Popen(
-        [sys.executable, "-m", "bitnet_sweep", "-m", *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def run(folder, *words):
-    process = start(folder, *words)
-    out, err = process.communicate(timeout=280)
-    assert process.returncode == 0, err
+def sweep(folder, *words):
+    """What a sweep that ends well prints."""
+    status, out, err = run(folder, "-m", *words)
+    assert status == 0, err
     return out
-
-
-def alone(folder, *words):
-    """Without ``-m``, to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "bitnet_sweep", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def finished(store):
@@ -88,15 +64,12 @@ def finished(store):
 def test_bisection_is_killed_resumed_and_right(arguments, tmp_path):
     search = [*arguments, "sweep.bisect=wd2:0.0..1.0", "sweep.tolerance=0.25", "sweep.name=search"]
     store = Store(tmp_path / "store")
-    process = start(tmp_path, *search)
-    deadline = time.monotonic() + 200
-    while len(finished(store)) < 3 and process.poll() is None:  # both ends, and the first probe between
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    process = start(tmp_path, "-m", *search)
+    wait_for(lambda: len(finished(store)) >= 3 or process.poll() is not None)  # both ends, a probe between
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     before = {run_id: status.updated for run_id, status in finished(store).items()}
-    out = run(tmp_path, *search)
+    out = sweep(tmp_path, *search)
     assert before.items() <= {run_id: status.updated for run_id, status in finished(store).items()}.items()
     assert [line.split()[-1] for line in out.splitlines() if "the only one" in line] == ["4"]
 
@@ -109,9 +82,9 @@ def test_bisection_is_killed_resumed_and_right(arguments, tmp_path):
     assert set(store.sweep("search")["run_ids"]) == set(finished(store))  # type: ignore[index]
     assert len(list((tmp_path / "store" / "stages").iterdir())) == 1, "one trunk for all probes"
 
-    assert "0 to train in 0 jobs" in run(tmp_path, *search)
+    assert "0 to train in 0 jobs" in sweep(tmp_path, *search)
     scan = [0.0, 0.25, 0.5, 0.75, 1.0]
-    out = run(tmp_path, *arguments, f"wd2={','.join(map(str, scan))}", "sweep.name=scan")
+    out = sweep(tmp_path, *arguments, f"wd2={','.join(map(str, scan))}", "sweep.name=scan")
     assert "108 to train in 1 jobs" in out, "the probes are runs like any other: only one value is new"
     run_ids = store.sweep("scan")["run_ids"]  # type: ignore[index]
     recovered = [finished(store)[run_id].outcome == "recovered" for run_id in run_ids]
@@ -122,12 +95,12 @@ def test_bisection_is_killed_resumed_and_right(arguments, tmp_path):
 def test_grid_expressions(arguments, tmp_path):
     """Zipped values, replicates and exclusions through the real command; nothing is trained."""
     words = [*arguments, "lr=1e-2,3e-2", "wd2=0.0,0.05", "seed=0,1,2", "sweep.dry_run=true"]
-    assert "12 runs sharing 6 trunks" in run(tmp_path, *words)
-    assert "6 runs" in run(tmp_path, *words, "sweep.zip=[lr,wd2]")
-    out = run(tmp_path, *words, "sweep.exclude=[{lr:1e-2,seed:2},{wd2:0.05,seed:1}]")
+    assert "12 runs sharing 6 trunks" in sweep(tmp_path, *words)
+    assert "6 runs" in sweep(tmp_path, *words, "sweep.zip=[lr,wd2]")
+    out = sweep(tmp_path, *words, "sweep.exclude=[{lr:1e-2,seed:2},{wd2:0.05,seed:1}]")
     assert out.startswith("8 runs"), out
     assert "4 points excluded" in out.splitlines()[0]
-    out = run(tmp_path, *arguments, "seed=0,1", "sweep.bisect=wd2:0..1", "sweep.dry_run=true")
+    out = sweep(tmp_path, *arguments, "seed=0,1", "sweep.bisect=wd2:0..1", "sweep.dry_run=true")
     assert out.startswith("4 runs sharing 2 trunks"), out
     assert "disk: " in out
 
@@ -153,9 +126,8 @@ def test_grid_expressions(arguments, tmp_path):
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
 def test_wrong_grid_expressions_start_nothing(arguments, tmp_path, wrong, key):
-    process = start(tmp_path, *arguments, *wrong)
-    _, err = process.communicate(timeout=120)
-    assert process.returncode == 2, err
+    status, _, err = run(tmp_path, "-m", *arguments, *wrong)
+    assert status == 2, err
     assert err.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}="), err
     assert not (tmp_path / "store" / "runs").exists()
 
@@ -169,15 +141,15 @@ def test_wrong_grid_expressions_start_nothing(arguments, tmp_path, wrong, key):
     ],
 )
 def test_a_grid_needs_a_sweep(arguments, tmp_path, grid, key):
-    process = alone(tmp_path, *arguments, grid)
-    assert process.returncode == 2
-    assert "Error executing job" not in process.stderr
-    assert process.stderr.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}: needs -m")
+    status, _, err = run(tmp_path, *arguments, grid)
+    assert status == 2
+    assert "Error executing job" not in err
+    assert err.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}: needs -m")
 
 
 def test_a_run_alone_refuses_what_a_sweep_tells_its_jobs(arguments, tmp_path):
     """It would train a trunk, show the run as not started, and call that well."""
-    process = alone(tmp_path, *arguments, "sweep.until_stage=1")
-    assert process.returncode == 2
-    assert process.stderr.strip().splitlines()[-1].startswith("bitnet_sweep: sweep.until_stage=1: is set by")
+    status, _, err = run(tmp_path, *arguments, "sweep.until_stage=1")
+    assert status == 2
+    assert err.strip().splitlines()[-1].startswith("bitnet_sweep: sweep.until_stage=1: is set by")
     assert not (tmp_path / "store").exists()

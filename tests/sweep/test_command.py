@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from tests.sweep.command import (
     GRID,
     LONG,
+    PATIENCE_SECONDS,
     TINY,
     assert_gone,
     is_training,
@@ -88,8 +87,13 @@ def test_dry_run_trains_nothing(arguments, tmp_path, command, told, trunks):
     assert told in out
     assert "disk: " in out
     assert out.count("trunk ") == trunks
+    assert "  1: steps 1 to 20, decay 0.1, learning rate 0 at 0, " in out
     assert not (tmp_path / "runs" / "runs").exists()
     assert not (tmp_path / "runs" / "sweeps").exists()
+
+
+_STAGE = "{{steps:20,weight_decay:{},lr:[{{step:0,lr:0.001}},{{step:20,lr:0.001}}]}}"
+STAGES = f"[{_STAGE.format('${wd1}')},{_STAGE.format('${wd2}')}]"
 
 
 @pytest.mark.parametrize(
@@ -97,6 +101,7 @@ def test_dry_run_trains_nothing(arguments, tmp_path, command, told, trunks):
     [
         (["model.hidden=16,abc"], "model.hidden"),
         (["wd2=0.0,-1"], "wd2"),
+        (["lr=0.001,0.002", f"stages={STAGES}"], "lr"),
         (["+model.hiden=3"], "model.hiden"),
         (["optimizer=adamw,sgd"], "optimizer"),
         (["data.path=/nowhere/*.txt"], "data.path"),
@@ -142,7 +147,7 @@ def test_killed_worker_takes_no_other_with_it(calm_long, arguments, tmp_path):
     for path in store.glob("*/*/lease.json"):
         os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
         break
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, err
     assert "ended without a word" in out or "not started" in out
     assert states(store).count("finished") >= 2
@@ -156,7 +161,7 @@ def test_failed_trunk_is_tried_again(calm_long, arguments, tmp_path):
     wait_for(lambda: is_training(store))
     for path in store.glob("*/*/lease.json"):
         os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
     assert science(store) == calm_long
 
@@ -170,7 +175,7 @@ def test_asked_to_stop_before_anything_is_trained(tmp_path, grid, number):
     wait_for(lambda: (tmp_path / "runs" / "store.json").exists())
     time.sleep(0.2)
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, err
     assert "interrupted" in err.strip().splitlines()[-1]
     assert "Traceback" not in err
@@ -182,11 +187,9 @@ def test_ctrl_c_checkpoints_and_goes_on(calm_long, arguments, tmp_path, many):
     store = tmp_path / "runs"
     process = start(tmp_path, *grid, *arguments, *LONG)
     wait_for(lambda: is_training(store))
-    pressed = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, err
-    assert time.monotonic() - pressed < 5
     assert "interrupted" in err.strip().splitlines()[-1]
     assert run(tmp_path, *grid, *arguments, *LONG)[0] == 0
     for run_id, result in science(store).items():
@@ -198,29 +201,20 @@ def test_two_sweeps_on_one_store(calm_long, arguments, tmp_path):
     store = tmp_path / "runs"
     both = [start(tmp_path, *GRID, *arguments, *LONG) for _ in range(2)]
     for process in both:
-        _, err = process.communicate(timeout=300)
+        _, err = process.communicate(timeout=PATIENCE_SECONDS)
         assert process.returncode == 0, err
     assert science(store) == calm_long
     attempts = [json.loads(path.read_text())["attempts"] for path in store.glob("*/*/status.json")]
     assert attempts == [1] * 6
 
 
-def test_help_is_quick_and_reads_well(tmp_path):
-    times = []
-    for _ in range(3):
-        started = time.monotonic()
-        status, out, _ = run(tmp_path, "--help")
-        times.append(time.monotonic() - started)
+def test_help_imports_nothing_heavy_and_reads_well(tmp_path):
+    environment = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    status, out, imported = run(tmp_path, "--help", env=environment, fresh=True)
     assert status == 0
     assert "python -m bitnet_sweep -m model.hidden=256,512 wd2=0.0,0.05" in out
     assert "optimizer: adam_l2, adamw" in out
-    imported = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "bitnet_sweep", "--help"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stderr
+    assert "| hydra\n" in imported
     for heavy in ("torch", "datasets", "wandb", "pandas"):
         assert f"| {heavy}\n" not in imported, f"--help imports {heavy}"
 
@@ -231,7 +225,7 @@ def test_nobody_reading_stops_no_training(arguments, tmp_path, many):
     process = start(tmp_path, *(["-m", "wd2=0.0,0.05"] if many else []), "model.hidden=16", *arguments)
     process.stdout.close()
     process.stderr.close()
-    assert process.wait(timeout=120) == 0
+    assert process.wait(timeout=PATIENCE_SECONDS) == 0
     assert states(tmp_path / "runs") == ["finished"] * (2 if many else 1)
 
 
@@ -244,7 +238,7 @@ def test_nobody_reading_does_not_hide_that_a_run_failed(arguments, tmp_path):
     for path in store.glob("*/*/lease.json"):
         os.kill(json.loads(path.read_text())["pid"], signal.SIGKILL)
         break
-    assert process.wait(timeout=300) == 1
+    assert process.wait(timeout=PATIENCE_SECONDS) == 1
 
 
 def test_store_path_with_an_equals_sign(arguments, tmp_path):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from bitnet_sweep import identity
+from bitnet_sweep.code import code
 from bitnet_sweep.config import (
     Decay,
     Knot,
@@ -218,6 +220,17 @@ def test_finished_means_skip(tiny):
     assert steps == []
 
 
+def test_a_status_tells_the_science_version_and_the_code(tiny, monkeypatch):
+    monkeypatch.setattr(identity, "SCIENCE_VERSION", 2)
+    config = tiny()
+    complete(config)
+    trunk = Store(Path(config.store)).stage(stage_ids(config, fingerprint(config))[0])
+    for status in (run_folder(config).status(), trunk.status()):
+        assert status is not None
+        assert (status.science_version, status.provenance["science_version"]) == (2, 2)
+        assert status.code == code()
+
+
 def test_provenance_tells_what_went_before(tiny, monkeypatch):
     """Begun at one commit, gone on with at another one, and not what nothing is left of."""
     config = tiny(checkpoint_every_steps=5)
@@ -225,7 +238,7 @@ def test_provenance_tells_what_went_before(tiny, monkeypatch):
     def until(last):
         def stop(step):
             if step.step == last:
-                raise MemoryError
+                raise ZeroDivisionError
 
         return stop
 
@@ -236,16 +249,17 @@ def test_provenance_tells_what_went_before(tiny, monkeypatch):
         return run_folder(config).status().provenance
 
     made_by("lost")
-    with pytest.raises(MemoryError):
+    with pytest.raises(ZeroDivisionError):
         complete(config, on_step=until(13))
     assert run_folder(config).status().attempts == 1
     made_by("first")
-    with pytest.raises(MemoryError):
+    with pytest.raises(ZeroDivisionError):
         complete(config, on_step=until(17))
     lost = {"commit": "lost"}  # its steps are, but for those of the trunk
-    assert told() == {"command": [], "threads": 1, "commit": "first", "earlier": [lost]}
+    version = {"science_version": identity.SCIENCE_VERSION}
+    assert told() == {"command": [], "threads": 1, "commit": "first", "earlier": [lost]} | version
     made_by("second")
-    with pytest.raises(MemoryError):
+    with pytest.raises(ZeroDivisionError):
         complete(config, on_step=until(18))
     config.threads = 2
     complete(config)
@@ -263,7 +277,8 @@ def test_provenance_forgets_a_trunk_that_was_trained_again(tiny, monkeypatch):
     tensors.write_bytes(b"")
     monkeypatch.setattr(provenance, "machine", lambda: {"commit": "second"})
     complete(config)
-    assert run_folder(config).status().provenance == {"command": [], "threads": 1, "commit": "second"}
+    told = run_folder(config).status().provenance
+    assert (told["commit"], "earlier" in told) == ("second", False)
 
 
 def test_arm_added_later_forks_from_the_trunk(tiny):

@@ -4,11 +4,15 @@ import json
 
 import pytest
 
-from bitnet_sweep.config import Knot, ModelConfig, RunConfig, Stage, SweepConfig
+from bitnet_sweep import identity
+from bitnet_sweep.code import code
+from bitnet_sweep.config import ConfigError, Knot, ModelConfig, Reuse, RunConfig, Stage, SweepConfig
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
+from bitnet_sweep.sweep.reuse import reuse_lines
+from bitnet_sweep.sweep.schedule import check_shorthands, schedule_lines
 
 
 def planned(*overrides, **fields):
@@ -169,3 +173,115 @@ def test_summary_and_tree(store):
     lines = plan.tree().splitlines()
     assert [line.split()[0] for line in lines] == ["trunk", "run", "run"]
     assert lines[1].endswith("wd2=0.0")
+
+
+class TestOtherCode:
+    """What a plan takes over from another source code is told, and can be trained anew."""
+
+    GRID = ({"wd2": 0.0}, {"wd2": 0.05})
+
+    def finished(self, store, status, **sweep):
+        grid = [planned(**fields, sweep=SweepConfig(**sweep)) for fields in self.GRID]
+        for unit in make_plan(grid, store).units:
+            leg = unit.leg(store)
+            finish(leg)
+            leg.folder.write_status(Status(FINISHED, leg.stage_ids, **status))
+        return grid
+
+    def told(self, store, grid):
+        return reuse_lines(make_plan(grid, store).other_code)
+
+    def test_of_this_code_nothing_is_told(self, store):
+        assert self.told(store, self.finished(store, {"code": code()})) == []
+
+    def test_of_other_code_how_many_whose_and_what_differs(self, store):
+        other = code() | {"model/head.py": "other", "data/gone.py": "x"}
+        grid = self.finished(store, {"code": other, "provenance": {"commit": "c0ffee" * 6 + "abcd+"}})
+        assert self.told(store, grid) == [
+            "reused: 2 runs, 1 trunk of other code (commit c0ffeec0ffee+; differing: data/gone.py, "
+            "model/head.py); "
+            "sweep.reuse=same_code trains them anew"
+        ]
+
+    @pytest.mark.parametrize(
+        ("provenance", "commit"),
+        [({"commit": "0" * 40}, "000000000000"), ({"commit": None}, "not known"), ({}, "not known")],
+    )
+    def test_of_before_codes_were_told(self, store, provenance, commit):
+        grid = self.finished(store, {"provenance": provenance})
+        assert self.told(store, grid) == [
+            f"reused: 2 runs, 1 trunk that do not say which code trained them (commit {commit}); "
+            "sweep.reuse=same_code trains them anew"
+        ]
+
+    def test_a_trunk_that_arms_fork_from_is_told(self, store):
+        (trunk, *_) = make_plan([planned(**fields) for fields in self.GRID], store).units
+        finish(trunk.leg(store))
+        plan = make_plan([planned(**fields) for fields in self.GRID], store)
+        assert len(plan.todo) == 2
+        assert [(other.is_run, other.files) for other in plan.other_code] == [(False, None)]
+
+    def test_what_has_not_begun_is_not_told(self, store):
+        assert self.told(store, [planned(**fields) for fields in self.GRID]) == []
+
+    def test_same_code_trains_them_anew_and_once(self, store, monkeypatch):
+        grid = self.finished(store, {"code": {"model/head.py": "other"}})
+        assert make_plan(grid, store).todo == []
+        again = [planned(**fields, sweep=SweepConfig(reuse=Reuse.same_code)) for fields in self.GRID]
+        plan = make_plan(again, store)
+        assert len(plan.todo) == 3
+        assert {run.run_id for run in again}.isdisjoint(run.run_id for run in grid)
+        for unit in plan.units:
+            finish(unit.leg(store))
+        assert make_plan(again, store).todo == []
+        monkeypatch.setattr(identity, "code", lambda: {"model/head.py": "later"})
+        later = [planned(**fields, sweep=SweepConfig(reuse=Reuse.same_code)) for fields in self.GRID]
+        assert len(make_plan(later, store).todo) == 3
+
+
+def by_hand(peak):
+    return [Stage(50, decay, [Knot(0, peak), Knot(50, peak)]) for decay in (0.1, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("points", "key"),
+    [
+        pytest.param([{"lr": "0.001"}, {"lr": "0.0005"}], "lr", id="lr swept"),
+        pytest.param([{"lr": "5e-4"}], "lr", id="one lr that the stages have not"),
+        pytest.param([{"boundary": "0.3"}, {"boundary": "0.7"}], "boundary", id="boundary swept"),
+        pytest.param(
+            [{"schedule.lr_final": "0"}, {"schedule.lr_final": "0.1"}],
+            "schedule.lr_final",
+            id="its end swept",
+        ),
+    ],
+)
+def test_what_written_out_stages_leave_out_is_refused(points, key):
+    runs = []
+    for point in points:
+        fields = {name: float(value) for name, value in point.items() if "." not in name}
+        overrides = [f"{name}={value}" for name, value in point.items()]
+        runs.append(planned(*overrides, stages=by_hand(1e-3), **fields))
+    with pytest.raises(ConfigError, match="stages that are written out do not have it") as error:
+        check_shorthands(runs)
+    assert error.value.key == key
+
+
+def test_what_written_out_stages_use_is_not_refused():
+    check_shorthands([planned(f"lr={lr}", lr=lr, stages=by_hand(lr)) for lr in (1e-3, 5e-4)])
+    check_shorthands([planned("lr=1.0e-3", "seed=1", lr=1e-3, seed=1, stages=by_hand(1e-3))])
+    check_shorthands([planned(f"boundary={part}", boundary=part) for part in (0.5, 0.5001)])
+
+
+def test_a_dry_run_tells_the_stages_each_schedule_once():
+    grid = [planned(wd2=wd2, seed=seed) for wd2 in (0.0, 0.05) for seed in (1, 2)]
+    assert schedule_lines(grid) == [
+        "stages of 2 runs:",
+        "  1: steps 1 to 50, decay 0.1, learning rate 0 at 0, 0.0015 at 4, 0.001 at 50",
+        "  2: steps 51 to 100, decay 0, learning rate 0.001 at 50, 1.5e-06 at 100",
+        "stages of 2 runs:",
+        "  1: steps 1 to 50, decay 0.1, learning rate 0 at 0, 0.0015 at 4, 0.001 at 50",
+        "  2: steps 51 to 100, decay 0.05, learning rate 0.001 at 50, 1.5e-06 at 100",
+    ]
+    many = [planned(wd2=0.001 * k) for k in range(10)]
+    assert schedule_lines(many)[-1] == "and 2 more schedules"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).parents[2]
-ASK = "import json; from bitnet_sweep.sweep.provenance import machine; print(json.dumps(machine()))"
+ASK = "import json; from bitnet_sweep.sweep.provenance import commit; print(json.dumps(commit()))"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTHON"))}
 CLEAN |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 
@@ -220,7 +220,7 @@ def test_versions_are_of_what_was_imported(tree, tmp_path):
         (false / f"{name}-9.9.dist-info").mkdir(parents=True)
         (false / f"{name}-9.9.dist-info" / "METADATA").write_text(f"Name: {name}\nVersion: 9.9\n")
     said = subprocess.run(
-        [sys.executable, "-c", f"import numpy; {ASK}"],
+        [sys.executable, "-c", f"import numpy; {ASK.replace('commit', 'machine')}"],
         cwd=tree,
         env=CLEAN | {"PYTHONPATH": f"{false}:{tree}"},
         capture_output=True,

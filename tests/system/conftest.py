@@ -3,17 +3,21 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from tests.sweep.command import TINY, run, science
+from tests.sweep import command
+from tests.sweep.command import PATIENCE_SECONDS, TINY, science
 
 EIGHT = ["model.hidden=16,32", "wd2=0.0,0.05", "seed=0,1", "steps=40", "probe_every_steps=20"]
 """Eight runs that share four trunks."""
 LONG = ["model.hidden=16", "model.num_layers=1", "wd2=0.0,0.05", "seed=0,1", "steps=4000"]
 LONG += ["probe_every_steps=500", "checkpoint_every_steps=200"]
 """Four runs that share two trunks, long enough to be disturbed: SLURM takes seconds to preempt a job."""
+run, start = partial(command.run, fresh=True), partial(command.start, fresh=True)
+"""Clusters start interpreters of their own anyway; so nothing is forked here."""
 SCRIPTS = Path(__file__).parent / "cluster"
 
 
@@ -42,8 +46,8 @@ def long(tmp_path_factory, arguments):
 @contextmanager
 def cluster(script, folder) -> Iterator[None]:
     """What the script starts, until it stops it."""
-    subprocess.run([SCRIPTS / script, "start", folder], check=True, timeout=120)
+    subprocess.run([SCRIPTS / script, "start", folder], check=True, timeout=PATIENCE_SECONDS)
     try:
         yield
     finally:
-        subprocess.run([SCRIPTS / script, "stop", folder], check=True, timeout=120)
+        subprocess.run([SCRIPTS / script, "stop", folder], check=True, timeout=PATIENCE_SECONDS)

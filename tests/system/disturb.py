@@ -3,15 +3,11 @@
 import json
 import os
 import signal
-from functools import partial
 
 import psutil
 
-from tests.sweep import command
-from tests.sweep.command import run, science, start
-
-wait_for = partial(command.wait_for, seconds=240)
-"""A cluster takes longer to start a job than this machine alone."""
+from tests.sweep.command import PATIENCE_SECONDS, science, wait_for
+from tests.system.conftest import run, start
 
 
 def training(store, beyond=0):
@@ -38,7 +34,7 @@ def check_killed_job(folder, command, expected):
     process = start(folder, *command)
     victim, path = next(iter(wait_for(lambda: training(store, beyond=100)).items()))
     os.kill(victim, signal.SIGKILL)
-    out, err = process.communicate(timeout=300)
+    out, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 1, err
     assert "ended without a word" in (path / "status.json").read_text()
     assert "2 of 4 runs are not finished" in err, out
@@ -53,9 +49,9 @@ def check_ctrl_c(folder, command, expected):
     process = start(folder, *command)
     jobs = wait_for(lambda: training(store))
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 130, err
-    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in jobs), seconds=10)
+    wait_for(lambda: not any(psutil.pid_exists(pid) for pid in jobs))
     states = [json.loads((path / "status.json").read_text())["state"] for path in jobs.values()]
     assert states == ["interrupted"] * len(jobs)
     assert all((path / "latest.json").exists() for path in jobs.values())

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.sweep.command import run, science, start, workers_of
-from tests.system.conftest import EIGHT, LONG, cluster
-from tests.system.disturb import check_ctrl_c, check_killed_job, training, wait_for
+from tests.sweep.command import PATIENCE_SECONDS, science, wait_for, workers_of
+from tests.system.conftest import EIGHT, LONG, cluster, run, start
+from tests.system.disturb import check_ctrl_c, check_killed_job, training
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -38,7 +38,7 @@ def test_both_nodes_work(long, arguments, tmp_path):
     process = start(tmp_path, *arguments, *LONG, *ON_RAY)
     jobs = wait_for(lambda: len(found := training(tmp_path / "runs")) == 2 and found)
     assert len({psutil.Process(pid).ppid() for pid in jobs}) == 2
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
     assert science(tmp_path / "runs") == long
 

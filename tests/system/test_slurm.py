@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from tests.sweep.command import run, science, start
-from tests.system.conftest import EIGHT, LONG, cluster
-from tests.system.disturb import attempts, check_ctrl_c, check_killed_job, training, wait_for
+from tests.sweep.command import PATIENCE_SECONDS, science, wait_for
+from tests.system.conftest import EIGHT, LONG, cluster, run, start
+from tests.system.disturb import attempts, check_ctrl_c, check_killed_job, training
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 
@@ -49,7 +49,7 @@ def test_preempted_job_goes_on(long, arguments, tmp_path):
         ["sbatch", "--partition=high", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 2"],
         check=True,
     )
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
     assert science(store) == long
     assert max(attempts(store)) >= 2, "a job was interrupted"
@@ -64,7 +64,7 @@ def test_requeued_job_goes_on(long, arguments, tmp_path):
         ["squeue", "--noheader", "--array", "--states=R", "--format=%i"], text=True
     )
     subprocess.run(["scontrol", "requeue", running.split()[0]], check=True)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == 0, err
     assert science(store) == long
     assert max(attempts(store)) == 2

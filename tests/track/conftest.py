@@ -72,7 +72,7 @@ def api_key(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def config(server: WandbServer) -> RunConfig:
     """A run tracked offline; online, it would go to the loopback server."""
-    track = TrackConfig(base_url=server.url, timeout_seconds=20.0, tags=["mine"])
+    track = TrackConfig(base_url=server.url, timeout_seconds=60.0, tags=["mine"])
     return resolve(RunConfig(seed=3, wd2=0.05, track=track))
 
 
@@ -147,7 +147,7 @@ class MirrorStore:
     def train_and_be_killed(self, config: RunConfig) -> None:
         """Three records in a process of its own, which then dies without a word."""
         arguments = [str(self.root), config.track.base_url, config.track.mode.name]
-        died = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=REPO, timeout=60)
+        died = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=REPO)
         assert died.returncode == -signal.SIGKILL
 
     def inspect(self) -> list[dict[str, Any]]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ from bitnet_sweep.report.read import read_stores
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
 from bitnet_sweep.wandb_client import REPORT_GROUP, WandbError
+from tests import commands
 from tests.track.conftest import API_KEY, REPO, MirrorStore
 
 if TYPE_CHECKING:
@@ -92,15 +91,8 @@ def grid(server: WandbServer, online: RunConfig, tmp_path: Path) -> Path:
 
 def command(server: WandbServer, *arguments: str) -> tuple[int, str, str]:
     """The command in a process of its own: exit status, what it printed, what it complained of."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bitnet_sweep.dashboard", *arguments],
-        cwd=REPO,
-        env=os.environ | {"WANDB_BASE_URL": server.url, "WANDB_HTTP_TIMEOUT": "10"},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    return done.returncode, done.stdout, done.stderr
+    environment = os.environ | {"WANDB_BASE_URL": server.url, "WANDB_HTTP_TIMEOUT": "100"}
+    return commands.run(REPO, *arguments, module="bitnet_sweep.dashboard", env=environment)
 
 
 def test_a_picture_is_told_by_its_figure() -> None:

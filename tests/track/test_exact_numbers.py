@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bitnet_sweep.config import RunConfig, TrackMode, plain
+from bitnet_sweep.identity import SCIENCE_VERSION
 from bitnet_sweep.report.read import read_stores
 from bitnet_sweep.report.settings import number, whole
 from bitnet_sweep.stages import resolve
@@ -40,7 +41,7 @@ def test_there_and_back(
     (run,) = server.runs.values()
     arrived = {key: value for key, value in run.config.items() if key != "_wandb"}
     assert whole(arrived["seed"]) == seed
-    assert arrived | {"seed": seed} == plain(config)
+    assert arrived | {"seed": seed} == plain(config) | {"science_version": SCIENCE_VERSION}
     assert f"s{seed}" in str(run.fields["displayName"])
     (read,) = read_stores(["wandb:me/bitnet_sweep"]).runs.values()  # type: ignore[list-item]
     assert whole(read.config["seed"]) == seed

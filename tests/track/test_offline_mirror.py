@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.identity import SCIENCE_VERSION
 
 if TYPE_CHECKING:
     from tests.track.conftest import MirrorStore
@@ -30,7 +31,8 @@ def test_the_files_hold_the_run(store: MirrorStore, config: RunConfig, home: Pat
     assert run["run_id"] == store.run_id
     assert run["display_name"] == "h256 wd2=0.05 lr=1.5e-3 s3"
     assert run["run_group"] == "my-sweep"
-    assert {key: value for key, value in run["config"]["update"].items() if key != "_wandb"} == plain(config)
+    told = {key: value for key, value in run["config"]["update"].items() if key != "_wandb"}
+    assert told == plain(config) | {"science_version": SCIENCE_VERSION}
     rows = [row["item"] for row in of_type(records, "history")]
     assert [(row["_step"], row["step"], row["val/loss"]) for row in rows] == [
         (1, 1, 8),
@@ -64,7 +66,9 @@ def test_after_a_kill_it_is_rebuilt(store: MirrorStore, config: RunConfig) -> No
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    """What this project says; the client logs its own troubles as well."""
+    ours = (record for record in caplog.records if record.name.startswith("bitnet_sweep"))
+    return [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
 
 
 @pytest.mark.usefixtures("reaped")

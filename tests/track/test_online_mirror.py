@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from bitnet_sweep.config import RunConfig, TrackMode, plain
+from bitnet_sweep.identity import SCIENCE_VERSION
 from bitnet_sweep.track import open_tracker
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def test_every_record_arrives_once_with_config_name_and_group(
     assert run.fields["project"] == "bitnet_sweep"
     assert run.fields["tags"] == ["small", "adam_l2", "ternary", "my-sweep", "mine"]
     config = {key: value for key, value in run.config.items() if key != "_wandb"}
-    assert config == plain(online)
+    assert config == plain(online) | {"science_version": SCIENCE_VERSION}
     assert run.summary["outcome"] == "stuck"
     assert run.summary["transition/loss_drop"] == -0.5
     assert run.exit_code == 0
@@ -146,13 +147,20 @@ def test_without_a_key_it_goes_offline_and_says_so(
 
 @pytest.fixture
 def impatient(online: RunConfig) -> RunConfig:
-    """Online, with a short wait for the server."""
+    """Online, with a short wait for a server that does not answer."""
     online.track.timeout_seconds = 2.0
     return online
 
 
-OVERHEAD_SECONDS = 20.0
-"""Beside the wait: starting wandb-core anew, on a machine that has other things to do."""
+@pytest.fixture
+def opened(online: RunConfig) -> RunConfig:
+    """The same for a server that answers at first, on a busy machine too."""
+    online.track.timeout_seconds = 5.0
+    return online
+
+
+ENOUGH_SECONDS = 60.0
+"""Ten times what it takes to give a server up and go on offline; left alone, the client takes 90 s."""
 
 
 @pytest.mark.parametrize(
@@ -169,7 +177,7 @@ def test_no_server_at_all(
     server.fall_ill(ailment)
     started = time.monotonic()
     store.train(impatient, [1, 5])
-    assert time.monotonic() - started < impatient.track.timeout_seconds + OVERHEAD_SECONDS
+    assert time.monotonic() - started < ENOUGH_SECONDS
     fell_back(caplog, store, "401" if ailment == "refuse" else "deadline exceeded")
 
 
@@ -180,17 +188,16 @@ def test_no_server_at_all(
 def test_server_lost_in_mid_run(
     server: WandbServer,
     store: MirrorStore,
-    impatient: RunConfig,
+    opened: RunConfig,
     caplog: pytest.LogCaptureFixture,
     ailment: str,
 ) -> None:
-    tracker = store.train(impatient, [1, 5], state=None)
+    tracker = store.train(opened, [1, 5], state=None)
     server.fall_ill(ailment)
     started = time.monotonic()
     tracker.log(store.record(10))
-    assert time.monotonic() - started < impatient.track.timeout_seconds
     tracker.finish("finished", {})
-    assert time.monotonic() - started < impatient.track.timeout_seconds + OVERHEAD_SECONDS
+    assert time.monotonic() - started < ENOUGH_SECONDS
     fell_back(caplog, store, "refused" if ailment == "refuse" else "Timed out finishing run")
     assert offline_steps(store) == [1, 5, 10]
 
@@ -207,17 +214,17 @@ def wandb_core() -> psutil.Process:
 def test_client_that_hangs_is_ended(
     server: WandbServer,
     store: MirrorStore,
-    impatient: RunConfig,
+    opened: RunConfig,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("bitnet_sweep.track.wandb_run.GRACE_SECONDS", 2.0)
-    tracker = store.train(impatient, [1, 5], state=None)
+    tracker = store.train(opened, [1, 5], state=None)
     wandb_core().suspend()
     started = time.monotonic()
     tracker.finish("finished", {})
-    assert time.monotonic() - started < impatient.track.timeout_seconds + 2.0 + OVERHEAD_SECONDS
-    fell_back(caplog, store, "no answer within 4 s")
+    assert time.monotonic() - started < ENOUGH_SECONDS
+    fell_back(caplog, store, "no answer within 7 s")
 
 
 @pytest.mark.usefixtures("reaped")

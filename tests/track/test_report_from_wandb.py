@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from bitnet_sweep.report.__main__ import main
 from bitnet_sweep.report.read import read_stores
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
+from tests import commands
 from tests.track.conftest import API_KEY, REPO, MirrorStore
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def test_the_project_gives_the_tables_of_the_store(
         store.arm(config, run_id)
     server.runs["b" * 16].exported = 3
     assert main([str(store.root), "--out", str(tmp_path / "here")]) == 0
-    _, status, said = report_command(PROJECT, server.url, tmp_path / "there")
+    status, said = report_command(PROJECT, server.url, tmp_path / "there")
     assert status == 0
     assert "wandb" not in said.split("Written to")[0].lower()
     names = {path.name for path in (tmp_path / "here" / "tables").iterdir()}
@@ -229,22 +229,17 @@ def test_more_than_a_page_of_runs(server: WandbServer, arms: list[RunConfig]) ->
     assert note.startswith(f"{PROJECT}: runs run000, run001, run002 and 117 more left out")
 
 
-def report_command(source: str, url: str, out: Path, **environment: str) -> tuple[float, int, str]:
-    """The command in a process of its own: how long it took, its exit status, what it said."""
-    before = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "bitnet_sweep.report", source, "--out", str(out)],
-        cwd=REPO,
-        env=os.environ | {"WANDB_BASE_URL": url} | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
+def report_command(source: str, url: str, out: Path, **environment: str) -> tuple[int, str]:
+    """The command in a process of its own: its exit status, what it said."""
+    environment = os.environ | {"WANDB_BASE_URL": url} | environment
+    status, said, complaint = commands.run(
+        REPO, source, "--out", out, module="bitnet_sweep.report", env=environment
     )
-    return time.monotonic() - before, done.returncode, done.stdout + done.stderr
+    return status, said + complaint
 
 
 def test_without_a_key_it_says_what_to_do(server: WandbServer, tmp_path: Path) -> None:
-    _, status, said = report_command(PROJECT, server.url, tmp_path / "out")
+    status, said = report_command(PROJECT, server.url, tmp_path / "out")
     assert status == 2
     assert "WANDB_API_KEY" in said
     assert len(said.splitlines()) == 1
@@ -257,13 +252,12 @@ def test_without_a_server_it_ends_soon_and_says_so(
     server: WandbServer, tmp_path: Path, api_key: str, ailment: str
 ) -> None:
     server.fall_ill(ailment)
-    seconds, status, said = report_command(PROJECT, server.url, tmp_path / "out")
+    status, said = report_command(PROJECT, server.url, tmp_path / "out")
     assert status == 2
     (line,) = said.splitlines()
     assert server.url in line
     assert ("verify credentials" if ailment == "refuse" else "no answer within 2.5 s") in line
     assert api_key not in said
-    assert seconds < 20  # on a busy machine; 5 s on an idle one
     assert not (tmp_path / "out").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from omegaconf import OmegaConf
 from bitnet_sweep.config import (
     Activations,
     DataConfig,
+    DataName,
     Knot,
     ModelConfig,
     OptimizerConfig,
     OptimizerName,
     Order,
+    Reuse,
     RunConfig,
     ScheduleConfig,
     Stage,
@@ -30,6 +33,9 @@ from bitnet_sweep.config import (
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.track import run_name, run_tags
 
+SMOKE = {"model": ModelConfig(32, 2, 2), "tokenizer": TokenizerConfig(vocab_size=512)}
+TEXT = partial(DataConfig, DataName.text)
+TRILM: dict[str, Any] = {"lr_bend_from": 0.5, "lr_bend_to": 0.3125, "lr_final": 0.0}
 CONF = Path(__file__).parents[2] / "conf" / "track"
 
 
@@ -70,16 +76,32 @@ def test_a_name_that_is_cut_stays_its_own():
                 "optimizer": OptimizerConfig(name=OptimizerName.adamw, clip=None),
                 "model": ModelConfig(weights=Weights.full, activations=Activations.full),
             },
-            "h256 wd2=0 lr=1.5e-3 s0 adamw full activations=full clip=null",
+            "h256 wd2=0 lr=1.5e-3 s0 adamw full activations=full clip=off",
         ),
         ({"boundary": 0.4, "steps": 300}, "h256 wd2=0 lr=1.5e-3 s0 steps=300 boundary=0.4"),
         (
             {"scale": "seed", "tokenizer": TokenizerConfig(TokenizerName.gpt2, 50257), "steps": 10_000},
-            "h256 wd2=0 lr=1.5e-3 s0 seed gpt2 steps=10000",
+            "h256 wd2=0 lr=1.5e-3 s0 seed",
         ),
         (
-            {"schedule": ScheduleConfig(name="trilm", lr_bend_to=0.3), "boundary": 2 / 3},
-            "h256 wd2=0 lr=1.5e-3 s0 trilm boundary=0.6666666666666666",
+            {"schedule": ScheduleConfig("trilm", **TRILM), "boundary": 2 / 3},
+            "h256 wd2=0 lr=1.5e-3 s0 trilm",
+        ),
+        (
+            {"schedule": ScheduleConfig("trilm", **TRILM | {"lr_final": 0.01}), "boundary": 0.5},
+            "h256 wd2=0 lr=1.5e-3 s0 trilm boundary=0.5 lr_final=0.01",
+        ),
+        (
+            {"schedule": ScheduleConfig("mine", lr_final=0.01)},
+            "h256 wd2=0 lr=1.5e-3 s0 mine lr_final=0.01",
+        ),
+        (
+            {"scale": "smoke", "steps": 40, **SMOKE},
+            "h32 wd2=0 lr=1.5e-3 s0 smoke",
+        ),
+        (
+            {"scale": "smoke", "steps": 60, **SMOKE, "model": ModelConfig(32, 3, 2)},
+            "h32 wd2=0 lr=1.5e-3 s0 smoke num_layers=3 steps=60",
         ),
         ({"schedule": ScheduleConfig(lr_final=0.0)}, "h256 wd2=0 lr=1.5e-3 s0 lr_final=0"),
         ({"data": DataConfig(order=Order.sequential)}, "h256 wd2=0 lr=1.5e-3 s0 sequential"),
@@ -92,6 +114,24 @@ def test_a_name_that_is_cut_stays_its_own():
 )
 def test_name_says_what_is_special(changes: dict[str, Any], name: str) -> None:
     assert run_name(resolve(RunConfig(**changes))) == name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        pytest.param({"data": TEXT(path="a/x.txt")}, {"data": TEXT(path="b/x.txt")}, id="paths"),
+        pytest.param({"data": TEXT(path=["x.txt"])}, {"data": TEXT(path=["x.txt", "y.txt"])}, id="lists"),
+        pytest.param(
+            {"schedule": ScheduleConfig("trilm", lr_final=0.0)},
+            {"schedule": ScheduleConfig("trilm", lr_final=0.1)},
+            id="ends of a named schedule",
+        ),
+        pytest.param({}, {"sweep": SweepConfig(reuse=Reuse.same_code)}, id="by code"),
+        pytest.param({"data": TEXT(path="x")}, {"data": TEXT(path="x", text_field="body")}, id="fields"),
+    ],
+)
+def test_runs_that_differ_have_names_that_differ(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert run_name(resolve(RunConfig(**one))) != run_name(resolve(RunConfig(**other)))
 
 
 def test_tags_are_what_one_filters_by() -> None:

@@ -11,6 +11,7 @@ import pytest
 import wandb
 
 from bitnet_sweep.config import RunConfig, TrackMode, plain
+from bitnet_sweep.identity import SCIENCE_VERSION
 from bitnet_sweep.track import sync
 from bitnet_sweep.wandb_environment import DOCUMENTED
 from tests.sweep.command import TINY, run
@@ -33,7 +34,8 @@ def mirrored(store: MirrorStore, config: RunConfig) -> dict[str, Any]:
     assert run["display_name"] == "h256 wd2=0.05 lr=1.5e-3 s3"
     assert run["run_group"] == "my-sweep"
     assert run["project"] == "bitnet_sweep"
-    assert {key: value for key, value in run["config"]["update"].items() if key != "_wandb"} == plain(config)
+    told = {key: value for key, value in run["config"]["update"].items() if key != "_wandb"}
+    assert told == plain(config) | {"science_version": SCIENCE_VERSION}
     assert "branch_point" not in json.dumps(run)
     assert not {"sweep_id", "notes", "job_type"} & run.keys()
     assert "theirs" not in json.dumps(run)
@@ -156,7 +158,7 @@ def test_what_is_documented_acts_and_is_not_told(
 
 
 def test_the_guide_names_what_acts() -> None:
-    guide = (REPO / "docs" / "guide.md").read_text()
+    guide = (REPO / "docs" / "wandb.md").read_text()
     assert [name for name in sorted(DOCUMENTED) if f"`{name}`" not in guide] == []
 
 
@@ -211,7 +213,7 @@ def test_a_sweep_tells_it_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(ids) == 2
     assert [line for line in (out + err).splitlines() if "WANDB_" in line] == [
         "W&B: WANDB_RUN_ID, WANDB_SWEEP_ID: left out, for it might rename or change runs; "
-        "docs/guide.md says what acts"
+        "docs/wandb.md says what acts"
     ]
     projects = {
         json.loads(path.read_text())["config"]["track"]["project"] for path in store.glob("wandb/*.json")

@@ -115,7 +115,7 @@ def test_without_a_server_it_ends_soon_and_says_so(
     monkeypatch.setenv("WANDB_HTTP_TIMEOUT", "0.5")
     started = time.monotonic()
     assert sync.main([str(store.root)]) == 1
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 60, "four runs would take four minutes"
     printed = capsys.readouterr()
     why = "no answer within 0.5 s, a limit that WANDB_HTTP_TIMEOUT sets"
     assert printed.err == f"aaaaaaaaaaaaaaaa: not uploaded: {server.url}: {why}\n"

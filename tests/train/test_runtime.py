@@ -20,6 +20,7 @@ def test_peak_memory_is_that_of_this_process() -> None:
     assert 10 < (peak_memory_mb() or 0) < 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not can_mount(), reason="needs a mount namespace")
 @pytest.mark.parametrize(
     "status",

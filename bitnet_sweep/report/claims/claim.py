@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.claims.comparable import Comparable, anywhere
 from bitnet_sweep.report.claims.setting import Setting
 
 Direction = Literal[-1, 0, 1]
@@ -41,6 +42,8 @@ class Unit:
     seed: int | None
     arms: tuple[Arm, ...]
     found: Finding | Unjudged
+    covers: tuple[str, ...] = ()
+    """The cells that it compares with each other; empty where it is about ``cell`` alone."""
 
 
 Look = Callable[[Setting], Sequence[Unit]]
@@ -65,8 +68,10 @@ class Claim:
     each: Literal["run", "pair", "seed"] = "run"
     """What a unit is."""
     cells: int = 1
-    """In how many cells of its grid it must have been seen to count as reproduced: a claim about every size
-    says nothing yet where one was run. One cell is enough to contradict it."""
+    """In how many cells of its grid it must have been seen with enough seeds to count as reproduced: of a
+    claim about every size nothing is known where one was run. One cell is enough to contradict it."""
+    comparable: Comparable = anywhere
+    """Asked before the runs of a setting are judged: a number of the notes belongs to their text."""
     exact: bool = False
     """It follows from the config by arithmetic, so one counter-example settles it and seeds are nothing."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.claims import noted
 from bitnet_sweep.report.claims.claim import Claim, Unit, Unjudged
-from bitnet_sweep.report.claims.setting import settings_in
+from bitnet_sweep.report.claims.setting import Setting, settings_in
 from bitnet_sweep.report.claims.verdict import Verdict, sentence_of, verdict_of
 from bitnet_sweep.report.table import N, Part, Row, Table, frame_of
 
@@ -34,6 +34,8 @@ class Entry:
     """Empty where it was not tested."""
     verdict: Verdict
     units: Sequence[Unit]
+    not_comparable: str | None = None
+    """Why the setting cannot be held against the notes' numbers."""
 
     @property
     def run_ids(self) -> list[str]:
@@ -71,10 +73,16 @@ def ledger(sections: Sequence[Section]) -> list[Entry]:
             if setting.never_learns and not claim.exact:
                 units = [replace(unit, found=_NEVER_LEARNS) for unit in units]
             if units:
-                verdict = verdict_of(units, cells=claim.cells, exact=claim.exact)
-                tested.append(Entry(claim, setting.label, verdict, units))
+                tested.append(_judged(claim, setting, units))
         entries += tested or [Entry(claim, "", verdict_of([]), [])]
     return entries
+
+
+def _judged(claim: Claim, setting: Setting, units: Sequence[Unit]) -> Entry:
+    reason = claim.comparable(setting)
+    if reason is not None:
+        return Entry(claim, setting.label, Verdict("not comparable", 0), units, reason)
+    return Entry(claim, setting.label, verdict_of(units, cells=claim.cells, exact=claim.exact), units)
 
 
 def claims_table(sections: Sequence[Section]) -> Table:
@@ -85,9 +93,10 @@ def claims_table(sections: Sequence[Section]) -> Table:
     if len({entry.setting for entry in entries if entry.setting}) < 2:
         readable = readable.drop(columns="setting", errors="ignore")
     about = (
-        "Reproduced or contradicted: every observation in one direction, n >= 3; consistent or at odds: "
-        "the same with fewer, or of one size where the claim is about every size. n counts seeds, of the "
-        "size that has the fewest; against a claim, of the one that has the most. Settings are judged apart. "
+        "Reproduced or contradicted: observations in one direction, n >= 3; consistent or at odds: "
+        "the same with fewer, or of too few sizes where the claim is about every size; not comparable: a "
+        "number of the notes, beside runs on another text or of another length. n counts seeds. Settings "
+        "are judged apart. "
         "Margins, fixed beforehand, and all run_ids are in tables/claims.csv."
     )
     return Table("claims", "The claims of the notes", about, csv, [Part(None, "", readable)])
@@ -110,4 +119,4 @@ def _short_row(entry: Entry) -> Row:
 
 
 def _evidence(entry: Entry) -> str:
-    return sentence_of(entry.claim, entry.units) or _NOTHING
+    return sentence_of(entry.claim, entry.units, entry.not_comparable) or _NOTHING

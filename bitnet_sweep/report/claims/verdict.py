@@ -1,20 +1,27 @@
 """From observations to a verdict, the one rule for every claim.
 
-=============  ==========================================================================
-reproduced     every observation as claimed, n >= 3, in as many cells as ``Claim.cells`` asks for
-contradicted   every observation against it, n >= 3
-consistent     every observation as claimed, n or cells too few
-at odds        every observation against it, n < 3
-inconclusive   observations both ways, within the margin, or none that can be judged
-not tested     the store holds nothing that the claim speaks of
-=============  ==========================================================================
+==============  =========================================================================
+reproduced      as claimed, n >= 3, in as many cells as ``Claim.cells`` asks for
+contradicted    against it and nothing as claimed, n >= 3 in one cell
+consistent      as claimed, n or cells too few
+at odds         against it and nothing as claimed, n < 3 in every cell
+inconclusive    observations both ways, too many undecided ones, or none that can be judged
+not comparable  a number of the notes, held against another text or length than theirs
+not tested      the store holds nothing that the claim speaks of
+==============  =========================================================================
 
 **n counts seeds.** Sizes trained with one seed read the same batches, and two arms of one trunk are one
-training up to the fork: neither are replicates. So n is the number of seeds that every cell of the claim's
-grid (a hidden size, a learning rate, ...) was seen with: that of the cell with the fewest. Where everything
-is against the claim one cell is enough, so there n is that of the cell with the most. A seed that is not on
-record counts as one. A claim that follows from the config by arithmetic (``Claim.exact``) has no
-seeds: there n counts cells, and one counter-example contradicts it.
+training up to the fork: neither are replicates. So n is the number of seeds that a cell of the claim's grid
+(a hidden size, a learning rate, ...) was seen with. For a claim the best covered cells are looked at, as
+many as ``Claim.cells`` asks for, and n is that of the one with the fewest seeds. Against it one cell is
+enough, and n is that of the cell with the most. A seed that is not on record counts as one. A claim that
+follows from the config by arithmetic (``Claim.exact``) has no seeds: there n counts cells, and one counter-
+example contradicts it.
+
+**More evidence of one kind never weakens a verdict.** One more observation as claimed, in whatever cell,
+leaves a verdict for the claim as strong as it was or makes it stronger; so does one more against it for a
+verdict against. Undecided observations count to no n. They take nothing from what stands against a claim,
+and one in ten may stand beside what is as claimed.
 """
 
 from __future__ import annotations
@@ -24,16 +31,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bitnet_sweep.report.claims.claim import Claim, Finding, Unit, Unjudged
+from bitnet_sweep.report.claims.claim import Claim, Direction, Finding, Unit, Unjudged
 
-Word = Literal["reproduced", "contradicted", "consistent", "at odds", "inconclusive", "not tested"]
+Word = Literal[
+    "reproduced", "contradicted", "consistent", "at odds", "inconclusive", "not comparable", "not tested"
+]
 WORDS: tuple[Word, ...] = (
     *("reproduced", "contradicted", "consistent", "at odds"),
-    *("inconclusive", "not tested"),
+    *("inconclusive", "not comparable", "not tested"),
 )
 
 ENOUGH_SEEDS = 3
 """From here on a verdict is *reproduced* or *contradicted*; below it a store only leans."""
+
+_UNDECIDED_SHARE = 0.1
+"""So many of all observations may be undecided where the others are as claimed."""
 
 _NAMED = 6
 """Of more cells than this a sentence names the first."""
@@ -49,34 +61,49 @@ class Verdict:
 
 def verdict_of(units: Sequence[Unit], *, cells: int = 1, exact: bool = False) -> Verdict:
     """Judge a claim by all that one setting of the store says to it."""
-    judged = [unit for unit in units if isinstance(unit.found, Finding)]
     if not units:
         return Verdict("not tested", 0)
-    directions = {unit.found.direction for unit in judged if isinstance(unit.found, Finding)}
-    seeds = _seeds_by_cell(judged)
-    n = len(seeds) if exact else (max if directions == {-1} else min)(seeds, default=0)
-    if exact and -1 in directions:
-        return Verdict("contradicted", n)
-    if directions == {1}:
-        return Verdict("reproduced" if n >= ENOUGH_SEEDS and len(seeds) >= cells else "consistent", n)
-    if directions == {-1}:
+    judged = [unit for unit in units if isinstance(unit.found, Finding)]
+    claimed, against = _going(judged, 1), _going(judged, -1)
+    undecided = len(judged) - len(claimed) - len(against)
+    if exact:
+        return _exact_verdict(judged, claimed, against)
+    if against and not claimed:
+        n = _seeds_by_cell(against)[0]
         return Verdict("contradicted" if n >= ENOUGH_SEEDS else "at odds", n)
-    return Verdict("inconclusive", n)
+    if claimed and not against and undecided <= _UNDECIDED_SHARE * len(judged):
+        seeds = _seeds_by_cell(claimed)
+        n = seeds[min(cells, len(seeds)) - 1]
+        return Verdict("reproduced" if n >= ENOUGH_SEEDS and len(seeds) >= cells else "consistent", n)
+    return Verdict("inconclusive", min(_seeds_by_cell(judged), default=0))
 
 
-def sentence_of(claim: Claim, units: Sequence[Unit]) -> str:
-    """The evidence in one sentence: how many went which way, how far, where, and what was left out."""
+def _exact_verdict(judged: Sequence[Unit], claimed: Sequence[Unit], against: Sequence[Unit]) -> Verdict:
+    n = len(_seeds_by_cell(judged))
+    if against:
+        return Verdict("contradicted", n)
+    if not claimed or len(claimed) < len(judged):
+        return Verdict("inconclusive", n)
+    return Verdict("reproduced" if n >= ENOUGH_SEEDS else "consistent", n)
+
+
+def sentence_of(claim: Claim, units: Sequence[Unit], not_comparable: str | None = None) -> str:
+    """The evidence in one sentence: how many went which way, how far, where, and what was left out.
+
+    With ``not_comparable``, the reason, it says what was measured and judges nothing.
+    """
     found = [(unit, unit.found) for unit in units if isinstance(unit.found, Finding)]
-    parts = []
+    parts = [] if not_comparable is None else [not_comparable]
     if found:
-        parts.append(_tally(claim, found))
+        parts += [_tally(claim, found)] if not_comparable is None else []
         values = [finding.value for _, finding in found if finding.value is not None]
         if values:
             low, high = claim.show(min(values)), claim.show(max(values))
             parts.append(f"{claim.measure} {low if low == high else f'{low} to {high}'}")
         against = Counter(unit.cell for unit, finding in found if finding.direction == -1 and unit.cell)
         cells = Counter(unit.cell for unit, _ in found if unit.cell)
-        if against and len({finding.direction for _, finding in found}) > 1:
+        several = len({finding.direction for _, finding in found}) > 1
+        if against and several and not_comparable is None:
             parts.append(f"against it at {_list([f'{c} ({k} of {cells[c]})' for c, k in against.items()])}")
         elif cells:
             parts.append(f"at {_list(list(cells))}")
@@ -86,11 +113,17 @@ def sentence_of(claim: Claim, units: Sequence[Unit]) -> str:
     return "; ".join(parts)
 
 
+def _going(judged: Sequence[Unit], direction: Direction) -> list[Unit]:
+    return [unit for unit in judged if isinstance(unit.found, Finding) and unit.found.direction == direction]
+
+
 def _seeds_by_cell(judged: Sequence[Unit]) -> list[int]:
+    """With how many seeds each cell was seen, that with the most first."""
     seeds: dict[str, set[int | None]] = defaultdict(set)
     for unit in judged:
-        seeds[unit.cell].add(unit.seed)
-    return [len(of_cell) for of_cell in seeds.values()]
+        for cell in unit.covers or (unit.cell,):
+            seeds[cell].add(unit.seed)
+    return sorted((len(of_cell) for of_cell in seeds.values()), reverse=True)
 
 
 def _tally(claim: Claim, found: Sequence[tuple[Unit, Finding]]) -> str:

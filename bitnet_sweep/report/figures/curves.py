@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.arms import Arm, Section
 from bitnet_sweep.report.figures.drawing import INK, Figure, Style, drawing, figure_of, styles_of
+from bitnet_sweep.report.overlay import short
 from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.table import step_text
 from bitnet_sweep.report.transitions import LOSS, TOKENS
@@ -122,25 +123,38 @@ def lines_of(arms: Sequence[Arm], field: str) -> list[Line]:
 def stretches_of(arms: Sequence[Arm]) -> list[Stretch]:
     """Each trunk once, by the arm that got furthest, up to its fork; behind it the arms that left it.
 
-    A trunk is what arms share until decay changes; an arm that no stage id tells of stands alone.
+    A trunk is the stages that arms have in common; an arm that no stage id tells of stands alone.
     """
-    stretches: list[Stretch] = []
-    for forked in _forks(arms):
-        fork = forked[0].boundary_step if len(forked) > 1 else None
-        if fork is not None:
-            longest = max(forked, key=lambda arm: len(arm.records))
-            stretches.append(Stretch(longest, forked, 0, fork))
-        stretches += [Stretch(arm, [arm], fork or 0, math.inf) for arm in forked]
-    return stretches
+    return [stretch for forked in _forks(arms) for stretch in _parting(forked, 0, 0)]
 
 
 def _forks(arms: Sequence[Arm]) -> list[list[Arm]]:
     trunks: dict[object, list[Arm]] = {}
     for arm in arms:
         parent = arm.stage_ids[0] if len(arm.stage_ids) > 1 else arm.run.status.get("parent_stage_id")
-        trunk = arm.run_id if parent is None else (arm.seed, arm.hidden, arm.boundary_step, parent)
-        trunks.setdefault(trunk, []).append(arm)
+        trunk = arm.run_id if parent is None else (arm.seed, arm.hidden, arm.stage_ends[:1], parent)
+        trunks.setdefault(str(trunk), []).append(arm)
     return list(trunks.values())
+
+
+def _parting(arms: list[Arm], first: int, num_shared: int) -> list[Stretch]:
+    """Arms that share so many stages, from ``first`` on: what they share still, then each part of them."""
+    if len(arms) == 1:
+        return [Stretch(arms[0], arms, first, math.inf)]
+    while all(len(arm.stage_ids) > num_shared for arm in arms) and (
+        len({arm.stage_ids[num_shared] for arm in arms}) == 1
+    ):
+        num_shared += 1
+    ends = arms[0].stage_ends[:-1]
+    fork = ends[num_shared - 1] if 0 < num_shared <= len(ends) else arms[0].boundary_step
+    if fork is None or fork <= first:
+        return [Stretch(arm, [arm], first, math.inf) for arm in arms]
+    parts: dict[str, list[Arm]] = {}
+    for arm in arms:
+        own = arm.stage_ids[num_shared] if len(arm.stage_ids) > num_shared else arm.run_id
+        parts.setdefault(own, []).append(arm)
+    trunk = Stretch(max(arms, key=lambda arm: len(arm.records)), arms, first, fork)
+    return [trunk, *(stretch for part in parts.values() for stretch in _parting(part, fork, num_shared))]
 
 
 def _line(stretch: Stretch, field: str) -> Line:
@@ -243,11 +257,6 @@ def _panel(
     ticks = sorted({0, *(change.step for change in section.arms[0].changes), last})
     axes.set_xticks(ticks, [step_text(tick) for tick in ticks])
     return {wd2: (last, sum(values) / len(values)) for wd2, values in ends.items()}
-
-
-def short(decay: float) -> str:
-    """As it was typed, or with four digits where a bisection chose it."""
-    return repr(decay) if len(repr(decay)) <= 8 else f"{decay:.4g}"
 
 
 def _references(axes: Axes, section: Section, field: str, last: int) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.figures.curves import (
     ABSMEAN,
     ABSMEAN_CLAMP,
@@ -14,10 +14,10 @@ from bitnet_sweep.report.figures.curves import (
     FLIPS,
     ZEROS,
     Stretch,
-    short,
     stretches_of,
 )
-from bitnet_sweep.report.settings import UNKNOWN, shown
+from bitnet_sweep.report.overlay import Panel, panels_of
+from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import finite, unigram_loss
 
@@ -36,44 +36,36 @@ _DIGITS = 5
 
 
 def chart_data(sections: Sequence[Section]) -> dict[str, Any]:
-    """Panels by section and hidden size, each with its lines; numbers are rounded to 5 digits."""
+    """Panels with their lines, arms of any factor together; numbers are rounded to 5 digits."""
     chosen, note = _chosen(sections)
-    panels = []
-    for section, arms in chosen:
-        for size in dict.fromkeys(arm.hidden for arm in arms):
-            panels.append(_panel(section, [arm for arm in arms if arm.hidden == size], shown(size)))
+    panels = [_panel(panel, chosen) for panel in panels_of(sections)]
     metrics = [{"name": name, "log": field == ABSMEAN} for field, name in METRICS]
     return {"metrics": metrics, "panels": [panel for panel in panels if panel["lines"]], "note": note}
 
 
-def _chosen(sections: Sequence[Section]) -> tuple[list[tuple[Section, list[Arm]]], str]:
+def _chosen(sections: Sequence[Section]) -> tuple[set[str], str]:
     """As many runs as the chart holds: fewer seeds of every arm before fewer arms."""
     total = sum(len(section.arms) for section in sections)
     cells = {(id(section), arm.hidden, arm.wd2) for section in sections for arm in section.arms}
     seeds = total if total <= MOST_ARMS else max(1, MOST_ARMS // len(cells))
     seen: Counter[tuple[object, ...]] = Counter()
-    chosen: list[tuple[Section, list[Arm]]] = []
-    taken = 0
+    chosen: set[str] = set()
     for section in sections:
-        kept = []
         for arm in section.arms:
             cell = (id(section), arm.hidden, arm.wd2)
             seen[cell] += 1
-            if seen[cell] <= seeds and taken < MOST_ARMS:
-                kept.append(arm)
-                taken += 1
-        if kept:
-            chosen.append((section, kept))
-    if taken == total:
+            if seen[cell] <= seeds and len(chosen) < MOST_ARMS:
+                chosen.add(arm.run_id)
+    if len(chosen) == total:
         return chosen, ""
-    told = f"The chart holds {taken} of {total} runs ({seeds} of each arm)"
+    told = f"The chart holds {len(chosen)} of {total} runs ({seeds} of each arm)"
     return chosen, f"{told}; tables/records.csv has all."
 
 
-def _panel(section: Section, arms: Sequence[Arm], size: str) -> dict[str, Any]:
-    decays = sorted({arm.wd2 for arm in section.arms if arm.wd2 is not None})  # as in the figures
-    decay = {arm.run_id: UNKNOWN if arm.wd2 is None else short(arm.wd2) for arm in arms}
-    names = [f"wd2={decay[arm.run_id]}, seed {shown(arm.seed)}" for arm in arms]
+def _panel(panel: Panel, chosen: Collection[str]) -> dict[str, Any]:
+    styles = {label: place for place, label in enumerate(dict.fromkeys(panel.labels))}
+    labels = {arm.run_id: label for arm, label in zip(panel.arms, panel.labels, strict=True)}
+    arms = [arm for arm in panel.arms if arm.run_id in chosen]
     index = {arm.run_id: place for place, arm in enumerate(arms)}
     lines = [_line(stretch, index) for stretch in stretches_of(arms)]
     unigram = next((u for arm in arms if (u := unigram_loss(arm.records)) is not None), None)
@@ -82,17 +74,17 @@ def _panel(section: Section, arms: Sequence[Arm], size: str) -> dict[str, Any]:
     references = {LOSS: ("unigram", unigram), ENTROPY: ("uniform, ln V", entropy)}
     references[ABSMEAN] = ("clamp 1e-5", ABSMEAN_CLAMP)
     return {
-        "name": f"hidden {size}" + (f", {section.label}" if section.label else ""),
-        "changes": [change.step for change in section.arms[0].changes],
+        "name": panel.name,
+        "changes": panel.boundaries,
         "references": [references.get(field) for field, _ in METRICS],
         "arms": [
             {
-                "name": name,
+                "name": f"{labels[arm.run_id]}, seed {shown(arm.seed)}",
                 "run": arm.run_id,
                 "result": arm.result,
-                "style": decays.index(arm.wd2) if arm.wd2 is not None else -1,
+                "style": styles[labels[arm.run_id]],
             }
-            for name, arm in zip(names, arms, strict=True)
+            for arm in arms
         ],
         "lines": [line for line in lines if line["steps"]],
     }

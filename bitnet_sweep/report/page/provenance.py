@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from bitnet_sweep.config import added_knobs
+from bitnet_sweep.identity import digest
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.report.settings import UNKNOWN, as_read, shown
@@ -65,7 +66,10 @@ def citation(name: str, arms: Sequence[Arm]) -> str:
 
 def _origin(arm: Arm) -> dict[str, str]:
     """A status in words: versions in one cell, the machine in another one."""
-    status = flatten({key: value for key, value in arm.run.status.items() if key not in _TOLD})
+    own = {key: value for key, value in arm.run.status.items() if key not in _TOLD}
+    if isinstance(own.get("code"), dict):  # file by file it would be fifty columns
+        own["code"] = digest(own["code"])
+    status = flatten(own)
     told = {key.removeprefix(_PREFIX): _text(value) for key, value in status.items()}
     libraries = {key: told.pop(key) for key in list(told) if key.startswith("versions.")}
     if "python" in told:

@@ -7,5 +7,11 @@ CRITICAL = "003_b01be378b0eb2ad1.txt"
 """The notes on hidden 256, written before the other sizes were through."""
 
 SIZES = "model.hidden=256,512,768,1024"
+NOTES_TEXT = "scale=notes data=wikitext2"
+"""The setting that numbers of the notes are held against."""
+
+EVERY_SIZE = 3
+"""Sizes that a claim about every size must have been seen at, each with enough seeds: two tell no third."""
+
 SEEDS = "seed=1,2,3"
 """As many as a verdict needs (``verdict.ENOUGH_SEEDS``)."""

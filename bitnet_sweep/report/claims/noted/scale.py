@@ -5,8 +5,9 @@ from collections import defaultdict
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.claims.claim import Claim, Finding, Unit, Unjudged, within
 from bitnet_sweep.report.claims.measures import figure_of
-from bitnet_sweep.report.claims.noted import FINAL, SEEDS, SIZES
+from bitnet_sweep.report.claims.noted import EVERY_SIZE, FINAL, SEEDS, SIZES
 from bitnet_sweep.report.claims.setting import Setting
+from bitnet_sweep.report.settings import shown
 
 _SPREAD_POINTS = 3.0
 
@@ -18,7 +19,9 @@ def _all_sizes(setting: Setting) -> list[Unit]:
     for arm in setting.as_noted():
         seeds[arm.seed].append(arm)
     return [
-        Unit("", seed, tuple(arms), _same(arms))
+        Unit(
+            "", seed, tuple(arms), _same(arms), covers=tuple(dict.fromkeys(shown(arm.hidden) for arm in arms))
+        )
         for seed, arms in seeds.items()
         if len({arm.hidden for arm in arms}) > 1
     ]
@@ -56,5 +59,6 @@ CLAIMS = [
         measure="largest minus smallest loss drop (percentage points)",
         show="{:.1f}".format,
         each="seed",
+        cells=EVERY_SIZE,
     ),
 ]

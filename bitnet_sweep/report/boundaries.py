@@ -1,0 +1,142 @@
+"""``boundaries``: what happens where one stage follows another, at every boundary of every schedule.
+
+``loss_transition`` and ``token_transition`` tell of the first change of decay, as the notes did. A schedule
+of three stages (``schedule=trilm``) has a boundary more, and stages written by hand may have many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.settings import UNKNOWN, number
+from bitnet_sweep.report.table import (
+    KEYS,
+    Cell,
+    Column,
+    Part,
+    Row,
+    Table,
+    cell_rows,
+    constants,
+    count_text,
+    frame_of,
+    interval_text,
+    loss_text,
+    percent_text,
+    readable,
+    runs_of,
+    step_text,
+    together,
+)
+from bitnet_sweep.report.transitions import LOSS, TOKENS
+from bitnet_sweep.store.outcome import after_step
+
+_STEP, _STAGE, _CHANGE = "Boundary", "Stage", "Change"
+_IMPROVED = "% Improvement"
+_COLUMNS = [*KEYS, _STEP, _STAGE, _CHANGE]
+
+
+def boundaries(sections: Sequence[Section]) -> Table:
+    """Loss and tokens before and after each stage boundary; read in the report where there are several."""
+    frames, parts = [], []
+    for section in sections:
+        steps = section.arms[0].boundaries
+        rows = [row for cell in section.cells() for n in range(len(steps)) for row in _rows(cell, n)]
+        if not rows:
+            continue
+        frame = frame_of(rows, _COLUMNS)
+        frames.append(frame)
+        if len(steps) > 1:
+            parts.append(Part(section, constants(frame), readable(frame), runs_of(frame)))
+    about = (
+        "Every stage boundary: before is its own record, after the record exactly a tenth of the run later; "
+        "what is not on record is missing, never the nearest. The stage is the one that begins there."
+    )
+    csv = together(frames, [] if frames else _COLUMNS)
+    return Table("boundaries", "Every stage boundary", about, csv, parts)
+
+
+def changes_at(config: Mapping[str, Any]) -> list[str]:
+    """What changes at each boundary between written-out stages: the decay, the learning rate, its slope."""
+    stages = config.get("stages")
+    if not isinstance(stages, list):
+        return []
+    return [_change(before, after) for before, after in pairwise(map(_as_stage, stages))]
+
+
+def _as_stage(stage: object) -> tuple[float | None, list[tuple[float | None, float | None]]]:
+    """Decay and corners of the learning rate's path."""
+    if not isinstance(stage, dict):
+        return None, []
+    knots = stage.get("lr")
+    corners = [knot for knot in knots if isinstance(knot, dict)] if isinstance(knots, list) else []
+    path = [(number(knot.get("step")), number(knot.get("lr"))) for knot in corners]
+    return number(stage.get("weight_decay")), path
+
+
+def _change(
+    before: tuple[float | None, list[tuple[float | None, float | None]]],
+    after: tuple[float | None, list[tuple[float | None, float | None]]],
+) -> str:
+    (decay, path), (next_decay, next_path) = before, after
+    told = [f"WD {decay!r}→{next_decay!r}"] if decay != next_decay else []
+    if path and next_path and None not in (path[-1][1], next_path[0][1]):
+        end, start = path[-1][1], next_path[0][1]
+        if end != start:
+            told.append(f"LR {end:.4g}→{start:.4g}")
+        elif _slope(path[-2:]) != _slope(next_path[:2]):
+            told.append(f"LR bends at {end:.4g}")
+    return ", ".join(told) or "-"
+
+
+def _slope(path: Sequence[tuple[float | None, float | None]]) -> str | None:
+    """Per step, to six digits: both sides of a straight line are computed apart."""
+    if len(path) < 2:
+        return None
+    (x0, y0), (x1, y1) = path
+    if x0 is None or x1 is None or y0 is None or y1 is None or x0 == x1:
+        return None
+    return f"{(y1 - y0) / (x1 - x0):.6g}"
+
+
+def _rows(cell: Sequence[Arm], place: int) -> list[Row]:
+    """A cell at its boundary of this place."""
+    columns = [
+        Column("Loss before", partial(_value, place, LOSS, False), loss_text),
+        Column("Loss after", partial(_value, place, LOSS, True), loss_text),
+        Column("Drop", partial(_drop, place, False), loss_text),
+        Column(_IMPROVED, partial(_drop, place, True), percent_text),
+        Column("Tokens before", partial(_value, place, TOKENS, False), count_text),
+        Column("Tokens after", partial(_value, place, TOKENS, True), count_text),
+    ]
+    step = cell[0].boundaries[place]
+    texts = changes_at(cell[0].run.config)
+    change = (
+        texts[place] if place < len(texts) else ", ".join(c.text for c in cell[0].changes if c.step == step)
+    )
+    where = {_STEP: step_text(step), _STAGE: str(place + 2), _CHANGE: change or UNKNOWN}
+    rows = [row | where for row in cell_rows(cell, columns)]
+    if len(cell) > 1:
+        drops = [drop for arm in cell if not isinstance(drop := _drop(place, True, arm), str)]
+        rows[-1][f"{_IMPROVED}, 95%"] = interval_text(drops, percent_text)
+    return rows
+
+
+def _value(place: int, field: str, is_after: bool, arm: Arm) -> Cell:
+    step = arm.boundaries[place] if place < len(arm.boundaries) else None
+    return arm.value(after_step(arm.steps, step) if is_after else step, field)
+
+
+def _drop(place: int, in_percent: bool, arm: Arm) -> Cell:
+    before, after = (_value(place, LOSS, is_after, arm) for is_after in (False, True))
+    if isinstance(before, str):
+        return before
+    if isinstance(after, str):
+        return after
+    if not in_percent:
+        return after - before
+    return 100 * (after - before) / before if before else UNKNOWN

@@ -1,0 +1,140 @@
+"""What varies between the runs of a report: its factors, each with the settings that move together.
+
+What was swept is read off the runs, so that any store tells it. A config group such as ``optimizer`` or
+``scale`` may set several keys at once; they are one factor where they never vary apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
+from bitnet_sweep.report.pairs import all_settings
+from bitnet_sweep.report.settings import UNKNOWN, number
+
+FOLLOWING = (TEXT, "warmup_steps", "probe_every_steps", "boundary_step", "stages")
+"""Factors only where no other setting that varies tells them; each is told by those before it, too."""
+
+GROUPS = ("scale", "schedule.name", "optimizer.name", "data.name", "tokenizer.name")
+"""The settings that name the choice of a config group; a scale may set keys of every other group."""
+
+_OUTSIDE = {"schedule.name": ("boundary", "lr_boundary")}
+"""Keys that a group sets beside its own."""
+
+OFF = {("optimizer.clip", "null"): "off"}
+"""Values that switch something off."""
+
+Level = tuple[str, ...]
+Values = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """Settings that vary, and only together."""
+
+    name: str
+    """As it is typed: a key, or the name of a config group."""
+    keys: tuple[str, ...]
+    """The first one has the most levels."""
+
+    def level(self, values: Mapping[str, str]) -> Level:
+        return tuple(values.get(key, UNKNOWN) for key in self.keys)
+
+    def text(self, level: Level) -> str:
+        """A level in words: of a group its choice, of several keys each with its value."""
+        words = [OFF.get((key, value), value) for key, value in zip(self.keys, level, strict=True)]
+        if len(level) == 1 or self.keys[0] in GROUPS:
+            return words[0]
+        return ", ".join(f"{key.split('.')[-1]}={word}" for key, word in zip(self.keys, words, strict=True))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An arm with all its settings, those that only its section tells included."""
+
+    arm: Arm
+    values: Values
+
+
+def placed_arms(sections: Iterable[Section]) -> list[Placed]:
+    """The arms of all sections."""
+    return [
+        Placed(
+            arm, all_settings(arm) | {key: v for key, v in section.settings.items() if key in _OF_SECTIONS}
+        )
+        for section in sections
+        for arm in section.arms
+    ]
+
+
+_OF_SECTIONS = (TEXT, CODE, "copy")
+
+
+def factors_of(placed: Sequence[Placed]) -> list[Factor]:
+    """Every factor but the seed, in the order of the config."""
+    keys = [key for key in dict.fromkeys(key for each in placed for key in each.values) if key != "seed"]
+    columns = {key: [each.values.get(key, UNKNOWN) for each in placed] for key in keys}
+    varying = {key: column for key, column in columns.items() if len(set(column)) > 1}
+    for key in FOLLOWING:
+        others = [column for name, column in varying.items() if name not in FOLLOWING[FOLLOWING.index(key) :]]
+        if key in varying and _tells(list(zip(*others, strict=True)), varying[key]):
+            del varying[key]
+    order = list(varying)
+    factors = []
+    for head in (
+        *(key for key in GROUPS if key in varying),
+        *sorted(varying, key=lambda k: -_levels(varying[k])),
+    ):
+        if head not in varying:
+            continue
+        own = varying.pop(head)
+        beside = [
+            key for key in order if key in varying and _may_set(head, key) and _tells(own, varying[key])
+        ]
+        for key in beside:
+            del varying[key]
+        name = head.removesuffix(".name") if head in GROUPS or not beside else head.split(".")[0]
+        factors.append(Factor(name, (head, *beside)))
+    return sorted(factors, key=lambda factor: order.index(factor.keys[0]))
+
+
+def ordered(levels: Iterable[Level]) -> list[Level]:
+    """Levels as they are compared: the larger number first, as the notes did; of words the default first."""
+    return sorted(levels, key=lambda level: [_rank(text) for text in level])
+
+
+def _rank(text: str) -> tuple[int, float, str]:
+    value = number(text)
+    if value is not None:
+        return (1, -value, "")
+    return (2 if text in (UNKNOWN, "null") else 0, 0.0 if text in _DEFAULTS else math.inf, text)
+
+
+def _texts(document: object) -> set[str]:
+    if isinstance(document, dict):
+        return {text for value in document.values() for text in _texts(value)}
+    return {document} if isinstance(document, str) else set()
+
+
+_DEFAULTS = _texts(plain(RunConfig()))
+
+
+def _may_set(head: str, key: str) -> bool:
+    """Whether one choice could set both: keys of one group, or any key and the scale."""
+    return (
+        head == "scale"
+        or key in _OUTSIDE.get(head, ())
+        or ("." in head and key.split(".")[0] == head.split(".")[0])
+    )
+
+
+def _tells(one: Sequence[object], other: Sequence[str]) -> bool:
+    """Whether the first column says what the second one is, row by row."""
+    return bool(one) and len(set(zip(one, other, strict=True))) == len(set(one))
+
+
+def _levels(column: Sequence[str]) -> int:
+    return len(set(column))
