@@ -15,11 +15,12 @@ def load_run(store: str | Path, run_id: str) -> Transformer:
     """The model of a finished run with its final weights, on the CPU.
 
     Args:
-        store: the folder that holds ``runs/<run_id>``.
+        store: the folder that holds ``runs/<run_id>``, or that folder as a ``.tar.gz``.
         run_id: as in the report.
 
     Raises:
         FileNotFoundError: no such run, or its weights were not kept.
+        ConfigError: an archive that cannot be read.
     """
     from bitnet_sweep.loading import load_run  # late: torch and Hydra take seconds to import
     from bitnet_sweep.paths import expanded

@@ -11,14 +11,16 @@ from safetensors.torch import load_file
 from bitnet_sweep.app import to_run_config
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.store import Store
+from bitnet_sweep.store.archive import unpacked
 
 
 def load_run(store: Path, run_id: str) -> Transformer:
     """See :func:`bitnet_sweep.load_run`."""
-    folder = Store(store).run(run_id)
-    config = to_run_config(yaml.safe_load(folder.config_path.read_text(encoding="utf-8")))
+    with unpacked(store) as root:
+        folder = Store(root).run(run_id)
+        config = to_run_config(yaml.safe_load(folder.config_path.read_text(encoding="utf-8")))
+        weights = load_file(folder.final_path)
     model = Transformer(config.model, config.tokenizer.vocab_size, config.seed, config.precision)
-    weights = load_file(folder.final_path)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])

@@ -2,7 +2,7 @@
 
     python experiments/codes.py experiments/005_root_cause
 
-Reads ``store/`` and writes ``tables/codes.csv``: for each combination of settings the means over seeds of the
+Reads the store and writes ``tables/codes.csv``: for each combination of settings the means over seeds of the
 latent absmean, the share of codes that changed in the last step, the share that is zero, and the number of
 matrices whose absmean the quantiser clamps; of the first two also the range over seeds, and n as *k of n*
 where only k of the runs have a record there. A description: no criterion was fixed. Where ``model.weights``
@@ -78,4 +78,4 @@ def table(store: Path) -> str:
 
 if __name__ == "__main__":
     experiment = Path(sys.argv[1])
-    (experiment / "tables" / "codes.csv").write_text(table(experiment / "store"))
+    (experiment / "tables" / "codes.csv").write_text(table(experiment / "store.tar.gz"))

@@ -2,7 +2,7 @@
 
     python experiments/factors.py experiments/005_root_cause
 
-Reads ``store/`` and writes ``tables/factors.csv``: a row for each change of one setting in each surrounding
+Reads the store and writes ``tables/factors.csv``: a row for each change of one setting in each surrounding
 of the other settings, with the held-out loss of both sides at the boundary and at the end. The criterion was
 fixed before the runs (conf/experiment/005_root_cause.yaml): a factor makes the collapse if switching it,
 alone, moves the loss at the boundary across the unigram loss in every seed, and the recovery if it moves the
@@ -145,4 +145,4 @@ def table(store: Path) -> str:
 
 if __name__ == "__main__":
     experiment = Path(sys.argv[1])
-    (experiment / "tables" / "factors.csv").write_text(table(experiment / "store"))
+    (experiment / "tables" / "factors.csv").write_text(table(experiment / "store.tar.gz"))

@@ -2,7 +2,7 @@
 
     python experiments/generation.py experiments/005_root_cause
 
-Reads ``store/`` and writes ``tables/generation.csv``. Of each model and seed it takes the recovered run
+Reads the store and writes ``tables/generation.csv``. Of each model and seed it takes the recovered run
 (coupled decay, ``wd2=0.0``) and the healthy one (decoupled decay, ``wd2=0.0``), which start from equal
 weights and read equal batches, and compares their last records. Fixed before the runs of 005, two seeds of
 001 at hidden 512 being known: over at least three seeds recovered models write *as well* by a measure if the
@@ -96,4 +96,4 @@ def table(store: Path) -> str:
 
 if __name__ == "__main__":
     experiment = Path(sys.argv[1])
-    (experiment / "tables" / "generation.csv").write_text(table(experiment / "store"))
+    (experiment / "tables" / "generation.csv").write_text(table(experiment / "store.tar.gz"))

@@ -97,4 +97,4 @@ def headline(store: Path) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[2]).write_text(headline(Path(sys.argv[1]) / "store"))
+    Path(sys.argv[2]).write_text(headline(Path(sys.argv[1]) / "store.tar.gz"))

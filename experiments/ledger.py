@@ -2,8 +2,8 @@
 
     python experiments/ledger.py experiments
 
-Writes ``claims.csv``: the report's own ledger over every ``*/store``, with the studies whose runs a row rests
-on; and the same as a table between the two marks of ``README.md``, without the rows that judged nothing.
+Writes ``claims.csv``: the report's own ledger over every published store, with the studies whose runs a row
+rests on; and the same as a table between the two marks of ``README.md``, without rows that judged nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +22,7 @@ from bitnet_sweep.report import make_report
 from bitnet_sweep.report.claims.ledger import claims_table
 from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.report.settings import setting_text
+from bitnet_sweep.store import opened
 
 BEGIN, END = "<!-- claims: experiments/ledger.py -->", "<!-- end of claims -->"
 """The table in README.md stands between these lines."""
@@ -28,8 +30,10 @@ BEGIN, END = "<!-- claims: experiments/ledger.py -->", "<!-- end of claims -->"
 
 def ledger(stores: Sequence[Path]) -> pd.DataFrame:
     """A row for each claim and setting; ``studies`` are the folders that hold a run of the row."""
-    table = claims_table(make_report(stores).study.sections).csv
-    runs = {store.parent.name: {path.name for path in (store / "runs").iterdir()} for store in stores}
+    with ExitStack() as stack:
+        folders = {store.parent.name: stack.enter_context(opened(store)) for store in stores}
+        runs = {study: {path.name for path in (root / "runs").iterdir()} for study, root in folders.items()}
+        table = claims_table(make_report(list(folders.values())).study.sections).csv
     used = [set(run_ids.split()) for run_ids in table["run_ids"]]
     studies = [" ".join(name for name, own in runs.items() if own & row) for row in used]
     table.insert(list(table.columns).index("run_ids"), "studies", studies)
@@ -73,7 +77,7 @@ def insert(readme: str, table: str) -> str:
 
 def stores_of(experiments: Path) -> list[Path]:
     """Every published store, by the number of its study."""
-    return sorted(experiments.glob("*/store"))
+    return sorted(experiments.glob("*/store.tar.gz"))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python experiments/precision.py experiments/002_precision
 
-Reads ``store/`` and writes ``tables/precision.csv``: for each arm and probed step the held-out loss in both
-precisions (medians over the seeds), the range of fp32 over the seeds, the median over the seeds of
+Reads the store and writes ``tables/precision.csv``: for each arm and probed step the held-out loss in
+both precisions (medians over the seeds), the range of fp32 over the seeds, the median over the seeds of
 |mixed - fp32| (criterion of 002) and the mean of mixed - fp32 (criterion of 003), whether each is within the
 range, and how many seeds there are; in the rows of the last step also the outcomes.
 """
@@ -20,23 +20,27 @@ from typing import Any
 import pandas as pd
 from omegaconf import OmegaConf
 
+from bitnet_sweep.store import opened
+
 COLUMNS = ["wd2", "step", "fp32", "mixed", "fp32_range", "median_difference", "median_within"]
 COLUMNS += ["mean_difference", "mean_within", "n", "same_outcome", "outcomes_fp32"]
 
 
 def read(store: Path) -> dict[tuple[float, int, str], dict[str, Any]]:
     """Of each run by (wd2, seed, precision): held-out loss by step, and outcome."""
-    runs = {}
-    for folder in sorted((store / "runs").iterdir()):
-        config = OmegaConf.load(folder / "config.yaml")
-        records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
-        key = (float(config.wd2), int(config.seed), str(config.precision))
-        status = json.loads((folder / "status.json").read_text())
-        runs[key] = {
-            "losses": {record["step"]: record["val/loss"] for record in records},
-            "outcome": status["outcome"],
-        }
-    return runs
+    with opened(store) as root:
+        return dict(map(_read_run, sorted((root / "runs").iterdir())))
+
+
+def _read_run(folder: Path) -> tuple[tuple[float, int, str], dict[str, Any]]:
+    config = OmegaConf.load(folder / "config.yaml")
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    key = (float(config.wd2), int(config.seed), str(config.precision))
+    status = json.loads((folder / "status.json").read_text())
+    return key, {
+        "losses": {record["step"]: record["val/loss"] for record in records},
+        "outcome": status["outcome"],
+    }
 
 
 def compare(store: Path) -> list[dict[str, Any]]:
@@ -82,4 +86,4 @@ def table(store: Path) -> str:
 
 if __name__ == "__main__":
     experiment = Path(sys.argv[1])
-    (experiment / "tables" / "precision.csv").write_text(table(experiment / "store"))
+    (experiment / "tables" / "precision.csv").write_text(table(experiment / "store.tar.gz"))

@@ -1,17 +1,20 @@
-"""Put a sweep's evidence under version control: the store without tensors, and the report made from it.
+"""Put a sweep's evidence under version control: the store without tensors, and the tables made from it.
 
     python experiments/publish.py STORE SWEEP experiments/NNN_name
 
-Writes ``store/`` (the sweep, and what it bisected; config, status, records and samples of its runs, of those
-that began), ``tables/`` and ``figures/``, in place of those that are there once the new ones are complete.
+Writes ``store.tar.gz`` (the sweep, and what it bisected; config, status, records and samples of its runs, of
+those that began), ``tables/`` and ``figures/``, in place of those there once the new ones are complete.
+Of the figures it keeps those that the study's README shows, as ``python -m bitnet_sweep.report`` makes all of
+them from the archive: to show another one, link it in the README and publish again.
 Samples quote the text that was trained on, prompts word by word: of a text that is not in the public domain,
 as the World Factbook is, they are left out.
-``tests/test_experiments.py`` makes the tables again from that store and compares them byte for byte.
+``tests/test_experiments.py`` makes the tables again from that archive and compares them byte for byte.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +23,7 @@ from tempfile import TemporaryDirectory
 from omegaconf import OmegaConf
 
 from bitnet_sweep.report import make_report, write_report
+from bitnet_sweep.store.archive import pack
 
 KEPT = ("config.yaml", "status.json", "records.jsonl")
 SAMPLES = "samples.jsonl"
@@ -42,11 +46,20 @@ def publish(store: Path, sweep: str, target: Path) -> None:
                 _copy(store / name, new / "store" / name)
         write_report(make_report([new / "store"], sweep), new)
         (new / "tables" / "records.csv").unlink()  # the store's records once more, and the largest file
-        for picture in (new / "figures").glob("*.png"):  # the SVGs once more
-            picture.unlink()
-        for part in ("store", "tables", "figures"):
+        shown = shown_in(target / "README.md")
+        for picture in (new / "figures").glob("*"):
+            if picture.name not in shown:
+                picture.unlink()
+        pack(new / "store", new / "store.tar.gz")
+        for part in ("tables", "figures"):
             shutil.rmtree(target / part, ignore_errors=True)
+        for part in ("store.tar.gz", "tables", *(["figures"] if any((new / "figures").glob("*")) else [])):
             (new / part).rename(target / part)
+
+
+def shown_in(readme: Path) -> set[str]:
+    """The names of a study's figures that its README shows; none where there is no README yet."""
+    return set(re.findall(r"\]\(figures/([^)\s]+)\)", readme.read_text())) if readme.exists() else set()
 
 
 def _is_free(run: Path) -> bool:

@@ -2,7 +2,7 @@
 
     python experiments/regrowth.py experiments/006_trigger
 
-Reads ``store/`` and writes ``tables/regrowth.csv``: for each run whose decay ends at 0.0 the settings in
+Reads the store and writes ``tables/regrowth.csv``: for each run whose decay ends at 0.0 the settings in
 which these runs differ, the outcome, the boundary, the mean latent weight there, the recovery step, and the
 sums of the learning rates of the steps from the boundary to the last probe before the recovery, to the probe
 that shows it, and to the end. Under Adam a weight moves by about its learning rate a step, so such a sum says
@@ -91,4 +91,4 @@ def table(store: Path) -> str:
 
 if __name__ == "__main__":
     experiment = Path(sys.argv[1])
-    (experiment / "tables" / "regrowth.csv").write_text(table(experiment / "store"))
+    (experiment / "tables" / "regrowth.csv").write_text(table(experiment / "store.tar.gz"))

@@ -2,8 +2,6 @@
 
 import json
 import re
-import runpy
-from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -15,12 +13,13 @@ from bitnet_sweep.compose import Composer, sweep_settings
 from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.report import make_report
+from bitnet_sweep.store import opened
 from bitnet_sweep.sweep.grid import make_grid, read_axes
+from tests.pictures import assert_same_picture
+from tests.studies import EXPERIMENTS, ROOT, STORE, STUDIES, extra_tables, program
 
-ROOT = Path(__file__).parent.parent
 OFTEN = {"001_small_stage2", "009_root_cause_seed"}
 """One study of each scale, whose figures `make test` draws again; `make test-system` draws all of them."""
-STORES = sorted(path.parent for path in (ROOT / "experiments").glob("*/store"))
 GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
@@ -46,9 +45,9 @@ def test_grid_composes(name):
     assert {config.scale for _, config in grid.points} <= {"small", "seed", "notes"}
     assert settings.name == name
     ids = {stage_ids(config, fingerprint(config))[-1] for _, config in grid.points}
-    register = ROOT / "experiments" / name / "store" / "sweeps" / f"{name}.json"
-    if register.exists():  # a study whose prediction stands has no store yet
-        recorded = json.loads(register.read_text())
+    if EXPERIMENTS / name in STUDIES:  # a study whose prediction stands has no store yet
+        with opened(EXPERIMENTS / name / STORE) as store:
+            recorded = json.loads((store / "sweeps" / f"{name}.json").read_text())
         assert ids <= set(recorded["run_ids"]), "the study's command would train other runs"
 
 
@@ -57,12 +56,13 @@ def as_csv(frame):
 
 
 def report_of(experiment):
-    (sweep,) = (path.stem for path in (experiment / "store" / "sweeps").glob("*.json"))
-    return make_report([experiment / "store"], sweep)
+    with opened(experiment / STORE) as store:
+        (sweep,) = (path.stem for path in (store / "sweeps").glob("*.json"))
+    return make_report([experiment / STORE], sweep)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
+@pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
 def test_tables_follow_from_the_store(experiment):
     report = report_of(experiment)
     assert report.study.gaps() == [], "report --check objects"
@@ -71,12 +71,7 @@ def test_tables_follow_from_the_store(experiment):
     for name in ("boundaries.csv", "contrasts.csv", "leaderboard.csv"):  # newer than most studies
         if name not in kept:
             made.pop(name)
-    for extra in ("precision", "generation", "regrowth", "threshold", "factors", "codes", "dose"):
-        if f"{extra}.csv" in kept:
-            program = runpy.run_path(str(ROOT / "experiments" / f"{extra}.py"))
-            store = experiment / "store"
-            texts = program["tables"](store) if "tables" in program else {extra: program["table"](store)}
-            made |= {f"{name}.csv": text for name, text in texts.items()}
+    made |= {f"{name}.csv": text for name, text in extra_tables(experiment).items()}
     assert made == kept
 
 
@@ -85,23 +80,24 @@ def test_tables_follow_from_the_store(experiment):
     "experiment",
     [
         pytest.param(path, id=path.name, marks=[] if path.name in OFTEN else pytest.mark.system)
-        for path in STORES
+        for path in STUDIES
     ],
 )
 def test_figures_follow_from_the_store(experiment):
     made = {f"{figure.name}.svg": figure.svg for figure in report_of(experiment).figures}
-    assert made == {path.name: path.read_text() for path in (experiment / "figures").iterdir()}
+    for path in (experiment / "figures").glob("*"):
+        assert_same_picture(made[path.name], path.read_text())
 
 
 @pytest.mark.slow
 def test_ledger_follows_from_all_stores():
     """claims.csv and the table of experiments/README.md are what ledger.py makes."""
-    program = runpy.run_path(str(ROOT / "experiments" / "ledger.py"))
-    claims = program["ledger"](program["stores_of"](ROOT / "experiments"))
-    kept = (ROOT / "experiments" / "claims.csv").read_text()
+    defined = program("ledger")
+    claims = defined["ledger"](defined["stores_of"](EXPERIMENTS))
+    kept = (EXPERIMENTS / "claims.csv").read_text()
     assert claims.to_csv(index=False, lineterminator="\n") == kept
-    page = (ROOT / "experiments" / "README.md").read_text()
-    assert program["insert"](page, program["as_markdown"](claims)) == page
+    page = (EXPERIMENTS / "README.md").read_text()
+    assert defined["insert"](page, defined["as_markdown"](claims)) == page
 
 
 @pytest.mark.slow
@@ -111,9 +107,8 @@ def test_ledger_follows_from_all_stores():
     ids=["005", "009"],
 )
 def test_headline_follows_from_its_store(study, picture):
-    program = runpy.run_path(str(ROOT / "experiments" / "headline.py"))
-    drawn = program["headline"](ROOT / "experiments" / study / "store")
-    assert drawn == (ROOT / "docs" / "img" / picture).read_text()
+    drawn = program("headline")["headline"](EXPERIMENTS / study / STORE)
+    assert_same_picture(drawn, (ROOT / "docs" / "img" / picture).read_text())
 
 
 @pytest.mark.parametrize(
@@ -123,17 +118,18 @@ def test_headline_follows_from_its_store(study, picture):
 )
 def test_precision_changes_no_outcome(name, pair_misses, mean_misses):
     """003 makes mixed the default; what the READMEs say of the probes that miss a criterion is true."""
-    compare = runpy.run_path(str(ROOT / "experiments" / "precision.py"))
-    rows = compare["compare"](ROOT / "experiments" / name / "store")
+    rows = program("precision")["compare"](EXPERIMENTS / name / STORE)
     assert [row["same_outcome"] for row in rows if "same_outcome" in row] == [5, 5]
     assert {row["step"] for row in rows if not row["median_within"]} == pair_misses
     assert {row["step"] for row in rows if not row["mean_within"]} == mean_misses
     assert {row["n"] for row in rows} == {5}
 
 
-@pytest.mark.parametrize("experiment", STORES, ids=lambda path: path.name)
+@pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
 def test_no_tensors_and_a_readme(experiment):
-    assert not [path for path in experiment.rglob("*") if path.suffix in {".safetensors", ".bin"}]
+    with opened(experiment / STORE) as store:
+        kept = {path.suffix for path in store.rglob("*") if path.is_file()}
+    assert kept <= {".json", ".jsonl", ".yaml"}
     readme = (experiment / "README.md").read_text()
     for needed in ("python -m bitnet_sweep", "commit", "Verdict", "Limits"):
         assert needed in readme, f"README.md lacks {needed!r}"
@@ -141,12 +137,16 @@ def test_no_tensors_and_a_readme(experiment):
     made_by = set(re.findall(r"\b[0-9a-f]{40}\b", (experiment / "tables" / "provenance.csv").read_text()))
     assert commits, "README.md names no commit"
     assert made_by <= commits, "README.md must name the commits that trained its runs"
+    shown = program("publish")["shown_in"](experiment / "README.md")
+    assert {path.name for path in (experiment / "figures").glob("*")} == shown
+    parts = {path.name for path in experiment.iterdir() if path.suffix != ".py"} - {"__pycache__"}
+    assert parts <= {"README.md", STORE, "tables", "figures"}
 
 
 @pytest.mark.slow
 def test_what_the_pages_count_over_all_studies():
     """README.md and experiments/README.md: 66 of 88 first stages, 100 and 40 of 197 stuck runs."""
-    runs = {arm.run_id: arm for arm in make_report([path / "store" for path in STORES[:12]]).study.arms}
+    runs = {arm.run_id: arm for arm in make_report([path / STORE for path in STUDIES[:12]]).study.arms}
     stuck = [arm for arm in runs.values() if arm.outcome.kind == "stuck"]
     ends = [float(arm.value(arm.steps, "val/accuracy")) for arm in stuck]
     assert (len(ends), sum(end > 0.10 for end in ends), sum(end > 0.15 for end in ends)) == (197, 100, 40)
@@ -169,3 +169,16 @@ def test_what_the_pages_count_over_all_studies():
     ]
     assert (len(told), sum(falls_and_rises)) == (88, 66)
     assert min(min(heights) for heights in told.values()) >= 0
+
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *EXPERIMENTS.rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_and_programs_of_a_page_are_there(page):
+    text = page.read_text()
+    links = re.findall(r"\]\(([^)\s]+)\)", text)
+    local = [link.partition("#")[0] for link in links if not re.match("[a-z]+:", link)]
+    missing = [link for link in local if not (page.parent / link).exists()]
+    missing += [path for path in re.findall(r"\bexperiments/[\w/]+\.py", text) if not (ROOT / path).exists()]
+    assert missing == []

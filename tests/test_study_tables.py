@@ -1,21 +1,19 @@
 """The studies' own tables, from stores of made-up runs whose verdicts are plain."""
 
 import json
-import runpy
-from pathlib import Path
 
 import pytest
-import yaml
 
+from bitnet_sweep.files import parse_yaml
 from bitnet_sweep.identity import LARGE_SEED
 from bitnet_sweep.report.parse import flatten
+from bitnet_sweep.store import opened
 from tests.report.conftest import StoreWriter
+from tests.studies import EXPERIMENTS, STORE, STUDIES, program
 
-EXPERIMENTS = Path(__file__).parent.parent / "experiments"
-CODES = runpy.run_path(str(EXPERIMENTS / "codes.py"))
-FACTORS = runpy.run_path(str(EXPERIMENTS / "factors.py"))
-GENERATION = runpy.run_path(str(EXPERIMENTS / "generation.py"))
-THRESHOLD = runpy.run_path(str(EXPERIMENTS / "threshold.py"))
+CODES, FACTORS, GENERATION = map(program, ("codes", "factors", "generation"))
+THRESHOLD = program("threshold", EXPERIMENTS / "007_threshold")
+DOSE = program("dose", EXPERIMENTS / "014_dose")
 MODEL = {"optimizer__decay": "all", "model__activations": "int8"}
 COUPLED, DECOUPLED = {"optimizer__name": "adam_l2"}, {"optimizer__name": "adamw"}
 pytestmark = pytest.mark.slow
@@ -192,6 +190,7 @@ def test_thresholds_beside_the_law(tmp_path):
             "probes": [{}],
         },
     ]
+    (tmp_path / "store.json").write_text("{}")
     (tmp_path / "bisections").mkdir()
     (tmp_path / "bisections" / "s.json").write_text(json.dumps({"cells": cells}))
     found, without = THRESHOLD["rows_of"]({"cells": cells})
@@ -228,7 +227,7 @@ def test_publishing_replaces_what_is_there_only_by_something_whole(store, tmp_pa
     (store.root / "runs" / "c01" / "final.safetensors").write_bytes(b"")
     store.sweep("s", ["c01", "c51", "never-begun"])
     (store.root / "store.json").write_text("{}")
-    publish = runpy.run_path(str(EXPERIMENTS / "publish.py"))["publish"]
+    publish = program("publish")["publish"]
     target = tmp_path / "experiments" / "001_s"
     publish(store.root, "s", target)
 
@@ -238,26 +237,56 @@ def test_publishing_replaces_what_is_there_only_by_something_whole(store, tmp_pa
         return files
 
     kept = published()
-    assert {"store/store.json", "store/sweeps/s.json", "tables/results.csv"} <= kept.keys()
-    assert {path.name for path in (target / "store" / "runs").iterdir()} == {"c01", "c51"}
-    assert not any(name.endswith((".safetensors", ".png", "records.csv", "report.html")) for name in kept)
-    assert {path.name for path in target.iterdir()} == {"store", "tables", "figures"}
+    assert {STORE, "tables/results.csv"} <= kept.keys()
+    with opened(target / STORE) as archived:
+        names = {path.relative_to(archived).as_posix() for path in archived.rglob("*") if path.is_file()}
+        for name in names:
+            assert (archived / name).read_bytes() == (store.root / name).read_bytes()
+    runs = {f"runs/{run}/{name}" for run in ("c01", "c51") for name in publish.__globals__["KEPT"]}
+    assert names == {"store.json", "sweeps/s.json", *runs}
+    assert "tables/records.csv" not in kept
+    assert {path.name for path in target.iterdir()} == {STORE, "tables"}, "no README shows a figure"
     with pytest.raises(FileNotFoundError):
         publish(store.root, "misspelt", target)
     publish(store.root, "s", target)
     assert published() == kept
 
 
-PUBLISHED = sorted(EXPERIMENTS.glob("*/store/runs/*/config.yaml"))
+def test_figures_are_published_that_the_readme_shows(store, tmp_path):
+    """Those of an earlier README go, and so does a file that was put there by hand."""
+    collapsing(store, (1,))
+    store.sweep("s", ["c01", "c51"])
+    (store.root / "store.json").write_text("{}")
+    readme = tmp_path / "README.md"
+    readme.write_text(
+        "![one](figures/loss.svg) and [two](figures/paired_differences.svg), not figures/mechanism.svg"
+    )
+    publish = program("publish")["publish"]
+    publish(store.root, "s", tmp_path)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"loss.svg", "paired_differences.svg"}
+    (tmp_path / "figures" / "by_hand.svg").write_text("")
+    readme.write_text("![one](figures/loss.svg)")
+    publish(store.root, "s", tmp_path)
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"loss.svg"}
+    readme.write_text("none")
+    publish(store.root, "s", tmp_path)
+    assert not (tmp_path / "figures").exists()
+
+
 WRITTEN_ALONE = ("stages", "boundary", "schedule.lr_bend_from", "schedule.lr_bend_to", "schedule.lr_final")
 """Fractions such as 2/3, which no grid held: only those of grids were once cut to 12 digits."""
 
 
 def test_no_published_config_holds_a_number_that_was_read_or_written_wrongly():
     """Seeds that torch or a float would cut, zeros with a sign, more digits than a sweep once took."""
-    assert len(PUBLISHED) > 100
-    for path in PUBLISHED:
-        config = flatten(yaml.safe_load(path.read_text()))
+    published: dict[tuple[str, str], bytes] = {}
+    for study in STUDIES:
+        with opened(study / STORE) as store:
+            found = sorted(store.glob("runs/*/config.yaml"))
+            published |= {(study.name, path.parent.name): path.read_bytes() for path in found}
+    assert len(published) > 400
+    for path, text in published.items():
+        config = flatten(parse_yaml(text))
         assert 0 <= config["seed"] < LARGE_SEED < 2**53, path
         for key, value in config.items():
             assert "-0.0" not in str(value).replace("e-0", ""), (path, key)
@@ -274,18 +303,19 @@ def test_samples_are_published_of_free_texts_alone(store, tmp_path, data, are_ke
     store.sweep("s", ["a"])
     (store.root / "store.json").write_text("{}")
     target = tmp_path / "experiments" / "001_s"
-    runpy.run_path(str(EXPERIMENTS / "publish.py"))["publish"](store.root, "s", target)
-    kept = {path.name for path in (target / "store" / "runs" / "a").iterdir()}
+    program("publish")["publish"](store.root, "s", target)
+    with opened(target / STORE) as archived:
+        kept = {path.name for path in (archived / "runs" / "a").iterdir()}
+        texts = [path.read_text() for folder in (archived, target) for path in folder.rglob("*.[cjy]*")]
     assert kept == {"config.yaml", "status.json", "records.jsonl"} | (
         {"samples.jsonl"} if are_kept else set()
     )
-    texts = [path.read_text() for path in target.rglob("*.*")]
     assert any("a secret" in text for text in texts) is are_kept
 
 
 def test_doses_by_hand():
     """lr 0.01: decoupled 0.5 takes 0.005; coupled 0.1 of a weight of 0.2 beside a gradient of 0.03 0.02."""
-    shrinkage = runpy.run_path(str(EXPERIMENTS / "dose.py"))["shrinkage"]
+    shrinkage = DOSE["shrinkage"]
     assert shrinkage("adamw", 0.01, 0.5, 0.03, 0.2) == pytest.approx(0.005)
     assert shrinkage("adam_l2", 0.01, 0.1, 0.03, 0.2) == pytest.approx(0.02)
     assert shrinkage("adam_l2", 0.01, 0.0, 0.03, 0.2) == 0.0
@@ -294,8 +324,7 @@ def test_doses_by_hand():
 
 def test_doses_of_runs_from_a_real_store():
     """001: hidden 256 has 4,726,016 parameters and clips to 1, so g is 1 over their root."""
-    table = runpy.run_path(str(EXPERIMENTS / "dose.py"))["table"]
-    header, *rows = table(EXPERIMENTS / "001_small_stage2" / "store").splitlines()
+    header, *rows = DOSE["table"](EXPERIMENTS / "001_small_stage2" / STORE).splitlines()
     first = dict(zip(header.split(","), rows[0].split(","), strict=True))
     assert len(rows) == 16
     assert float(first["g"]) == pytest.approx(4_726_016**-0.5, rel=1e-2)

@@ -28,6 +28,7 @@ from bitnet_sweep.dashboard.views import name_of, report, workspace
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.report import Report, make_report
+from bitnet_sweep.store import check_is_no_archive
 from bitnet_sweep.track.naming import MAX_NAME_LENGTH
 
 SAVE_SECONDS = 60.0
@@ -112,6 +113,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     match = re.fullmatch(r"([^/\s]+)/([^/\s]+)", arguments.project)
     if match is None:
         parser.error(f"{arguments.project!r}: a W&B project is written ENTITY/PROJECT")
+    try:
+        check_is_no_archive("STORE", arguments.store)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
     if not arguments.store.is_dir():
         print(f"{arguments.store}: no such store", file=sys.stderr)
         return 2

@@ -78,7 +78,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="+",
         type=expanded,
         metavar="STORE",
-        help="a store, or a W&B project as wandb:ENTITY/PROJECT; several merge by run_id",
+        help="a store (a folder, or one as .tar.gz), or a W&B project as wandb:ENTITY/PROJECT; several "
+        "merge by run_id",
     )
     parser.add_argument("--out", type=expanded, required=True, metavar="DIR", help="where the report goes")
     parser.add_argument("--sweep", metavar="NAME", help="only the runs of this recorded sweep")

@@ -7,8 +7,8 @@ run, which the report shows. Only a store that is not there, or a sweep nobody r
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from bitnet_sweep.config import ConfigError, added_knobs
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.parse import flatten, read_document, read_rows, records_of
-from bitnet_sweep.store import Store, check_is_store
+from bitnet_sweep.store import Store, opened
 from bitnet_sweep.store.recorded import asked_runs
 from bitnet_sweep.store.standing import error_before
 
@@ -76,20 +76,25 @@ def read_stores(paths: Sequence[Path], sweep: str | None = None) -> Evidence:
     Of two copies of a run that got equally far the first store's counts, and a store's before W&B's.
 
     Args:
-        paths: the store folders, and W&B projects as ``wandb:ENTITY/PROJECT``.
+        paths: the stores, as folders or as archives, and W&B projects as ``wandb:ENTITY/PROJECT``.
         sweep: keep only this sweep and its runs.
 
     Raises:
         ConfigError: a store is not there or does not answer, or no store records ``sweep``.
     """
+    projects = [_project(str(path), sweep) for path in paths if _is_wandb(path)]
+    with ExitStack() as stack:
+        folders = {path: stack.enter_context(opened(path)) for path in paths if not _is_wandb(path)}
+        return _read(folders, projects, sweep)
+
+
+def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str | None) -> Evidence:
+    """Merge what the folders of stores, by the path that names each store, and the projects hold."""
     runs: dict[str, Run] = {}
     sweeps: dict[str, Sweep] = {}
     notes: list[str] = []
-    projects = [_project(str(path), sweep) for path in paths if _is_wandb(path)]
-    paths = [path for path in paths if not _is_wandb(path)]
-    for path in paths:
-        check_is_store(path)
-        for found in _sweeps(path, notes):
+    for path, store in folders.items():
+        for found in _sweeps(store, str(path), notes):
             sweeps[found.name] = _merged(sweeps.get(found.name), found)
     for project in projects:
         notes += project.notes
@@ -102,8 +107,8 @@ def read_stores(paths: Sequence[Path], sweep: str | None = None) -> Evidence:
         sweeps = {sweep: sweeps[sweep]}
     wanted = set(sweeps[sweep].run_ids) if sweep is not None else None
     with _no_collection():
-        for path in paths:
-            for folder in sorted((path / "runs").glob("*")):
+        for path, store in folders.items():
+            for folder in sorted((store / "runs").glob("*")):
                 if folder.is_dir() and (wanted is None or folder.name in wanted):
                     run = read_run(folder, str(path))
                     runs[run.run_id] = _better(runs.get(run.run_id), run)
@@ -111,14 +116,14 @@ def read_stores(paths: Sequence[Path], sweep: str | None = None) -> Evidence:
         for run in project.runs.values():
             runs[run.run_id] = _better(runs.get(run.run_id), run)
     missing = [id_ for recorded in sweeps.values() for id_ in recorded.run_ids if id_ not in runs]
-    runs |= _not_begun(missing, paths)
+    runs |= _not_begun(missing, list(folders.values()))
     return Evidence(runs, sweeps, notes)
 
 
-def _not_begun(run_ids: Sequence[str], paths: Sequence[Path]) -> dict[str, Run]:
+def _not_begun(run_ids: Sequence[str], folders: Sequence[Path]) -> dict[str, Run]:
     """Runs that sweeps list and no store holds, with what their sweep and trunks say of them."""
     found = {run_id: Run(run_id, "missing", problems=["no store holds it"]) for run_id in run_ids}
-    for store in map(Store, paths if run_ids else ()):
+    for store in map(Store, folders if run_ids else ()):
         asked = asked_runs(store)
         for run_id in asked.keys() & found.keys():
             failed = _error_before(store, asked[run_id].stage_ids)
@@ -182,14 +187,14 @@ def read_run(folder: Path, store: str = "") -> Run:
     return Run(folder.name, state, config, status, records, samples, problems, store)
 
 
-def _sweeps(store: Path, notes: list[str]) -> list[Sweep]:
+def _sweeps(store: Path, name: str, notes: list[str]) -> list[Sweep]:
     found = []
     for path in sorted((store / "sweeps").glob("*.json")):
         problems: list[str] = []
         document = read_document(path, problems, required=False)
         run_ids = document.get("run_ids")
         if problems or not isinstance(run_ids, list):
-            notes.append(f"sweep {path.stem} of {store}: {'; '.join(problems) or 'no run_ids'}")
+            notes.append(f"sweep {path.stem} of {name}: {'; '.join(problems) or 'no run_ids'}")
             continue
         command, excluded = document.get("command", ""), document.get("excluded") or []
         overrides = document.get("overrides")

@@ -73,7 +73,8 @@ def make_report(stores: Sequence[Path], sweep: str | None = None) -> Report:
     """Read stores and sort what they hold.
 
     Args:
-        stores: the store folders (or W&B projects, ``wandb:ENTITY/PROJECT``), merged by run_id.
+        stores: the stores, as folders or ``.tar.gz`` archives (or W&B projects, ``wandb:ENTITY/PROJECT``),
+            merged by run_id.
         sweep: report on this sweep alone.
 
     Raises:

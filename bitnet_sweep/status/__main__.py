@@ -19,7 +19,7 @@ from bitnet_sweep.config import ConfigError
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.status import Ledger, render
-from bitnet_sweep.store import FINISHED, Store, check_is_store
+from bitnet_sweep.store import FINISHED, Store, check_is_no_archive, opened
 from bitnet_sweep.store.housekeeping import KINDS, Freeable, find_freeable, free, in_bytes
 
 WATCH_SECONDS = 2.0
@@ -36,14 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (options.yes or options.keep) and not options.clean:
         parser.error("--yes and --keep go with --clean")
     try:
-        check_is_store(options.store)
-        ledger = Ledger(Store(options.store), options.sweep)
         if options.clean:
-            _clean(ledger, Store(options.store), set(KINDS) - set(options.keep), options.yes)
-        elif options.watch:
-            _watch(ledger)
-        else:
-            print(render(ledger.entries()))
+            check_is_no_archive("STORE", options.store)
+        with opened(options.store) as folder:
+            ledger = Ledger(Store(folder), options.sweep)
+            if options.clean:
+                _clean(ledger, Store(folder), set(KINDS) - set(options.keep), options.yes)
+            elif options.watch:
+                _watch(ledger)
+            else:
+                print(render(ledger.entries()))
     except ConfigError as error:
         print(f"bitnet_sweep.status: {error}", file=sys.stderr)
         return 2
@@ -115,7 +117,10 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 the store was read; 2 the store or the sweep is not there.",
     )
     parser.add_argument(
-        "store", type=expanded, metavar="STORE", help="the folder that holds runs/ and stages/"
+        "store",
+        type=expanded,
+        metavar="STORE",
+        help="the folder that holds runs/ and stages/, or that folder as a .tar.gz",
     )
     parser.add_argument(
         "--sweep", metavar="NAME", help="only the runs of this recorded sweep, and their trunks"

@@ -1,5 +1,6 @@
 """The truth on disk: run and trunk folders, their status, and who may write them."""
 
+from bitnet_sweep.store.archive import opened
 from bitnet_sweep.store.folder import (
     BOUNDARY,
     FAILED,
@@ -10,7 +11,7 @@ from bitnet_sweep.store.folder import (
     Folder,
     Status,
 )
-from bitnet_sweep.store.store import Store, check_is_store
+from bitnet_sweep.store.store import Store, check_is_no_archive, check_is_store
 
 __all__ = [
     "BOUNDARY",
@@ -22,5 +23,7 @@ __all__ = [
     "Folder",
     "Status",
     "Store",
+    "check_is_no_archive",
     "check_is_store",
+    "opened",
 ]

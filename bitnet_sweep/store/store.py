@@ -12,6 +12,8 @@ from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.store.folder import SCHEMA, Folder, check_schema
 
+ARCHIVE_SUFFIX = ".tar.gz"
+
 _PARTS = ("store.json", "runs", "stages", "sweeps")
 
 
@@ -45,6 +47,7 @@ class Store:
         Raises:
             ConfigError: it cannot be written, its file system lacks something, or a newer version made it.
         """
+        check_is_no_archive("store", self.root)
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             files.try_out(self.root)
@@ -93,8 +96,28 @@ def check_is_store(path: Path) -> None:
     inner = next(filter(_was_opened, sorted(path.iterdir())), None)
     if inner is not None:
         raise ConfigError("STORE", path, f"is no store, but {inner} is one")
-    if any(path.iterdir()) and not any((path / name).exists() for name in _PARTS):
+    if any(path.iterdir()) and not holds_a_part(path):
         raise ConfigError("STORE", path, f"is no store: it holds none of {', '.join(_PARTS)}")
+
+
+def holds_a_part(path: Path) -> bool:
+    """Whether a folder has anything that a store has."""
+    return any((path / name).exists() for name in _PARTS)
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a store's path names a file to be unpacked, which may not be there."""
+    return path.name.endswith(ARCHIVE_SUFFIX) and not path.is_dir()
+
+
+def check_is_no_archive(key: str, path: Path) -> None:
+    """Refuse to write to an archive.
+
+    Raises:
+        ConfigError: naming ``key``.
+    """
+    if is_archive(path):
+        raise ConfigError(key, path, "is an archive, which is only read; unpack it and name the folder")
 
 
 def _was_opened(path: Path) -> bool:

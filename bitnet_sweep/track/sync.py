@@ -17,7 +17,7 @@ from pathlib import Path
 from bitnet_sweep.config import MAX_TIMEOUT_SECONDS, ConfigError
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
-from bitnet_sweep.store import Store, check_is_store
+from bitnet_sweep.store import Store, check_is_no_archive, check_is_store
 from bitnet_sweep.store.lease import HeldError, lease
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded
 from bitnet_sweep.track.wandb_run import WandbRun
@@ -71,6 +71,7 @@ def _contact(server: str, entity: str | None) -> None:
 def sync(store: Path, timeout: float) -> int:
     """Upload all runs of a store, saying what became of each; the exit status."""
     try:
+        check_is_no_archive("STORE", store)
         check_is_store(store)
     except ConfigError as error:
         print(f"bitnet_sweep.track.sync: {error}", file=sys.stderr)
