@@ -9,6 +9,7 @@ import yaml
 
 from bitnet_sweep.app import to_run_config
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.exact import read_number
 from bitnet_sweep.store import Store, check_is_store
 from bitnet_sweep.store.recorded import asked_runs
 from bitnet_sweep.track.naming import run_name
@@ -32,12 +33,12 @@ def find_run(store: Path, text: str) -> str:
     names = run_names(Store(store))
     if text in names:
         return text
-    words = set(text.split())
+    words = _words(text)
     exactly = [run_id for run_id, name in names.items() if text and name == text]
     about = [
         run_id
         for run_id, name in names.items()
-        if text.strip() and (run_id.startswith(text) or words <= set(name.split()))
+        if text.strip() and (run_id.startswith(text) or words <= _words(name))
     ]
     found = exactly or about
     if len(found) == 1:
@@ -47,6 +48,12 @@ def find_run(store: Path, text: str) -> str:
     raise ConfigError(
         "RUN", text, f"no run of {store} has such an id or name; there are: {_listed(names, names)}"
     )
+
+
+def _words(text: str) -> set[tuple[str, object]]:
+    """Of a name; ``wd2=0.0`` and ``wd2=0`` are the same."""
+    parts = [word.partition("=") for word in text.split()]
+    return {(key, value if (number := read_number(value)) is None else number) for key, _, value in parts}
 
 
 def run_names(store: Store) -> dict[str, str]:
