@@ -16,11 +16,20 @@ from omegaconf.errors import OmegaConfBaseException
 import bitnet_sweep.wandb_environment  # noqa: F401  # what conf/track/wandb.yaml is read with
 from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
 from bitnet_sweep.explain import as_config_error
+from bitnet_sweep.keys import described
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.ending import AloneError
 from bitnet_sweep.sweep.typed import check_as_typed
 
 ConfigStore.instance().store(name="run_config", node=RunConfig)
+
+
+def _described(*, _root_: DictConfig) -> str:
+    return described(_root_).replace("$", "$$")  # Hydra fills the text in as a string.Template
+
+
+# what conf/hydra/help is read with
+OmegaConf.register_new_resolver("described_keys", _described, replace=True)
 
 
 def config_folder() -> Path:

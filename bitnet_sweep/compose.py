@@ -11,21 +11,88 @@ from __future__ import annotations
 import dataclasses
 import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import setup_globals
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from hydra.types import RunMode
+from hydra.version import setbase
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from bitnet_sweep.app import refuse_the_sweepers_own, to_run_config
+from bitnet_sweep.app import config_folder, refuse_the_sweepers_own, to_run_config
 from bitnet_sweep.config import RunConfig, SweepConfig
 from bitnet_sweep.stages import resolve
-from bitnet_sweep.sweep.grid import Axes, Point, Setting, typed_value
+from bitnet_sweep.sweep.grid import Axes, Point, Setting, read_axes, typed_value
+from bitnet_sweep.sweep.typed import check_as_typed
 
 Load = Callable[[list[str]], DictConfig]
 """Hydra's composition of the config with these overrides, without its own ``hydra`` node."""
+
+
+class Conf:
+    """``conf/`` as a command line with ``-m`` finds it.
+
+    Args:
+        loader: Hydra's.
+        master: the config of all that holds for every point, with its ``hydra`` node.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self._loader = loader
+        self._master = master
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Conf:
+        """As for a command line of these words; nothing of Hydra's own state is touched.
+
+        Raises:
+            HydraException: one of the words is wrong.
+        """
+        setbase("1.3")
+        setup_globals()
+        loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(config_folder())))
+        master = loader.load_configuration("config", list(words), run_mode=RunMode.MULTIRUN)
+        return cls(loader, master)
+
+    @property
+    def words(self) -> list[str]:
+        """Those of the command line that are not Hydra's own, behind the grid that an experiment holds."""
+        params = self._master.hydra.sweeper.params or {}
+        return [*(f"{key}={values}" for key, values in params.items()), *self._master.hydra.overrides.task]
+
+    def axes(self, words: Sequence[str]) -> Axes:
+        """The values of each key.
+
+        Raises:
+            ConfigError, HydraException: a word is wrong.
+        """
+        parser = OverridesParser.create(config_loader=self._loader)
+        overrides = parser.parse_overrides(list(words))
+        check_as_typed(overrides)
+        return read_axes(overrides, parser)
+
+    def load(self, overrides: list[str]) -> DictConfig:
+        """See :data:`Load`."""
+        config = self._loader.load_sweep_config(self._master, overrides)
+        with open_dict(config):
+            del config["hydra"]
+        with suppress(OmegaConfBaseException):  # who reads the config says what is wrong with it
+            OmegaConf.to_container(config, resolve=True)
+            # Every later composition, the jobs' too, begins with this cache: one ${now:...} for all of them.
+            OmegaConf.copy_cache(from_config=config, to_config=self._master)
+        return config
+
+    def is_group(self, key: str) -> bool:
+        """Whether a key chooses a file of ``conf/``."""
+        return bool(self._loader.get_group_options(key))
 
 
 def sweep_settings(axes: Axes, load: Load) -> SweepConfig:

@@ -247,8 +247,11 @@ class ModelConfig:
     """A decoder-only transformer of BitLinears, as in docs/notes.md."""
 
     hidden: int = 256
+    """Width of the model: the length of the vector that stands for a token."""
     num_layers: int = 4
+    """Blocks, each of attention and a feed-forward."""
     num_heads: int = 4
+    """Attention heads of a block; they share the width evenly."""
     ffn: int | None = None
     """Width of the gated feed-forward; null means 2 x hidden."""
     tied: bool = False
@@ -284,8 +287,11 @@ class OptimizerConfig:
 
     name: OptimizerName = OptimizerName.adam_l2
     beta1: float = 0.9
+    """Decay of Adam's mean of gradients."""
     beta2: float = 0.95
+    """Decay of Adam's mean of squared gradients."""
     eps: float = 1e-8
+    """What Adam adds to the root it divides by."""
     decay: Decay = Decay.all
     clip: float | None = 1.0
     """Largest global gradient norm; null switches clipping off."""
@@ -304,6 +310,7 @@ class LossConfig:
     """What is added to the plain negative log-likelihood in training (never in ``val/loss``)."""
 
     label_smoothing: float = 0.0
+    """Share of the target's probability that is spread over the vocabulary."""
     z_loss: float = 0.0
     """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
     ignore_end_of_text: bool = field(default=False, metadata=FP32_ONLY)
@@ -326,6 +333,7 @@ class DataConfig:
     """For .jsonl and .parquet: the field that holds a document."""
     order: Order = Order.random
     heldout_fraction: float = 0.05
+    """Share of the documents that is never trained on."""
     lines: Lines = field(default=Lines.whole, metadata=ADDED)
     targets: Targets = field(default=Targets.next, metadata=ADDED)
     heldout: HeldOutText = field(default=HeldOutText.anywhere, metadata=ADDED)
@@ -361,6 +369,7 @@ class TokenizerConfig:
 
     name: TokenizerName = TokenizerName.bpe
     vocab_size: int = 4096
+    """How many different tokens there are."""
 
     def __post_init__(self) -> None:
         _settle(self, "tokenizer.")
@@ -385,12 +394,19 @@ class ScheduleConfig:
     """
 
     name: str = "two_stage"
+    """What names call this schedule; its numbers are the keys below."""
     warmup: float = 0.0375
+    """Length of the linear warm-up of the learning rate."""
     probe_every: float = 0.05
+    """Distance of two probes, each of which writes a record."""
     checkpoint_every: float = 0.1
+    """Distance of two checkpoints, from which an interrupted run goes on."""
     lr_bend_from: float = 2 / 3
+    """The learning rate at which the path arrives at ``lr_boundary``."""
     lr_bend_to: float = 2 / 3
+    """The learning rate with which it goes on from there."""
     lr_final: float = 0.001
+    """The learning rate at the end of the run."""
     set_after_update: bool = field(default=False, metadata=ADDED)
     """Set learning rate and decay behind each update, not before it: update k has those of k - 1, and the
     first one the peak ``lr``."""
@@ -414,9 +430,13 @@ class TrackConfig:
     name: TrackName = TrackName.wandb
     mode: TrackMode = TrackMode.offline
     project: str = "bitnet_sweep"
+    """The W&B project that the runs go to."""
     entity: str | None = None
+    """The W&B user or team that the project belongs to; null means your own."""
     base_url: str = "https://api.wandb.ai"
+    """The W&B server."""
     tags: list[str] = field(default_factory=list)
+    """Tags of your own on every run."""
     timeout_seconds: float = 10.0
     """The longest wait for the server, at start and at the end; then the run goes on offline."""
 
@@ -445,7 +465,9 @@ class SweepConfig:
     max_retries: int = 0
     """How often a failed run is tried again in the same sweep; a single run is tried again by hand."""
     keep_stages: bool = True
+    """Keep the checkpoints of shared stages, from which a larger grid can fork later."""
     keep_final: bool = True
+    """Keep the final weights of each run, which ``generate`` and ``open_run`` need."""
     reuse: Reuse = Reuse.any
     """same_code trains anew, under another id, what other source code has trained."""
     until_stage: int | None = None
@@ -535,21 +557,32 @@ class RunConfig:
     """One run. ``lr``, ``wd1``, ``wd2``, ``boundary`` and ``lr_boundary`` are shorthands for stages."""
 
     scale: str = "small"
+    """Which size of everything was chosen; what names call it."""
     model: ModelConfig = field(default_factory=ModelConfig)
     lr: float = 1.5e-3
+    """The peak of the learning rate."""
     wd1: float = 0.1
+    """The weight decay until ``boundary``."""
     wd2: float = 0.0
+    """The weight decay from ``boundary`` on."""
     seed: int = 0
+    """Decides the initial weights and the order of the data."""
     steps: int = 2000
+    """Length of the run in updates of the optimizer."""
     boundary: float = 0.5
     """Where the decay changes from wd1 to wd2, as a fraction of the run."""
     lr_boundary: float = 0.5
     """Where the learning-rate path bends, as a fraction of the run."""
     batch_size: int = 4
+    """Rows of a batch."""
     sequence_length: int = 32
+    """Tokens of a row."""
     warmup_steps: int | None = None
+    """Length of the warm-up; null means ``schedule.warmup`` of the run."""
     probe_every_steps: int | None = None
+    """Distance of two probes; null means ``schedule.probe_every`` of the run."""
     checkpoint_every_steps: int | None = None
+    """Distance of two checkpoints; null means ``schedule.checkpoint_every`` of the run."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     stages: list[Stage] = field(default_factory=list)
     """Left empty, the stages follow from the schedule; written out, they are the schedule."""
@@ -560,7 +593,9 @@ class RunConfig:
     precision: Precision = Precision.mixed
     device: Device = Device.auto
     threads: int = 1
+    """CPU threads of each job."""
     store: str = "runs"
+    """The folder that holds the runs."""
     track: TrackConfig = field(default_factory=lambda: TrackConfig(name=TrackName.none))
     """What ``conf/`` asks for is ``track=wandb``; where ``~track`` takes that away, there is no mirror."""
     sweep: SweepConfig = field(default_factory=SweepConfig)

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from hydra_plugins._launcher import read_once
 
@@ -36,8 +33,8 @@ class StageTreeSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
-        self._loader = hydra_context.config_loader
-        read_once(self._loader)
+        read_once(hydra_context.config_loader)
+        self._hydra_context = hydra_context
         self._master = config
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
@@ -51,19 +48,16 @@ class StageTreeSweeper(Sweeper):
             InterruptedRunError: a signal asked to stop.
             FailedRunError: some runs are not finished.
         """
-        from bitnet_sweep.compose import Composer, sweep_settings
+        from bitnet_sweep.compose import Composer, Conf, sweep_settings
         from bitnet_sweep.sweep.bisect import bisect
         from bitnet_sweep.sweep.drive import drive, plan_runs
-        from bitnet_sweep.sweep.grid import make_grid, overrides_of, read_axes
-        from bitnet_sweep.sweep.typed import check_as_typed
+        from bitnet_sweep.sweep.grid import make_grid, overrides_of
 
-        parser = OverridesParser.create(config_loader=self._loader)
+        conf = Conf(self._hydra_context.config_loader, self._master)
         words = [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
-        overrides = parser.parse_overrides(words)
-        check_as_typed(overrides)
-        axes = read_axes(overrides, parser)
-        settings = sweep_settings(axes, self._load)
-        compose = Composer(self._load, self._is_group)
+        axes = conf.axes(words)
+        settings = sweep_settings(axes, conf.load)
+        compose = Composer(conf.load, conf.is_group)
         # Of Hydra's launchers, ours say these.
         of_launcher = getattr(self.launcher, "jobs_at_once", None)
         jobs_at_once = of_launcher and of_launcher()
@@ -78,19 +72,6 @@ class StageTreeSweeper(Sweeper):
         points = [(overrides_of(point), config) for point, config in grid.points]
         store, runs = plan_runs(points, trains_here)
         drive(store, runs, words, self._launch, grid.excluded, jobs_at_once)
-
-    def _load(self, overrides: list[str]) -> DictConfig:
-        config = self._loader.load_sweep_config(self._master, overrides)
-        with open_dict(config):
-            del config["hydra"]
-        with suppress(OmegaConfBaseException):  # who reads the config says what is wrong with it
-            OmegaConf.to_container(config, resolve=True)
-            # Every later composition, the jobs' too, begins with this cache: one ${now:...} for all of them.
-            OmegaConf.copy_cache(from_config=config, to_config=self._master)
-        return config
-
-    def _is_group(self, key: str) -> bool:
-        return bool(self._loader.get_group_options(key))
 
     def _launch(self, plan: Plan, name: str) -> None:
         """A launcher that knows dependencies gets them; any other gets the tree level by level.

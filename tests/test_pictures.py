@@ -2,7 +2,7 @@
 
 import io
 import re
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +20,8 @@ def picture(losses=None, *, size=(6.0, 3.0), pad=0.05, label="0.05", colour="#2b
     with drawing() as Canvas:
         import matplotlib as mpl
 
-        mpl.rcParams.update(cast(Any, settings))
+        for name, value in settings.items():
+            mpl.rcParams[name] = value  # type: ignore[index]  # the names are spelt out in its type
         canvas = Canvas(figsize=size, layout="constrained")
         left, right = canvas.subplots(1, 2, sharex=True, sharey=True)
         left.plot(STEPS, losses, color=colour, label=label)

@@ -1,5 +1,6 @@
 """Commands piped into one that stops reading."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,15 +9,19 @@ from pathlib import Path
 import pytest
 
 from bitnet_sweep.pipes import EXIT_PIPE
+from bitnet_sweep.store import opened
 
-STORE = Path(__file__).parent.parent / "experiments" / "001_small_stage2" / "store"
+STORE = Path(__file__).parent.parent / "experiments" / "001_small_stage2" / "store.tar.gz"
 
 
 @pytest.mark.parametrize("command", ["status", "track.sync", pytest.param("report", marks=pytest.mark.slow)])
 def test_whoever_stops_reading_ends_the_command_without_a_word(command: str, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "out")] if command == "report" else []
+    store = tmp_path / "store"
+    with opened(STORE) as published:
+        shutil.copytree(published, store)
     process = subprocess.Popen(
-        [sys.executable, "-m", f"bitnet_sweep.{command}", str(STORE), *out],
+        [sys.executable, "-m", f"bitnet_sweep.{command}", str(store), *out],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bitnet_sweep.store import FINISHED, Store
+from bitnet_sweep.store import FINISHED, Store, opened
 from tests.sweep.command import TINY, states
 
-STORE = Path(__file__).parent.parent / "experiments" / "001_small_stage2" / "store"
+STORE = Path(__file__).parent.parent / "experiments" / "001_small_stage2" / "store.tar.gz"
 ASCII = {"PYTHONIOENCODING": "ascii"}
 NO_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 CONDITIONS = {
@@ -47,7 +47,8 @@ def _command(folder, condition, module, *arguments):
 def store(tmp_path_factory):
     """Of a few runs, one of which failed, all named with letters beyond ASCII."""
     root = tmp_path_factory.mktemp("λ") / "größe"
-    shutil.copytree(STORE, root)
+    with opened(STORE) as published:
+        shutil.copytree(published, root)
     for i, folder in enumerate(Store(root).runs()):
         if i > 3:
             shutil.rmtree(folder.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import threading
 import time
@@ -20,7 +21,8 @@ POLL_SECONDS = 1.0
 
 def new_bar(total: int) -> tqdm[NoReturn]:
     """A progress bar over steps; in a log file it writes a line twice a minute, not twice a second."""
-    quiet = 0.5 if sys.stderr.isatty() else 30.0
+    is_file = isinstance(sys.stderr, io.TextIOWrapper) and not sys.stderr.isatty()  # a notebook is neither
+    quiet = 30.0 if is_file else 0.5
     return tqdm(
         total=total, unit="step", dynamic_ncols=True, smoothing=0.05, mininterval=quiet, maxinterval=quiet
     )

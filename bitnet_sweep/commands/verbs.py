@@ -1,0 +1,217 @@
+"""The verbs and their options; each does its work elsewhere, and imports that when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+
+from bitnet_sweep.config import ConfigError
+from bitnet_sweep.paths import expanded
+
+EXIT_FAILED, EXIT_WRONG, EXIT_INTERRUPTED = 1, 2, 130
+
+app = App(
+    name="bitnet-sweep",
+    help="When does the training of a ternary language model collapse, and what brings it back?",
+    help_epilogue=(
+        "Without a verb it is `bitnet-sweep run`. What every key of a run means: `bitnet-sweep run --help`. "
+        "RUN is a run's id, the beginning of its id, its name, or words of its name that tell it apart."
+    ),
+    help_formatter="plain",
+    version_flags=[],
+    print_error=False,
+    exit_on_error=False,
+    result_action="return_value",
+)
+
+_Path = Annotated[Path, Parameter(converter=lambda _, tokens: expanded(tokens[0].value))]
+Run = Annotated[str, Parameter(help="Its id, the beginning of its id, or its name.")]
+StoreFolder = Annotated[_Path, Parameter(name="--store", help="The folder that holds the runs.")]
+Flag = Parameter(negative="")
+_RUNS = Path("runs")
+
+
+def run_verb() -> int:
+    """Run the verb of the command line; the exit status."""
+    try:
+        result = app(sys.argv[1:])
+    except (ConfigError, CycloptsError) as error:
+        print(f"bitnet_sweep: {' '.join(str(error).split())}", file=sys.stderr)
+        return EXIT_WRONG
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    return int(result or 0)
+
+
+@app.command(name="run", help_flags=[])
+def run_(*words: Annotated[str, Parameter(allow_leading_hyphen=True, show=False)]) -> None:
+    """Train one run, or with -m a sweep: `bitnet-sweep run -m model.hidden=256,512 wd2=0.0,0.05`."""
+    raise AssertionError(f"its words go to Hydra: {words}")
+
+
+@app.command
+def report(
+    *stores: Annotated[_Path, Parameter(help="Stores, or W&B projects as wandb:ENTITY/PROJECT.")],
+    store: Annotated[list[_Path] | None, Parameter(help="The same. [default: runs]", negative="")] = None,
+    out: _Path = Path("report"),
+    sweep: str | None = None,
+    check: Annotated[bool, Flag] = False,
+) -> int:
+    """Write tables, figures and one HTML page about stores of runs.
+
+    Parameters
+    ----------
+    out
+        The folder that the report goes to.
+    sweep
+        Only the runs of this recorded sweep.
+    check
+        Exit 1 while a run is missing, unfinished or failed.
+    """
+    from bitnet_sweep.report.__main__ import main
+
+    chosen = [*stores, *(store or [])] or [_RUNS]
+    return main([*map(str, chosen), f"--out={out}", *_options(sweep=sweep, check=check)])
+
+
+@app.command
+def status(
+    folder: Annotated[_Path | None, Parameter(show=False)] = None,
+    /,
+    *,
+    store: StoreFolder = _RUNS,
+    sweep: str | None = None,
+    watch: Annotated[bool, Flag] = False,
+    clean: Annotated[bool, Flag] = False,
+    yes: Annotated[bool, Flag] = False,
+    keep: Annotated[list[str] | None, Parameter(negative="")] = None,
+) -> int:
+    """Say how every run of a store stands; or free what the runs need no more.
+
+    Parameters
+    ----------
+    sweep
+        Only the runs of this recorded sweep.
+    watch
+        Draw it again every 2 s until all runs are finished.
+    clean
+        List what can be freed.
+    yes
+        With --clean: free it.
+    keep
+        With --clean: leave this kind out (trunks, weights or leftovers).
+    """
+    from bitnet_sweep.status.__main__ import main
+
+    options = _options(sweep=sweep, watch=watch, clean=clean, yes=yes)
+    return main([str(folder or store), *options, *(f"--keep={kind}" for kind in keep or [])])
+
+
+@app.command
+def sync(
+    folder: Annotated[_Path | None, Parameter(show=False)] = None,
+    /,
+    *,
+    store: StoreFolder = _RUNS,
+    timeout: float = 60.0,
+) -> int:
+    """Upload to W&B the runs that it does not have yet.
+
+    Parameters
+    ----------
+    timeout
+        Seconds: the longest wait for a run.
+    """
+    from bitnet_sweep.track.sync import main
+
+    return main([str(folder or store), f"--timeout={timeout}"])
+
+
+@app.command
+def dashboard(
+    project: Annotated[str, Parameter(help="The W&B project that has the runs, ENTITY/PROJECT.")],
+    folder: Annotated[_Path | None, Parameter(show=False)] = None,
+    /,
+    *,
+    store: StoreFolder = _RUNS,
+    sweep: str | None = None,
+) -> int:
+    """Save a W&B workspace with live panels, and a W&B Report.
+
+    Parameters
+    ----------
+    sweep
+        Only the runs of this recorded sweep.
+    """
+    from bitnet_sweep.dashboard.__main__ import main
+
+    return main([project, str(folder or store), *_options(sweep=sweep)])
+
+
+@app.command
+def show(run: Run, /, *, store: StoreFolder = _RUNS) -> None:
+    """Tell all about one run: how it stands, its config and folder, how to open and rerun it."""
+    from bitnet_sweep.commands.show import shown
+
+    print(shown(store, run))
+
+
+@app.command
+def generate(
+    run: Run,
+    /,
+    *,
+    prompt: str,
+    store: StoreFolder = _RUNS,
+    max_tokens: int = 40,
+    only: Annotated[bool, Flag] = False,
+) -> None:
+    """Have a finished run go on with a text.
+
+    Parameters
+    ----------
+    prompt
+        The text; an empty one is the start of a document.
+    max_tokens
+        How many tokens to add.
+    only
+        Print what was added without the prompt before it.
+    """
+    from bitnet_sweep.api.runs import open_run
+
+    made = open_run(store, run).generate(prompt, max_tokens)
+    print(made if only else prompt + made)
+
+
+@app.command
+def rm(run: Run, /, *, store: StoreFolder = _RUNS, yes: Annotated[bool, Flag] = False) -> int:
+    """Remove one run, so that the command that trained it trains it again; never one that is being trained.
+
+    Parameters
+    ----------
+    yes
+        Do not ask.
+    """
+    from bitnet_sweep.commands.remove import remove
+
+    return 0 if remove(store, run, confirmed=yes) else EXIT_FAILED
+
+
+@app.command
+def doctor(*, store: StoreFolder = _RUNS) -> int:
+    """Say what this machine has that training uses, and what each of it means."""
+    from bitnet_sweep.commands.doctor import told
+
+    lines = told(store)
+    print("\n".join(str(line) for line in lines))
+    return 0 if all(line.is_fine for line in lines) else EXIT_FAILED
+
+
+def _options(**values: Any) -> Sequence[str]:
+    """Those that were given, as argparse reads them."""
+    given = [(name, value) for name, value in values.items() if value is not None and value is not False]
+    return [f"--{name}" if value is True else f"--{name}={value}" for name, value in given]

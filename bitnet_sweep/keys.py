@@ -1,0 +1,99 @@
+"""What every key of the config means, by its docstring in ``config.py``; what ``--help`` shows."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import typing
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from bitnet_sweep import config as config_module
+from bitnet_sweep.config import RunConfig
+
+_WIDTH = 110
+_INDENT = " " * 6
+
+
+def key_docs() -> dict[str, str]:
+    """The description of each dotted key and of each group of keys; empty where the source is not there.
+
+    A field without a docstring of its own has that of its type.
+    """
+    docs = _field_docs()
+    found: dict[str, str] = {}
+    for key, owner, kind in _fields(RunConfig):
+        own = docs.get((owner.__name__, key.rpartition(".")[2]), "")
+        found[key] = own or (inspect.cleandoc(kind.__doc__ or "") if _has_own_doc(kind) else "")
+    return found
+
+
+def described(root: DictConfig) -> str:
+    """Every key with its value in ``root``, the values it can have, and what it means: plain keys first."""
+    docs = key_docs()
+    plain: list[str] = []
+    groups: list[str] = []
+    for key, _, kind in _fields(RunConfig):
+        if _is_config(kind):
+            groups += ["", f"{key}.*", *_wrapped(docs[key])]
+        else:
+            lines = groups if "." in key else plain
+            lines += [f"  {key}={_shown(root, key)}{_choices(kind)}", *_wrapped(docs[key])]
+    return "\n".join([*plain, *groups])
+
+
+def _shown(root: DictConfig, key: str) -> str:
+    value = OmegaConf.select(root, key)
+    if isinstance(value, Enum):
+        return value.name
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)
+
+
+def _choices(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"  ({' | '.join(member.name for member in kind)})"
+    return ""
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(" ".join(text.split()), _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT)
+
+
+def _fields(kind: type, prefix: str = "") -> Iterator[tuple[str, type, Any]]:
+    """Dotted key, class and type of every field, a group before its fields."""
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        key = prefix + field.name
+        yield key, kind, hints[field.name]
+        if _is_config(hints[field.name]):
+            yield from _fields(hints[field.name], f"{key}.")
+
+
+def _is_config(kind: Any) -> bool:
+    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+
+
+def _has_own_doc(kind: Any) -> bool:
+    return isinstance(kind, type) and kind.__module__ == config_module.__name__ and bool(kind.__doc__)
+
+
+def _field_docs() -> dict[tuple[str, str], str]:
+    """By class and field: the string that stands behind the field in the source."""
+    try:
+        tree = ast.parse(inspect.getsource(config_module))
+    except OSError:  # an installation without sources
+        return {}
+    found: dict[tuple[str, str], str] = {}
+    for owner in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for field, behind in zip(owner.body, owner.body[1:], strict=False):
+            match field, behind:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    found[owner.name, name] = inspect.cleandoc(text)
+    return found

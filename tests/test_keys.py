@@ -1,0 +1,60 @@
+"""``--help`` tells what every key means, in the words of its docstring."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.keys import key_docs
+
+
+def _leaves(document, prefix=""):
+    for key, value in document.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
+
+
+KEYS = list(_leaves(plain(RunConfig())))
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_key_says_what_it_means(key):
+    assert key_docs()[key].strip()
+
+
+def test_a_field_without_words_of_its_own_has_those_of_its_type():
+    assert key_docs()["model.weights"] == "What the matrices of the forward pass hold."
+    assert key_docs()["boundary"].startswith("Where the decay changes")
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    words = [
+        "--help",
+        "model.hidden=512",
+        "track.project='a$b${x'".replace("${x", "$$CONFIG"),
+        "optimizer=adamw",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "bitnet_sweep", *words],
+        cwd=tmp_path_factory.mktemp("help"),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_help_tells_every_key_with_its_value_now(told, key):
+    line = next(line for line in told.splitlines() if line.strip().startswith(f"{key}="))
+    value = {
+        "model.hidden": "512",
+        "track.project": "a$b$$CONFIG",
+        "optimizer.name": "adamw  (adam_l2 | adamw)",
+    }
+    assert line == f"  {key}={value[key]}" if key in value else line
+    assert " ".join(key_docs()[key].split()[:3]) in told
