@@ -11,8 +11,8 @@ import pandas as pd
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.summary import Study
-from bitnet_sweep.store import Store
-from bitnet_sweep.store.recorded import asked_runs
+from bitnet_sweep.store import Store, is_archive, opened
+from bitnet_sweep.store.recorded import AskedRun, asked_runs
 
 Stores = str | Path | Sequence[str | Path]
 """A store or several, which merge by run_id."""
@@ -82,7 +82,11 @@ def units_of(frame: pd.DataFrame) -> dict[str, str]:
 
 def _settings(study: Study, stores: Sequence[Path]) -> pd.DataFrame:
     """A row for each run: its sweeps, its name, and its config by dotted key."""
-    asked = {id_: run for path in stores if path.is_dir() for id_, run in asked_runs(Store(path)).items()}
+    asked: dict[str, AskedRun] = {}
+    for path in stores:
+        if path.is_dir() or is_archive(path):
+            with opened(path) as folder:
+                asked |= asked_runs(Store(folder))
     sweeps: dict[str, list[str]] = {}
     for sweep in study.evidence.sweeps.values():
         for run_id in sweep.run_ids:

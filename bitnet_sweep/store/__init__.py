@@ -11,7 +11,7 @@ from bitnet_sweep.store.folder import (
     Folder,
     Status,
 )
-from bitnet_sweep.store.store import Store, check_is_no_archive, check_is_store
+from bitnet_sweep.store.store import Store, check_is_no_archive, check_is_store, is_archive
 
 __all__ = [
     "BOUNDARY",
@@ -25,5 +25,6 @@ __all__ = [
     "Store",
     "check_is_no_archive",
     "check_is_store",
+    "is_archive",
     "opened",
 ]

@@ -84,11 +84,15 @@ class Store:
 
 
 def check_is_store(path: Path) -> None:
-    """A store to read from; one that nothing was written to yet is an empty folder.
+    """A store's folder to read from; one that nothing was written to yet is an empty folder.
 
     Raises:
         ConfigError: there is no such folder, or it holds something else.
     """
+    if path.is_file() and is_archive(path):
+        raise ConfigError(
+            "STORE", path, "is an archive, and a folder is needed here: unpack it and name that"
+        )
     if not path.is_dir():
         raise ConfigError("STORE", path, "there is no such folder")
     if _was_opened(path):

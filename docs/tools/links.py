@@ -21,7 +21,7 @@ _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 def study_files() -> Iterator[str]:
     """Paths in the repository of what the site shows of the studies."""
     for path in sorted((ROOT / STUDIES).rglob("*")):
-        if path.suffix in SHOWN and "store" not in path.parts:
+        if path.suffix in SHOWN:
             yield path.relative_to(ROOT).as_posix()
 
 

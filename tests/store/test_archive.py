@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 import bitnet_sweep
+from bitnet_sweep.commands.verbs import run_verb
 from bitnet_sweep.config import ConfigError, plain
 from bitnet_sweep.dashboard.__main__ import main as dashboard
 from bitnet_sweep.model.transformer import Transformer
@@ -257,6 +258,28 @@ def test_a_model_is_loaded_from_an_archive(tiny, tmp_path):
     assert all(torch.equal(parameter, kept[name]) for name, parameter in loaded.named_parameters())
     with pytest.raises(FileNotFoundError):
         bitnet_sweep.load_run(tmp_path / "s.tar.gz", "b")
+
+
+def test_the_records_of_an_archive_are_its_stores(writer, tmp_path):
+    """With the names that its sweeps gave, and not those of a report."""
+    runs = [{"run_id": id_, "name": f"named {id_}", "stage_ids": [id_], "stage_ends": [100]} for id_ in "ab"]
+    writer.sweep("s", ["a", "b"], runs=runs)
+    pack(writer.root, tmp_path / "s.tar.gz")
+    frame = bitnet_sweep.records(tmp_path / "s.tar.gz")
+    assert set(frame["name"]) == {"named a", "named b"}
+    assert frame.equals(bitnet_sweep.records(writer.root))
+
+
+@pytest.mark.parametrize("verb", [["show"], ["rm"], ["generate", "--prompt=x"]], ids=" ".join)
+def test_verbs_that_need_a_folder_say_so(writer, tmp_path, capsys, monkeypatch, verb):
+    path = tmp_path / "s.tar.gz"
+    pack(writer.root, path)
+    before = path.read_bytes()
+    monkeypatch.setattr("sys.argv", ["bitnet-sweep", *verb, "a", "--store", str(path)])
+    assert run_verb() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith(f"STORE={path}: is an archive, and a folder is needed here: unpack it and name that")
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
