@@ -154,7 +154,7 @@ def dashboard(
 
 @app.command
 def show(run: Run, /, *, store: StoreFolder = _RUNS) -> None:
-    """Tell all about one run: how it stands, its config, its folder, how to open it and how to run it again."""
+    """Tell all about one run: how it stands, its config, its folder, how to open it and run it again."""
     from bitnet_sweep.commands.show import shown
 
     print(shown(store, run))
