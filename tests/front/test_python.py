@@ -21,7 +21,8 @@ from tests.sweep.command import is_training, wait_for
 
 
 def test_importing_it_is_cheap_and_all_names_are_there():
-    code = "import sys, bitnet_sweep as bs; print(*(m for m in ('torch', 'pandas', 'wandb', 'hydra') if m in sys.modules))"
+    code = "import sys, bitnet_sweep as bs"
+    code += "; print(*(m for m in ('torch', 'pandas', 'wandb', 'hydra') if m in sys.modules))"
     code += "; [getattr(bs, name) for name in bs.__all__]; assert set(bs.__all__) <= set(dir(bs))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
@@ -41,7 +42,7 @@ def test_a_name_that_is_a_module_too_can_be_called(name, first, tmp_path):
 
 def test_an_unknown_name_is_no_attribute():
     with pytest.raises(AttributeError, match="no attribute 'swep'"):
-        _ = bs.swep
+        getattr(bs, "swep")  # noqa: B009 - mypy knows that it is not there
 
 
 def test_a_plan_trains_nothing_and_names_the_same_runs(swept, corpus_file, tmp_path, monkeypatch):
@@ -197,7 +198,8 @@ def test_a_run_is_opened_by(swept, by):
     assert list(run.records["step"]) == list(range(1, 21))
     assert run.records.attrs["units"]["step"] == "steps"
     assert set(run.samples) >= {"step", "prompt", "continuation"}
-    assert run.outcome == Store(swept.store).run(run_id).status().outcome
+    assert run.status is not None
+    assert run.outcome == run.status.outcome is not None
     assert isinstance(run.marks, list)
     assert "finished" in repr(run)
     assert run_id in run._repr_html_()
@@ -231,6 +233,7 @@ def test_a_run_writes_on_as_its_samples_do(swept):
         assert run.generate(last["prompt"], 48) == last["continuation"]
     assert run.generate("ab", 5) == run.generate("ab", max_tokens=5)
     assert isinstance(run.generate("", 3), str)
+    assert run.status is not None
     assert sum(p.numel() for p in run.model.parameters()) == run.status.parameters["total"]
     assert torch.equal(run.model.embedding, bs.load_run(swept.store, run.run_id).embedding)
     with pytest.raises(bs.ConfigError, match="max_tokens=0: must be a whole number, 1 or more"):

@@ -108,7 +108,7 @@ def test_run_is_the_module_form(swept, tmp_path, corpus_file, before):
 
 @pytest.mark.slow
 def test_one_run(swept, tmp_path, corpus_file):
-    status, out, err = verb(tmp_path, "run", "wd2=0.05", *_words(corpus_file))
+    status, _, err = verb(tmp_path, "run", "wd2=0.05", *_words(corpus_file))
     assert status == 0, err
     run_id = swept.sweep.run_ids[1]
     assert science(tmp_path / "runs")[run_id] == science(swept.store)[run_id]
