@@ -12,6 +12,8 @@ from hydra.errors import HydraException
 
 from bitnet_sweep.config import ConfigError
 
+_UNQUOTED = re.compile(r"[\w./@+%-]+")
+"""Text that may stand between commas as it is, if it is read as itself."""
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*([./][A-Za-z_][A-Za-z0-9_]*)*")
 
 
@@ -81,7 +83,7 @@ def _written(value: Any, quote: bool) -> str | None:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        return _quoted(value) if quote else value
+        return value if not quote and _UNQUOTED.fullmatch(value) else _quoted(value)
     if isinstance(value, list):
         items = [_written(item, quote) for item in value]
         return None if None in items else f"[{','.join(item or '' for item in items)}]"

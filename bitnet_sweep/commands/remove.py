@@ -55,7 +55,7 @@ def remove(root: Path, text: str, *, confirmed: bool) -> bool:
 
 
 def _remove(store: Store, run_id: str, folder: Path) -> None:
-    """In one step out of the way, then by pieces: whenever this is killed, a run is whole or gone."""
+    """First out of the way, then piece by piece: whenever this is killed, a run is whole or not there."""
     for left in store.root.glob(f".*{_REMOVED}"):
         shutil.rmtree(left, ignore_errors=True)
     aside = store.root / f".{run_id}.{secrets.token_hex(4)}{_REMOVED}"

@@ -154,7 +154,7 @@ def dashboard(
 
 @app.command
 def show(run: Run, /, *, store: StoreFolder = _RUNS) -> None:
-    """Tell all about one run: how it stands, its config and folder, how to open and rerun it."""
+    """Tell all about one run: how it stands, its config, its folder, how to open it and run it again."""
     from bitnet_sweep.commands.show import shown
 
     print(shown(store, run))

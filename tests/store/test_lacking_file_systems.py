@@ -119,7 +119,7 @@ def test_who_may_read_is_as_the_umask_says(tmp_path, umask, write):
 def test_a_run_needs_no_chmod_and_no_fsync(without, tmp_path, corpus_file, error):
     calls = ["chmod", "fchmod", "fchmodat"] + (["fsync", "fdatasync"] if error == "ENOSYS" else [])
     environment = without(error, *calls)
-    status, _, err = run(tmp_path, *TINY, f"data.path={corpus_file}", "steps=10", env=environment)
+    status, _, err = run(tmp_path, *TINY, f"data.path={corpus_file}", "steps=10", env=environment, fresh=True)
     assert status == 0, err
     assert states(tmp_path / "runs") == ["finished"]
 
@@ -131,7 +131,9 @@ def test_a_command_on_such_a_file_system_ends_before_it_begins(
     without, tmp_path, corpus_file, grid, error, call
 ):
     environment = without(error, call)
-    status, _, err = run(tmp_path, *grid, *TINY, f"data.path={corpus_file}", "steps=10", env=environment)
+    status, _, err = run(
+        tmp_path, *grid, *TINY, f"data.path={corpus_file}", "steps=10", env=environment, fresh=True
+    )
     last = err.splitlines()[-1]
     assert (status, last.startswith("bitnet_sweep: store=runs: "), "Traceback" in err) == (2, True, False), (
         err
