@@ -14,6 +14,7 @@ import pytest
 
 from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError, RunConfig, plain
+from bitnet_sweep.identity import SCIENCE_VERSION
 from bitnet_sweep.records import Record
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.__main__ import main
@@ -52,6 +53,7 @@ class ForkedStore(MirrorStore):
         folder = Store(self.root).run(run_id)
         files.write_json(folder.path / "config.yaml", plain(config))
         document = {"schema": 1, "state": "finished", "stage_ids": [TRUNK, run_id], "outcome": "recovered"}
+        document["science_version"] = SCIENCE_VERSION
         files.write_json(folder.path / "status.json", document | status)
 
 
