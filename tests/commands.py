@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Mapping
@@ -80,7 +81,10 @@ class Forked:
         for descriptor in {out, err}:
             os.close(descriptor)
         self._said = self._connection.makefile()
-        self.pid = int(self._said.readline())
+        try:
+            self.pid = int(self._said.readline())
+        except (ConnectionResetError, ValueError):
+            raise RuntimeError(_server().last_words()) from None
 
     def poll(self) -> int | None:
         """The exit status, negative for a signal, or None while it runs."""
@@ -139,11 +143,13 @@ class _Server:
 
     def __init__(self) -> None:
         self._control, theirs = socket.socketpair()
+        self._words = tempfile.TemporaryFile("w+")  # noqa: SIM115 # closed with the process
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, SERVER, str(theirs.fileno())],
                 env=ENVIRONMENT,
                 stdin=subprocess.DEVNULL,
+                stderr=self._words,
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
@@ -153,9 +159,18 @@ class _Server:
         """The connection to a new child."""
         connection, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            try:
+                socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+            except BrokenPipeError:
+                raise RuntimeError(self.last_words()) from None
         send(connection, request, descriptors)
         return connection
+
+    def last_words(self) -> str:
+        """Why it no longer forks: its exit status and what it wrote."""
+        status = self._process.wait(PATIENCE_SECONDS)
+        self._words.seek(0)
+        return f"{SERVER.name} ended with {status}: {self._words.read()}"
 
     def _end(self) -> None:
         self._control.close()

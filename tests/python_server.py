@@ -1,6 +1,6 @@
 """A Python that has imported all that commands import, and forks a child for each command under test.
 
-A program of its own, which ``tests/sweep/command.py`` starts once for each process of pytest. It imports
+A program of its own, which ``tests/commands.py`` starts once for each process of pytest. It imports
 and computes nothing, so no thread of torch runs when it forks. A child gets working folder, environment,
 arguments, stdout and stderr as a new process would, leads a session of its own, and ends as an interpreter
 ends. What an interpreter or a library reads when it starts is as it was in the server; a command that needs
@@ -32,7 +32,7 @@ from typing import Any
 Request = dict[str, Any]
 
 PACKAGES = ("bitnet_sweep", "hydra_plugins")
-LAZILY = ("datasets", "hydra.main", "psutil", "tokenizers", "tqdm", "wandb")
+LAZILY = ("hydra.main", "psutil", "tokenizers", "tqdm", "wandb")
 """Imported by functions that commands call."""
 POLL_SECONDS = 0.01
 ABOVE = 1000

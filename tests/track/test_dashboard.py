@@ -146,9 +146,16 @@ def test_all_is_saved_and_then_brought_up_to_date(
     ]
 
     assert command(server, "me/bitnet_sweep", str(grid)) == (0, printed, "")
+    left_behind = ["WANDB_CONFIG_PATHS", "WANDB_RUN_GROUP", "WANDB_RUN_ID", "WANDB_SWEEP_ID"]
+    for name in left_behind:
+        monkeypatch.setenv(name, "theirs")
+    status, again, complaint = command(server, "me/bitnet_sweep", str(grid))
+    assert (status, again) == (0, printed)
+    (line,) = complaint.splitlines()
+    assert ", ".join(left_behind) in line
     assert len(server.views) == 2
     assert server.runs.keys() - trained == {run_id}
-    assert (run.exit_code, [row["_step"] for row in run.history]) == (0, [0, 1])
+    assert (run.exit_code, [row["_step"] for row in run.history]) == (0, [0, 1, 2])
     assert list(scratch.iterdir()) == []
     for path in [*home.rglob("*"), *grid.rglob("*")]:
         assert path.suffix != ".png"
