@@ -142,11 +142,13 @@ def fork_the_workers_server() -> None:
 
 def import_everything() -> None:
     """Every module of the product but its commands, and what these import late."""
+    from bitnet_sweep.config import ConfigError
+
     for package in PACKAGES:
         module = importlib.import_module(package)
         for found in pkgutil.walk_packages(module.__path__, f"{package}."):
             if not found.name.endswith("__main__"):
-                with suppress(ImportError):  # an extra that is not installed
+                with suppress(ImportError, ConfigError):  # an extra that is not installed
                     importlib.import_module(found.name)
     for name in LAZILY:
         importlib.import_module(name)
