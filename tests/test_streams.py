@@ -11,6 +11,8 @@ import pytest
 from bitnet_sweep.store import FINISHED, Store, opened
 from tests.sweep.command import TINY, states
 
+pytestmark = pytest.mark.slow
+
 STORE = Path(__file__).parent.parent / "experiments" / "001_small_stage2" / "store.tar.gz"
 ASCII = {"PYTHONIOENCODING": "ascii"}
 NO_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -88,7 +90,6 @@ def test_what_a_command_refuses_it_still_refuses(tmp_path, module, status, condi
     assert "Error" not in done.stderr.replace("ConfigError", "")
 
 
-@pytest.mark.slow
 @conditions
 def test_a_report_is_whole(store, tmp_path, condition):
     done = _command(tmp_path, condition, "bitnet_sweep.report", store, "--out", "out")
@@ -98,7 +99,6 @@ def test_a_report_is_whole(store, tmp_path, condition):
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
 
 
-@pytest.mark.slow
 @conditions
 def test_one_run_is_trained(tmp_path, corpus_file, condition):
     arguments = [*TINY, f"data.path={corpus_file}", "steps=10"]
@@ -108,7 +108,6 @@ def test_one_run_is_trained(tmp_path, corpus_file, condition):
     assert states(tmp_path / "runs") == [FINISHED]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["ascii", "no locale", "stderr closed", "all closed"])
 def test_a_sweep_is_trained_and_mirrored(tmp_path, corpus_file, condition):
     arguments = ["-m", "wd2=0.0,0.05", *TINY, f"data.path={corpus_file}", "steps=10", "track=wandb"]

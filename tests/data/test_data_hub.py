@@ -23,6 +23,8 @@ from pyarrow import parquet
 from bitnet_sweep.data import hub
 from bitnet_sweep.data.sources import WIKITEXT2
 
+pytestmark = pytest.mark.slow
+
 WIKITEXT = """
 import sys
 from pathlib import Path
@@ -124,7 +126,6 @@ def test_wikitext2_without_an_answering_hub_is_refused_in_time(silent_server: st
     assert "\n" not in out
 
 
-@pytest.mark.slow
 def test_wikitext2_is_downloaded_once_and_then_read_offline(tmp_path: Path) -> None:
     address = f"/datasets/{WIKITEXT2.repo}/resolve/{WIKITEXT2.revision}/{WIKITEXT2.name}"
     with serving({address: wikitext_parquet()}) as endpoint:

@@ -19,6 +19,8 @@ from bitnet_sweep.store import FINISHED, Store
 from tests.front.conftest import settings
 from tests.sweep.command import is_training, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 def test_importing_it_is_cheap_and_all_names_are_there():
     code = "import sys, bitnet_sweep as bs"

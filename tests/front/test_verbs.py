@@ -15,6 +15,8 @@ from bitnet_sweep.store import FINISHED, Store
 from tests.front.conftest import VERB, settings, verb
 from tests.sweep.command import is_training, science, start, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def copied(swept, tmp_path):

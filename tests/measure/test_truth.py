@@ -182,6 +182,7 @@ def trained(precision: Precision, windows: Windows) -> Transformer:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-4, 0.03, 1.0, 30.0, 3000.0], ids="logits times {}".format)
 @BOTH
 def test_the_best_temperature_by_search(

@@ -15,6 +15,8 @@ from bitnet_sweep.store import lease as lease_module
 from bitnet_sweep.store.lease import HeldError, Watch, lease, read_lease
 from bitnet_sweep.store.standing import DIED, standing
 
+pytestmark = pytest.mark.slow
+
 HOLDER = """
 import sys, time, socket
 from pathlib import Path
@@ -71,7 +73,6 @@ def _can_take(path, watch=None):
         return False
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("far", AHEAD, indirect=True)
 def test_a_living_owner_keeps_its_lease_whatever_its_clock(folder, far, monkeypatch):
     assert not _can_take(folder.path), "at two looks"

@@ -10,6 +10,8 @@ import pytest
 
 from tests.sweep.command import TINY, run
 
+pytestmark = pytest.mark.slow
+
 TEXT = "".join(f"line {i} of a text that repeats itself, as texts of tests do\n" for i in range(3000))
 LAUNCHERS = (["hydra.launcher.n_jobs=1"], ["hydra/launcher=basic"])
 
@@ -32,7 +34,6 @@ def made(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=str)
 def test_one_time_for_a_whole_sweep(folder, launcher):
     """``%f`` is another one at each look at the clock."""
@@ -43,7 +44,6 @@ def test_one_time_for_a_whole_sweep(folder, launcher):
     assert len(list((folder / store / "runs").iterdir())) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=str)
 def test_a_relative_store_and_corpus_with_chdir(folder, launcher):
     words = ["-m", "wd2=0.0,0.05", "data.path=text.txt", "store=rel", "hydra.job.chdir=true", *launcher]
@@ -53,7 +53,6 @@ def test_a_relative_store_and_corpus_with_chdir(folder, launcher):
     assert not (folder / "rel" / "rel").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS, ids=str)
 @pytest.mark.parametrize("quote", ["", '"'], ids=["plain", "quoted"])
 def test_home_in_a_sweep(folder, quote, launcher):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 REPO = Path(__file__).parents[2]
 ASK = "import json; from bitnet_sweep.sweep.provenance import commit; print(json.dumps(commit()))"
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("GIT_", "PYTHON"))}

@@ -19,6 +19,8 @@ from tests.track.conftest import MirrorStore
 if TYPE_CHECKING:
     from tests.track.wandb_server import WandbServer
 
+pytestmark = pytest.mark.slow
+
 UNIGRAM = 6.0
 BOUNDARY = 10
 

@@ -16,6 +16,8 @@ from bitnet_sweep.identity import SCIENCE_VERSION
 if TYPE_CHECKING:
     from tests.track.conftest import MirrorStore
 
+pytestmark = pytest.mark.slow
+
 
 def of_type(records: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
     return [record[kind] for record in records if record["type"] == kind]
@@ -53,7 +55,6 @@ def test_the_files_hold_the_run(store: MirrorStore, config: RunConfig, home: Pat
     assert not (home / "data").exists()
 
 
-@pytest.mark.slow
 def test_after_a_kill_it_is_rebuilt(store: MirrorStore, config: RunConfig) -> None:
     store.train_and_be_killed(config)
     store.train(config, [15, 20], samples_at=[20])

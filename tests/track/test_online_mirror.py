@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.track.conftest import MirrorStore
     from tests.track.wandb_server import WandbServer
 
+pytestmark = pytest.mark.slow
+
 RUN = "0123456789abcdef"
 
 
@@ -209,7 +211,6 @@ def wandb_core() -> psutil.Process:
     return core
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("reaped")
 def test_client_that_hangs_is_ended(
     server: WandbServer,

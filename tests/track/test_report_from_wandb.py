@@ -27,6 +27,8 @@ from tests.track.conftest import API_KEY, REPO, MirrorStore
 if TYPE_CHECKING:
     from tests.track.wandb_server import WandbServer
 
+pytestmark = pytest.mark.slow
+
 PROJECT = "wandb:me/bitnet_sweep"
 LOSSES = {1: 8.0, 5: 7.5, 10: 7.0, 12: 6.5, 20: 5.0}
 TRUNK = "t" * 16
@@ -77,7 +79,6 @@ def table(out: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.slow
 def test_the_project_gives_the_tables_of_the_store(
     server: WandbServer, store: ForkedStore, arms: list[RunConfig], tmp_path: Path, home: Path
 ) -> None:
@@ -223,7 +224,6 @@ def test_a_history_that_cannot_be_read_is_one_unreadable_run(
     assert "cannot be read: history" in run.problems[0]
 
 
-@pytest.mark.slow
 def test_more_than_a_page_of_runs(server: WandbServer, arms: list[RunConfig]) -> None:
     for number in range(120):
         add(server, f"run{number:03}", {})
@@ -248,7 +248,6 @@ def test_without_a_key_it_says_what_to_do(server: WandbServer, tmp_path: Path) -
     assert server.requests == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("ailment", ["stop", "refuse", pytest.param("hang", marks=pytest.mark.slow)])
 def test_without_a_server_it_ends_soon_and_says_so(
     server: WandbServer, tmp_path: Path, api_key: str, ailment: str

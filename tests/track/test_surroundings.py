@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tests.track.conftest import MirrorStore
     from tests.track.wandb_server import WandbServer
 
+pytestmark = pytest.mark.slow
+
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name.startswith("bitnet_sweep")]
