@@ -278,7 +278,7 @@ WRITTEN_ALONE = ("stages", "boundary", "schedule.lr_bend_from", "schedule.lr_ben
 
 
 def test_no_published_config_holds_a_number_that_was_read_or_written_wrongly():
-    """Seeds that torch or a float would cut, zeros with a sign, more digits than a sweep once took."""
+    """Seeds that a float would cut, signed zeros, more digits than a sweep once took, one input column."""
     published: dict[tuple[str, str], bytes] = {}
     for study in STUDIES:
         with opened(study / STORE) as store:
@@ -288,6 +288,7 @@ def test_no_published_config_holds_a_number_that_was_read_or_written_wrongly():
     for path, text in published.items():
         config = flatten(parse_yaml(text))
         assert 0 <= config["seed"] < LARGE_SEED < 2**53, path
+        assert min(config["model.hidden"], config["model.ffn"] or 32) >= 32, path
         for key, value in config.items():
             assert "-0.0" not in str(value).replace("e-0", ""), (path, key)
             if isinstance(value, int | float) and key not in WRITTEN_ALONE:
