@@ -100,7 +100,7 @@ def test_out_of_memory_is_told_in_one_line(arguments, device, tmp_path, many):
     sizes = TOO_LARGE[device.type]
     command = [*(["-m", "wd2=0.0,0.05"] if many else []), *arguments, *(f"{k}={v}" for k, v in sizes.items())]
     assert run(tmp_path, *command, "sweep.dry_run=true")[0] == 0, "token files, built without a limit"
-    limited = {} if device.type == "cuda" else {"preexec_fn": address_space(900_000_000)}
+    limited = {} if device.type == "cuda" else {"preexec_fn": address_space(900_000_000), "fresh": True}
     status, _, err = run(tmp_path, *command, **limited)
     assert status == 1, err
     hidden, batch, length = (sizes[key] for key in ("model.hidden", "batch_size", "sequence_length"))
