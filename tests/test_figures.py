@@ -95,6 +95,11 @@ IN_NO_CELL = {
     "009_root_cause_seed": {"1.7"},  # a difference
     "011_regrowth": {"0.10", "0.15", "0.40", "0.60"},  # sums that the grid asks for
     "014_dose": {"6.55", "0.02", "0.31", "0.3"},  # the unigram loss, differences, and what was predicted
+    "016_first_steps": {
+        "6.55",
+        "0.28",
+        "0.11",
+    },  # the unigram loss as predicted with, differences of the table
     "012_threshold_seed": {"0.000075", "0.0003", "0.0012", "0.0048"},  # decays of the grid
 }
 """Figures of a verdict that are settings, or made of others on the same page."""
