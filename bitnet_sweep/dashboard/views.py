@@ -180,7 +180,9 @@ def name_of(sweep: str | None) -> str:
 
 def _as_in_json(value: float | str) -> str:
     """0.05, 0, 0.00001: a value as a web page writes it, which is how W&B names a group (assumed)."""
-    if isinstance(value, str | bool):
-        return str(value).lower() if isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value
     text = format(Decimal(repr(value)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -58,8 +58,8 @@ def test_how_do_i_run_it_on_my_text(here, corpus_file):
     shutil.copy(corpus_file, here / "corpus" / "mine.txt")
     words = shlex.split(ANSWERS["How do I run it on my text?"])[1:]
     small = settings(corpus_file, "runs") | {"store": "mine"}
-    small = [f"{key}={value}" for key, value in small.items() if key not in ("data", "data.path")]
-    status, _, err = verb(here, *words, *small)
+    more = [f"{key}={value}" for key, value in small.items() if key not in ("data", "data.path")]
+    status, _, err = verb(here, *words, *more)
     assert status == 0, err
     assert len(list((here / "mine" / "runs").iterdir())) == 2
 
@@ -76,7 +76,7 @@ def test_where_is_my_best_run(here, monkeypatch):
     best = called(here, monkeypatch, "Where is my best run?")
     losses = {run.run_id: run.records["val/loss"].iloc[-1] for run in runs_of(here)}
     assert losses
-    assert best.iloc[0].astype(str).str.contains(min(losses, key=losses.get)).any()
+    assert best.iloc[0].astype(str).str.contains(min(losses, key=lambda run_id: losses[run_id])).any()
 
 
 def runs_of(here):
