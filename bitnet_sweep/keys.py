@@ -9,6 +9,7 @@ import textwrap
 import typing
 from collections.abc import Iterator
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -45,6 +46,28 @@ def described(root: DictConfig) -> str:
             lines = groups if "." in key else plain
             lines += [f"  {key}={_shown(root, key)}{_choices(kind)}", *_wrapped(docs[key])]
     return "\n".join([*plain, *groups])
+
+
+def completions(conf: Path) -> list[str]:
+    """What a shell completes on a command line: ``key=``, and ``key=value`` where the values are few.
+
+    Args:
+        conf: the folder of the groups.
+    """
+    words: list[str] = []
+    for key, _, kind in _fields(RunConfig):
+        if key == "sweep.until_stage":  # the sweeper's own
+            continue
+        group = sorted(path.stem for path in (conf / key).glob("*.yaml"))
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            words += [f"{key}={member.name}" for member in kind]
+        elif kind is bool:
+            words += [f"{key}=true", f"{key}=false"]
+        elif not group and not _is_config(kind):
+            words.append(f"{key}=")
+        words += [f"{key}={choice}" for choice in group]
+    experiments = sorted(path.stem for path in (conf / "experiment").glob("*.yaml"))
+    return [*words, *(f"+experiment={name}" for name in experiments)]
 
 
 def _shown(root: DictConfig, key: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -209,6 +209,23 @@ def doctor(*, store: StoreFolder = _RUNS) -> int:
     lines = told(store)
     print("\n".join(str(line) for line in lines))
     return 0 if all(line.is_fine for line in lines) else EXIT_FAILED
+
+
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+    """Print what completes verbs, options, keys and groups in a shell.
+
+    For bash, add this line to ~/.bashrc: eval "$(bitnet-sweep completion bash)".
+
+    Parameters
+    ----------
+    shell
+        The shell that is to read it.
+    """
+    from bitnet_sweep.app import config_folder
+    from bitnet_sweep.commands.completion import script
+
+    print(script(shell, config_folder()), end="")
 
 
 def _options(**values: Any) -> Sequence[str]:

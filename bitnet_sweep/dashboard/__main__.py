@@ -1,9 +1,10 @@
 """``python -m bitnet_sweep.dashboard ENTITY/PROJECT STORE``: a W&B workspace and a W&B Report, as code.
 
-The workspace shows the stage transition of every run: grouped by hidden size, then by ``wd2``, each ``wd2``
-in one colour. The Report has the tables and figures of ``python -m bitnet_sweep.report`` on the store, and
-the same panels live; the figures are images of a run of their own. All of it is made once and brought up to
-date after that: ``<STORE>/wandb/dashboard.json`` notes which views and which run they are.
+The workspace shows the stage transition of every run, grouped by whatever the runs vary; each value of the
+last setting that varies has one colour. The Report has the tables and figures of
+``python -m bitnet_sweep.report`` on the store, and the same panels live; the figures are images of a run of
+their own. All of it is made once and brought up to date after that: ``<STORE>/wandb/dashboard.json`` notes
+which views and which run they are.
 
 It needs the extra ``[dashboard]``. Exit status: 0 both are saved, 1 W&B does not answer or refuses,
 2 there is no such store or the command is wrong.
@@ -24,7 +25,7 @@ from typing import Any
 from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.dashboard.pictures import upload
-from bitnet_sweep.dashboard.views import name_of, report, workspace
+from bitnet_sweep.dashboard.views import Groups, name_of, report, workspace
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.report import Report, make_report
@@ -80,16 +81,15 @@ def _save(
             name=f"figures of {name_of(sweep)}"[:MAX_NAME_LENGTH],
             timeout=SAVE_SECONDS,
         )
-    arms = made.study.arms
-    cells = {(arm.hidden, arm.wd2) for arm in arms if arm.hidden is not None and arm.wd2 is not None}
+    groups = Groups.of(made.study)
     with bounded(SAVE_SECONDS):
-        view = workspace(entity, project, sorted(cells), sweep)
+        view = workspace(entity, project, groups, sweep)
         if "workspace" in views:
             view._internal_name, view._internal_id = views["workspace"]
         view.save()
     views["workspace"] = [view._internal_name, view._internal_id]
     files.write_json(notes, known)
-    page = report(entity, project, made, sweep, views["figures"] if made.figures else None)
+    page = report(entity, project, made, groups, sweep, views["figures"] if made.figures else None)
     with bounded(SAVE_SECONDS):
         page.id = views.get("report", "")
         page.save()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from bitnet_sweep.dashboard.pictures import key_of
 from bitnet_sweep.report import Report
+from bitnet_sweep.report.factors import factors_of, placed_arms
 from bitnet_sweep.report.figures import Figure
 from bitnet_sweep.report.markdown import markdown
+from bitnet_sweep.report.summary import Study
 from bitnet_sweep.track.naming import MAX_NAME_LENGTH
 
 if TYPE_CHECKING:
@@ -34,22 +37,41 @@ PANELS = {
 LOGARITHMIC = ("ternary/absmean",)
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Told apart by the colour-blind (Okabe and Ito 2008); one a value of ``wd2``, then from the start again."""
+"""Told apart by the colour-blind (Okabe and Ito 2008); one a value, then from the start again."""
 
 
-def workspace(
-    entity: str, project: str, cells: Sequence[tuple[int, float]], sweep: str | None
-) -> ws.Workspace:
+@dataclass(frozen=True)
+class Groups:
+    """What the panels group runs by."""
+
+    keys: tuple[str, ...]
+    """Of the config; the last one has the colours."""
+    cells: tuple[tuple[Any, ...], ...]
+    """Their values in every run, each combination once."""
+
+    @classmethod
+    def of(cls, study: Study) -> Groups:
+        """Whatever the runs of a study vary, the seed apart; of one cell there is nothing to group."""
+        heads = [factor.keys[0] for factor in factors_of(placed_arms(study.sections))]
+        configs = [arm.run.config for arm in study.arms]
+        keys = tuple(key for key in heads if all(_is_scalar(config.get(key)) for config in configs))
+        found = {tuple(config[key] for key in keys) for config in configs}
+        return cls(keys, tuple(sorted(found, key=lambda cell: [(str(type(v)), v) for v in cell])))
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, int | float | str)
+
+
+def workspace(entity: str, project: str, groups: Groups, sweep: str | None) -> ws.Workspace:
     """The saved view of the project.
 
-    Args:
-        cells: hidden size and ``wd2`` of every run, each once, in rising order.
-
-    W&B colours groups, not values: every (hidden, wd2) group gets the colour of its wd2.
+    W&B colours groups, not values: every group gets the colour of its last key's value.
     """
     import wandb_workspaces.workspaces as ws
 
-    colours = dict(zip(sorted({wd2 for _, wd2 in cells}), cycle(COLOURS), strict=False))
+    levels = dict.fromkeys(cell[-1] for cell in groups.cells if cell)
+    colours = dict(zip(levels, cycle(COLOURS), strict=False))
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -65,13 +87,17 @@ def workspace(
         settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
         runset_settings=ws.RunsetSettings(
             filters=[_wanted(sweep)],
-            groupby=[ws.Config("model.hidden"), ws.Config("wd2")],
-            group_colors={ws.GroupPath(str(h), _as_in_json(wd2)): colours[wd2] for h, wd2 in cells},
+            groupby=[ws.Config(key) for key in groups.keys],
+            group_colors={
+                ws.GroupPath(*map(_as_in_json, cell)): colours[cell[-1]] for cell in groups.cells if cell
+            },
         ),
     )
 
 
-def report(entity: str, project: str, made: Report, sweep: str | None, figures_run: str | None) -> wr.Report:
+def report(
+    entity: str, project: str, made: Report, groups: Groups, sweep: str | None, figures_run: str | None
+) -> wr.Report:
     """The W&B Report: what became of the runs, the live panels, the tables, the figures.
 
     Args:
@@ -85,7 +111,7 @@ def report(entity: str, project: str, made: Report, sweep: str | None, figures_r
         project=project,
         name=sweep or "all runs",
         filters=[_wanted(sweep)],
-        groupby=["config.model.hidden", "config.wd2"],
+        groupby=[f"config.{key}" for key in groups.keys],
     )
     panels = wr.PanelGrid(runsets=[runs], panels=_panels())
     text = markdown(made.summary, made.tables, figures=())
@@ -152,7 +178,11 @@ def name_of(sweep: str | None) -> str:
     return f"{NAME} ({sweep})"[:MAX_NAME_LENGTH] if sweep else NAME
 
 
-def _as_in_json(number: float) -> str:
-    """0.05, 0, 0.00001: a number as a web page writes it, which is how W&B names a group (assumed)."""
-    text = format(Decimal(repr(number)), "f")
+def _as_in_json(value: float | str) -> str:
+    """0.05, 0, 0.00001: a value as a web page writes it, which is how W&B names a group (assumed)."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return value
+    text = format(Decimal(repr(value)), "f")
     return text.rstrip("0").rstrip(".") if "." in text else text

@@ -20,13 +20,16 @@ from bitnet_sweep.config import ConfigError, added_knobs
 from bitnet_sweep.report.parse import flatten, records_of
 from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep
 from bitnet_sweep.wandb_client import (
+    ORIGIN,
     REPORT_GROUP,
+    SWEEP_TAG,
     NoAnswerError,
     WandbError,
     bounded,
     open_api,
     server_url,
     stop_client,
+    sweep_tag,
 )
 
 if TYPE_CHECKING:
@@ -73,10 +76,12 @@ def read_project(source: str, sweep: str | None = None) -> Evidence:
     with _scratch():
         try:
             api = open_api(server, match[1])
-            asked = None if sweep is None else {"group": sweep}
+            asked = None if sweep is None else {"$or": [{"group": sweep}, {"tags": sweep_tag(sweep)}]}
             listed = list(_listed(api, f"{match[1]}/{match[2]}", asked))
             ours = [run for run in listed if run.group != REPORT_GROUP]
-            return _evidence(source, [run for run in ours if sweep is None or run.group == sweep])
+            return _evidence(
+                source, [run for run in ours if sweep is None or sweep in _sweeps(run, sweep)], sweep
+            )
         except WandbError as error:
             if isinstance(error, NoAnswerError):
                 stop_client(RUN_SECONDS)
@@ -95,7 +100,17 @@ def _listed(api: wandb.Api, project: str, asked: dict[str, Any] | None) -> Itera
         yield run
 
 
-def _evidence(source: str, listed: Sequence[public.Run]) -> Evidence:
+def _sweeps(run: public.Run, asked: str | None) -> list[str]:
+    """The sweeps that a run is of: its group, which trained it, and those whose tag it has."""
+    tags = [tag for tag in run.tags or () if tag.startswith(SWEEP_TAG)]
+    names = [
+        asked if asked is not None and tag == sweep_tag(asked) else tag.removeprefix(SWEEP_TAG)
+        for tag in tags
+    ]
+    return list(dict.fromkeys([*([run.group] if run.group else []), *names]))
+
+
+def _evidence(source: str, listed: Sequence[public.Run], asked: str | None = None) -> Evidence:
     runs: dict[str, Run] = {}
     groups: dict[str, list[str]] = defaultdict(list)
     left_out: dict[str, list[str]] = defaultdict(list)
@@ -113,8 +128,9 @@ def _evidence(source: str, listed: Sequence[public.Run]) -> Evidence:
             left_out[f"not of bitnet_sweep: the config has no {', '.join(missing)}"].append(listed_run.id)
             continue
         runs[listed_run.id] = _run(listed_run, added_knobs() | config, summary, source)
-        if listed_run.group:
-            groups[listed_run.group].append(listed_run.id)
+        for name in _sweeps(listed_run, asked):
+            if asked in (None, name):
+                groups[name].append(listed_run.id)
     notes = [f"{source}: {_names(run_ids)} left out, {why}" for why, run_ids in left_out.items()]
     return Evidence(runs, {name: Sweep(name, run_ids) for name, run_ids in groups.items()}, notes)
 
@@ -136,6 +152,8 @@ def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], so
     status = {"schema": 1, "state": state, "outcome": summary.get("outcome")}
     if (version := config.pop("science_version", None)) is not None:
         status["science_version"] = version
+    if origin := {key: config.pop(key) for key in list(config) if key.startswith(f"{ORIGIN}.")}:
+        status[ORIGIN] = {key.removeprefix(f"{ORIGIN}."): value for key, value in origin.items()}
     if isinstance(stage_ids := summary.get("stage_ids"), str):
         status["stage_ids"] = stage_ids.split()
     return Run(listed.id, state, config, status, records, problems=problems, store=source)

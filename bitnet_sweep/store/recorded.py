@@ -56,6 +56,15 @@ def asked_runs(store: Store, sweep: str | None = None) -> dict[str, AskedRun]:
     return found
 
 
+def sweeps_of_runs(store: Store) -> dict[str, list[str]]:
+    """The names of every sweep that asked for a run, by run_id."""
+    found: dict[str, list[str]] = {}
+    for path in sorted((store.root / "sweeps").glob("*.json")):
+        for run in _read(path)[1]:
+            found.setdefault(run.run_id, []).append(path.stem)
+    return found
+
+
 def _read(path: Path) -> tuple[str, list[AskedRun]]:
     """When a sweep was created, and its runs."""
     try:

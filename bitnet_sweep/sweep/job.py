@@ -37,6 +37,9 @@ from bitnet_sweep.train.state import TrainState
 
 log = logging.getLogger(__name__)
 
+_MIRRORED = ("commit", "cpu_class", "cpu", "gpu", "threads", "versions")
+"""What of a run's provenance goes to its mirror; the host's name stays in the store."""
+
 LEASE_POLL_SECONDS = 0.2
 """How often a job looks whether another one has finished the stage it needs."""
 
@@ -102,9 +105,15 @@ class Job:
                 store=self._store.root,
                 past=records,
                 past_samples=samples,
+                origin=self._origin(),
             )
 
         return Sink(self._target.folder, open_run_tracker if self._target.is_run else no_tracker)
+
+    def _origin(self) -> dict[str, Any]:
+        """What the mirror says of the program and the machine that train the run now."""
+        now = provenance(self._command, self._config.threads, self._device)
+        return {key: now.get(key) for key in _MIRRORED} | {"code": identity.digest(code())}
 
     def _walk_until_sound(self, status: Status, sink: Sink) -> None:
         """Walk the legs; one whose checkpoint turns out corrupt is trained again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.exact import number_text, scientific
 from bitnet_sweep.identity import mark
 from bitnet_sweep.stages import follow_shorthands, resolve
+from bitnet_sweep.wandb_client import MAX_TAG_LENGTH, sweep_tag
 
 MAX_NAME_LENGTH = 128
-MAX_TAG_LENGTH = 64
 """What W&B takes (assumed: its server says so when it refuses, its client does not check)."""
 
 _SAID = ("model.hidden", "wd2", "lr", "seed")
@@ -66,9 +67,10 @@ def _cut(name: str) -> str:
     return name[: MAX_NAME_LENGTH - len(ending) + 1].rpartition(" ")[0] + ending
 
 
-def run_tags(config: RunConfig, group: str) -> list[str]:
-    """What to filter by: scale, optimizer, weights, sweep, then the user's own; each once."""
-    tags = [config.scale, config.optimizer.name.name, config.model.weights.name, group, *config.track.tags]
+def run_tags(config: RunConfig, sweeps: Sequence[str]) -> list[str]:
+    """What to filter by: scale, optimizer, weights, a tag a sweep, then the user's own; each once."""
+    named = [sweep_tag(name) for name in sweeps]
+    tags = [config.scale, config.optimizer.name.name, config.model.weights.name, *named, *config.track.tags]
     return list(dict.fromkeys(tag[:MAX_TAG_LENGTH] for tag in tags if tag))
 
 

@@ -19,17 +19,23 @@ from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.store import Store, check_is_no_archive, check_is_store
 from bitnet_sweep.store.lease import HeldError, lease
+from bitnet_sweep.store.recorded import sweeps_of_runs
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded
 from bitnet_sweep.track.wandb_run import WandbRun
-from bitnet_sweep.wandb_client import NoAnswerError, WandbError, open_api, stop_client
+from bitnet_sweep.wandb_client import NoAnswerError, WandbError, open_api, stop_client, sweep_tag
 from bitnet_sweep.wandb_environment import set_variable
 
 MAX_FAILURES = 2
 """In a row; then it is the server, not the run, and the rest is left for another time."""
 
 
-def upload(path: Path, timeout: float) -> Mirror:
+def upload(path: Path, timeout: float, sweeps: Sequence[str] = ()) -> Mirror:
     """Upload one run, given its mirror's file; one that is uploaded already costs nothing.
+
+    Args:
+        path: of the mirror's file.
+        timeout: the longest wait for the server, seconds.
+        sweeps: that asked for the run; those that came after the run was mirrored give it their tags.
 
     Raises:
         HeldError: the run is being trained.
@@ -41,8 +47,10 @@ def upload(path: Path, timeout: float) -> Mirror:
         raise FileNotFoundError(f"{folder.records_path} is gone")
     with lease(folder.path), tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         mirror = Mirror.load(path)
-        if mirror.uploaded:
+        new = [tag for tag in map(sweep_tag, sweeps) if tag not in mirror.tags]
+        if mirror.uploaded and not new:
             return mirror
+        mirror.tags += new
         track = mirror.config["track"]
         server = set_variable("WANDB_BASE_URL") or track["base_url"]
         _contact(server, track["entity"])
@@ -76,13 +84,14 @@ def sync(store: Path, timeout: float) -> int:
     except ConfigError as error:
         print(f"bitnet_sweep.track.sync: {error}", file=sys.stderr)
         return 2
+    asked = sweeps_of_runs(Store(store))
     paths = sorted((store / "wandb").glob(f"*{SUFFIX}"))
     uploaded = training = failed = in_a_row = 0
     for path in paths:
         if in_a_row == MAX_FAILURES:
             break
         try:
-            mirror = upload(path, timeout)
+            mirror = upload(path, timeout, asked.get(path.name.removesuffix(SUFFIX), ()))
         except HeldError:
             training += 1
         except (WandbError, OSError, ValueError, TypeError) as error:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from bitnet_sweep.config import RunConfig, TrackName
 from bitnet_sweep.records import Record, SampleRow, Value
 from bitnet_sweep.wandb_environment import leave_out
+
+_UNKNOWN: Mapping[str, Any] = {}
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,7 @@ def open_tracker(
     store: Path,
     past: Sequence[Record],
     past_samples: Sequence[SampleRow],
+    origin: Mapping[str, Any] = _UNKNOWN,
 ) -> Tracker:
     """Open the mirror that ``config.track`` asks for and bring it up to date.
 
@@ -63,6 +66,7 @@ def open_tracker(
         store: root of the store; W&B's own files go to ``<store>/wandb``.
         past: the run's records so far, from step 1 on; an earlier mirror of the run is replaced.
         past_samples: the sample text so far.
+        origin: where the run comes from, such as its commit and the class of its processor.
     """
     if config.track.name is TrackName.none:
         return NoTracker()
@@ -72,4 +76,4 @@ def open_tracker(
     except Exception as error:  # whatever a broken installation raises, training can do without
         log.warning("W&B cannot be imported (%s); run %s is not mirrored", error, run_id)
         return NoTracker()
-    return WandbTracker(config, run_id, group, store, past, past_samples)
+    return WandbTracker(config, run_id, group, store, past, past_samples, origin)

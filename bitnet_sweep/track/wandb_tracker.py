@@ -7,16 +7,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bitnet_sweep import identity
 from bitnet_sweep.config import RunConfig, TrackMode, plain
 from bitnet_sweep.records import Record, SampleRow, Value
+from bitnet_sweep.store import Store
+from bitnet_sweep.store.recorded import sweeps_of_runs
 from bitnet_sweep.track.alerts import COLLAPSE, Alert, alerts_of
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded, remove_wandb_dirs, sync_command
 from bitnet_sweep.track.naming import run_name, run_tags
 from bitnet_sweep.track.tracker import Tracker
 from bitnet_sweep.track.wandb_run import WandbRun
-from bitnet_sweep.wandb_client import WandbError, stop_client
+from bitnet_sweep.wandb_client import ORIGIN, WandbError, stop_client
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +38,15 @@ class WandbTracker(Tracker):
         store: Path,
         past: Sequence[Record],
         past_samples: Sequence[SampleRow],
+        origin: Mapping[str, Any],
     ) -> None:
+        asked = sweeps_of_runs(Store(store)).get(run_id, [])
         self._mirror = Mirror(
             run_id,
             group,
             name=run_name(config),
-            tags=run_tags(config, group),
-            config=plain(config) | {"science_version": identity.SCIENCE_VERSION},
+            tags=run_tags(config, list(dict.fromkeys([group, *asked]))),
+            config=plain(config) | {"science_version": identity.SCIENCE_VERSION, ORIGIN: dict(origin)},
         )
         self._store = store.absolute()
         self._folder = self._store / "wandb"

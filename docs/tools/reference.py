@@ -2,63 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import inspect
 import re
-import textwrap
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
 from typing import Any
 
 from bitnet_sweep.config import RunConfig
+from bitnet_sweep.keys import key_docs
 from bitnet_sweep.records import FIELDS
 
 HOW_ALONE = ("scale", "checkpoint_every_steps", "schedule.name", "schedule.checkpoint_every")
 """Keys that say how a run is made and not what it computes, besides those of :data:`HOW_GROUPS`."""
 HOW_GROUPS = ("track.", "sweep.", "device", "threads", "store")
-
-UNTOLD = {
-    "scale": "The name of the scale that was chosen; choose one with `scale=NAME`.",
-    "model.hidden": "Width of the model.",
-    "model.num_layers": "Number of transformer blocks.",
-    "model.num_heads": "Attention heads; must divide `model.hidden` into even parts.",
-    "lr": "Peak learning rate.",
-    "wd1": "Weight decay of the first stage.",
-    "wd2": "Weight decay of the second stage.",
-    "seed": "Sets the initial weights and the order of the text.",
-    "steps": "Optimizer updates of the whole run.",
-    "batch_size": "Rows of a batch.",
-    "sequence_length": "Tokens of a row.",
-    "warmup_steps": "Steps of the learning rate's warm-up; null: `schedule.warmup` of the run.",
-    "probe_every_steps": "Steps between two measurements; null: `schedule.probe_every` of the run.",
-    "checkpoint_every_steps": "Steps between two checkpoints; null: `schedule.checkpoint_every` of the run.",
-    "threads": "Processor threads of each job.",
-    "store": "The folder that keeps everything.",
-    "schedule.name": "The name of the schedule that was chosen.",
-    "schedule.warmup": "Length of the warm-up, as a fraction of the run.",
-    "schedule.probe_every": "Distance of two probes, as a fraction of the run.",
-    "schedule.checkpoint_every": "Distance of two checkpoints, as a fraction of the run.",
-    "schedule.lr_bend_from": "Learning rate at the bend, as a multiple of `lr`.",
-    "schedule.lr_bend_to": "Where it goes on behind the bend, as a multiple of `lr`; lower is a drop.",
-    "schedule.lr_final": "Learning rate at the end, as a multiple of `lr`.",
-    "optimizer.beta1": "Adam's decay of the mean gradient.",
-    "optimizer.beta2": "Adam's decay of the mean squared gradient.",
-    "optimizer.eps": "What Adam adds to the root of the mean squared gradient.",
-    "loss.label_smoothing": "Share of each target that is spread over the vocabulary.",
-    "data.heldout_fraction": "Share of the documents that is never trained on.",
-    "tokenizer.vocab_size": "Number of different tokens.",
-    "track.project": "The W&B project that runs go to.",
-    "track.entity": "The W&B user or team; null: your default one.",
-    "track.base_url": "The W&B server.",
-    "track.tags": "W&B tags of each run.",
-    "sweep.keep_stages": "Keep the checkpoints of trunks when the sweep is through.",
-    "sweep.keep_final": "Write each run's final weights.",
-}
-"""What keys mean whose dataclass does not say it; a docstring below the field wins over the line here."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +34,7 @@ class Key:
 
 def all_keys(kind: type = RunConfig, prefix: str = "") -> Iterator[Key]:
     """Every key below ``kind``, in the order of its dataclasses; groups one level down."""
-    told = _docstrings(kind)
+    told = key_docs()
     hints = typing.get_type_hints(kind)
     for field in dataclasses.fields(kind):
         name = prefix + field.name
@@ -83,7 +42,7 @@ def all_keys(kind: type = RunConfig, prefix: str = "") -> Iterator[Key]:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             yield from all_keys(type(value), f"{name}.")
             continue
-        about = told.get(field.name) or UNTOLD.get(name) or _of_choices(hints[field.name])
+        about = told[name]
         if name == "track.name":
             value = "wandb"  # conf/track; the dataclass's own default is what ~track leaves
         shown = value.name if isinstance(value, Enum) else "null" if value is None else _plain(value)
@@ -157,30 +116,6 @@ def _kind(hint: Any) -> str:
             return "list"
         return " or ".join(_kind(arg) for arg in args)
     return "text or list" if hint is Any else str(hint)
-
-
-def _of_choices(hint: Any) -> str:
-    return inspect.getdoc(hint) or "" if isinstance(hint, type) and issubclass(hint, Enum) else ""
-
-
-def _docstrings(kind: type) -> dict[str, str]:
-    """The strings that stand below the fields of a dataclass."""
-    (body,) = [
-        node.body
-        for node in ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-        if isinstance(node, ast.ClassDef)
-    ]
-    found = {}
-    for field, below in pairwise(body):
-        if (
-            isinstance(field, ast.AnnAssign)
-            and isinstance(field.target, ast.Name)
-            and isinstance(below, ast.Expr)
-            and isinstance(below.value, ast.Constant)
-            and isinstance(below.value.value, str)
-        ):
-            found[field.target.id] = inspect.cleandoc(below.value.value)
-    return found
 
 
 def _first_paragraph(kind: type) -> str:

@@ -35,7 +35,7 @@ def test_help_lists_every_verb(tmp_path):
     assert all(f"  {name}: " in out for name in VERBS)
 
 
-@pytest.mark.parametrize("name", VERBS[1:])
+@pytest.mark.parametrize("name", [name for name in VERBS[1:] if name != "completion"])
 def test_each_verb_has_help(tmp_path, name):
     status, out, err = verb(tmp_path, name, "--help")
     assert (status, err) == (0, "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bitnet_sweep import files
-from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.config import OptimizerConfig, OptimizerName, RunConfig, plain
 from bitnet_sweep.dashboard import views
 from bitnet_sweep.dashboard.pictures import caption_of, key_of, upload
 from bitnet_sweep.report import make_report
@@ -51,7 +51,7 @@ def filter_of(runset: dict[str, Any]) -> tuple[str, str, str]:
 
 
 def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
-    cells = [(256, 0.0), (256, 0.05), (512, 0.0), (512, 0.05)]
+    cells = views.Groups(("model.hidden", "wd2"), ((256, 0.0), (256, 0.05), (512, 0.0), (512, 0.05)))
     section = specification(views.workspace("me", "p", cells, "grid"))["section"]
     (panels,) = (part["panels"] for part in section["panelBankConfig"]["sections"])
     assert [panel["config"]["metrics"] for panel in panels] == [[metric] for metric in views.PANELS]
@@ -73,6 +73,33 @@ def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
 )
 def test_a_group_is_named_as_a_web_page_writes_its_number(number: float, text: str) -> None:
     assert views._as_in_json(number) == text
+
+
+def test_a_workspace_groups_by_whatever_varies(tmp_path: Path) -> None:
+    """Here the learning rate and the optimizer; the seed makes no group."""
+    for i, (lr, name, seed) in enumerate(
+        (lr, name, seed) for lr in (1e-3, 2e-3) for name in OptimizerName for seed in (0, 1)
+    ):
+        config = resolve(RunConfig(steps=10, lr=lr, optimizer=OptimizerConfig(name=name), seed=seed))
+        folder = Store(tmp_path).run(f"run-{i}")
+        folder.path.mkdir(parents=True)
+        files.write_json(folder.path / "config.yaml", plain(config))
+        files.write_json(folder.path / "status.json", {"schema": 1, "state": "finished"})
+        for step in (1, 5, 10):
+            folder.append(MirrorStore.record(step))
+    groups = views.Groups.of(make_report([tmp_path]).study)
+    assert set(groups.keys) == {"lr", "optimizer.name"}
+    assert len(groups.cells) == 4
+    section = specification(views.workspace("me", "p", groups, None))["section"]
+    (runs,) = section["runSets"]
+    assert {key["name"] for key in runs["grouping"]} == {"lr.value", "optimizer.value.name"}
+    assert len(section["customRunColors"]) == 4
+    assert len(set(section["customRunColors"].values())) == 2
+
+
+def test_runs_that_are_all_alike_are_not_grouped() -> None:
+    (runs,) = specification(views.workspace("me", "p", views.Groups((), ((),)), None))["section"]["runSets"]
+    assert not runs.get("grouping")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 from bitnet_sweep.config import RunConfig, TrackMode, plain
 from bitnet_sweep.identity import SCIENCE_VERSION
+from bitnet_sweep.store import Store
 from bitnet_sweep.track import open_tracker
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def test_every_record_arrives_once_with_config_name_and_group(
     assert run.fields["displayName"] == "h256 wd2=0.05 lr=1.5e-3 s3"
     assert run.fields["groupName"] == "my-sweep"
     assert run.fields["project"] == "bitnet_sweep"
-    assert run.fields["tags"] == ["small", "adam_l2", "ternary", "my-sweep", "mine"]
-    config = {key: value for key, value in run.config.items() if key != "_wandb"}
+    assert run.fields["tags"] == ["small", "adam_l2", "ternary", "sweep:my-sweep", "mine"]
+    config = {key: value for key, value in run.config.items() if key not in ("_wandb", "provenance")}
     assert config == plain(online) | {"science_version": SCIENCE_VERSION}
     assert run.summary["outcome"] == "stuck"
     assert run.summary["transition/loss_drop"] == -0.5
@@ -248,3 +249,16 @@ def test_client_that_dies_is_replaced(
     tracker.finish("finished", {})
     fell_back(caplog, store, "")
     assert offline_steps(store) == [1, 5, 10]
+
+
+def test_the_config_says_what_trained_the_run_and_the_tags_every_sweep(
+    server: WandbServer, store: MirrorStore, online: RunConfig
+) -> None:
+    Store(store.root).write_sweep("earlier", {"run_ids": [RUN], "created": "2026-01-01T00:00:00Z"})
+    origin = {"commit": "c" * 40, "cpu_class": "AMX", "code": "0123", "versions": {"torch": "2"}}
+    tracker = open_tracker(
+        online, run_id=RUN, group="my-sweep", store=store.root, past=[], past_samples=[], origin=origin
+    )
+    tracker.finish("finished", {})
+    assert server.runs[RUN].config["provenance"] == origin
+    assert server.runs[RUN].fields["tags"][3:] == ["sweep:my-sweep", "sweep:earlier", "mine"]

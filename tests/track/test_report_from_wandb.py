@@ -111,6 +111,13 @@ def test_a_group_is_a_sweep_and_stores_merge_with_projects(
     server.runs["b" * 16].fields["groupName"] = "other"
     evidence = read_stores([Path(PROJECT)], sweep="other")
     assert (list(evidence.runs), list(evidence.sweeps)) == (["b" * 16], ["other"])
+    # "other" trained it, and "later" only asked for it, as the tags say
+    server.runs["b" * 16].fields["tags"] = ["small", "sweep:later"]
+    evidence = read_stores([Path(PROJECT)], sweep="later")
+    assert (list(evidence.runs), list(evidence.sweeps)) == (["b" * 16], ["later"])
+    assert "later" in read_stores([Path(PROJECT)]).sweeps
+    with pytest.raises(ConfigError, match="not recorded here"):
+        read_stores([Path(PROJECT)], sweep="small")
     with pytest.raises(ConfigError, match="not recorded here"):
         read_stores([Path(PROJECT)], sweep="none")
     # The store has lost one run and half of the other; W&B has both.

@@ -136,8 +136,17 @@ def test_runs_that_differ_have_names_that_differ(one: dict[str, Any], other: dic
 
 def test_tags_are_what_one_filters_by() -> None:
     config = RunConfig(track=TrackConfig(tags=["mine", "ternary"]))
-    assert run_tags(config, "my-sweep") == ["small", "adam_l2", "ternary", "my-sweep", "mine"]
-    assert run_tags(config, "g" * 80)[3] == "g" * 64
+    assert run_tags(config, ["my-sweep", "other"]) == [
+        "small",
+        "adam_l2",
+        "ternary",
+        "sweep:my-sweep",
+        "sweep:other",
+        "mine",
+    ]
+    one, other = (run_tags(config, ["g" * 80 + end])[3] for end in "ab")
+    assert len(one) == len(other) == 64
+    assert one != other
 
 
 def composed(name: str) -> TrackConfig:

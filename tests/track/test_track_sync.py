@@ -184,3 +184,22 @@ def test_a_timeout_that_no_timer_takes(store: MirrorStore, seconds: str) -> None
 def test_a_store_without_mirrors_needs_nothing(store: MirrorStore) -> None:
     store.root.mkdir()
     assert sync.main([str(store.root)]) == 0
+
+
+def test_a_run_that_a_later_sweep_asked_for_has_its_tag_too(
+    server: WandbServer, store: MirrorStore, config: RunConfig, api_key: str
+) -> None:
+    """Nothing is trained for the later sweep, so that its tag comes with the next upload, and once."""
+    store.train(config, [1, 5], run_id="a" * 16)
+    store.train(config, [1, 5], run_id="b" * 16)
+    assert sync.main([str(store.root)]) == 0
+    Store(store.root).write_sweep("later", {"run_ids": ["a" * 16], "created": "2026-01-01T00:00:00Z"})
+    assert sync.main([str(store.root)]) == 0
+    tags = {run_id: run.fields["tags"] for run_id, run in server.runs.items()}
+    assert tags["a" * 16] == ["small", "adam_l2", "ternary", "sweep:my-sweep", "mine", "sweep:later"]
+    assert "sweep:later" not in tags["b" * 16]
+    assert steps(server, "a" * 16) == [1, 5]
+    assert server.runs["a" * 16].exit_code == 0
+    requests = server.requests
+    assert sync.main([str(store.root)]) == 0
+    assert server.requests == requests
