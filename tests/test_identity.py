@@ -40,6 +40,8 @@ EXPECTED = {
     "model.weights": BOTH,
     "model.activations": BOTH,
     "model.straight_through": BOTH,
+    "model.norm": BOTH,
+    "model.activation": BOTH,
     "lr": BOTH,
     "wd1": BOTH,
     "wd2": SECOND,
