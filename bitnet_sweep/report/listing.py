@@ -138,7 +138,8 @@ def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
     if hidden is None or layers is None or ffn is None or vocab is None or not isinstance(tied, bool):
         total = ternary = embedding = UNKNOWN
     else:
-        norm = NormPlace(config.get("model.norm", NormPlace.both.value))
+        inside = config.get("model.norm") == NormPlace.inside.value
+        norm = NormPlace.inside if inside else NormPlace.both
         counts = ternary_counts(hidden, layers, ffn, vocab, tied, norm)
         total, embedding = str(counts.total), str(counts.embedding)
         weights = str(config.get("model.weights"))
