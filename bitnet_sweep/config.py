@@ -111,6 +111,20 @@ class StraightThrough(Enum):
     detached = "detached"
 
 
+class NormPlace(Enum):
+    """Where the norms of a block stand: before each sublayer and inside each BitLinear, or only inside."""
+
+    both = "both"
+    inside = "inside"
+
+
+class GateActivation(Enum):
+    """What the gate of the feed-forward goes through: ReLU², or SiLU."""
+
+    relu2 = "relu2"
+    silu = "silu"
+
+
 class TokenizerName(Enum):
     """Byte-level BPE trained on the corpus, or GPT-2's own."""
 
@@ -259,6 +273,8 @@ class ModelConfig:
     weights: Weights = Weights.ternary
     activations: Activations = Activations.int8
     straight_through: StraightThrough = field(default=StraightThrough.exact, metadata=FP32_ONLY)
+    norm: NormPlace = field(default=NormPlace.both, metadata=ADDED)
+    activation: GateActivation = field(default=GateActivation.relu2, metadata=ADDED)
 
     def __post_init__(self) -> None:
         _settle(self, "model.")

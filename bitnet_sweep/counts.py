@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bitnet_sweep.config import ModelConfig, Weights
+from bitnet_sweep.config import ModelConfig, NormPlace, Weights
 
 
 @dataclass(frozen=True)
@@ -23,13 +23,16 @@ def feed_forward_width(config: ModelConfig) -> int:
     return 2 * config.hidden if config.ffn is None else config.ffn
 
 
-def ternary_counts(hidden: int, num_layers: int, ffn: int, vocab_size: int, tied: bool) -> ParameterCounts:
+def ternary_counts(
+    hidden: int, num_layers: int, ffn: int, vocab_size: int, tied: bool, norm: NormPlace = NormPlace.both
+) -> ParameterCounts:
     """The counts of a ternary model.
 
     At the notes' setting (4 blocks, ffn = 2h, untied) the total is 2Vh + 40h^2 + 29h.
     """
     attention, feed_forward = 4 * hidden * hidden, 3 * hidden * ffn
-    sublayer_gains, bitlinear_gains = 2 * hidden, 3 * hidden + ffn
+    sublayer_gains = 2 * hidden if norm is NormPlace.both else 0
+    bitlinear_gains = 3 * hidden + ffn
     matrices = num_layers * (attention + feed_forward)
     gains = num_layers * (sublayer_gains + bitlinear_gains) + hidden
     embedding = (1 if tied else 2) * vocab_size * hidden
@@ -39,5 +42,5 @@ def ternary_counts(hidden: int, num_layers: int, ffn: int, vocab_size: int, tied
 def predicted_counts(config: ModelConfig, vocab_size: int) -> ParameterCounts:
     """The counts of ``Transformer(config, vocab_size, seed)``."""
     ffn = feed_forward_width(config)
-    counts = ternary_counts(config.hidden, config.num_layers, ffn, vocab_size, config.tied)
+    counts = ternary_counts(config.hidden, config.num_layers, ffn, vocab_size, config.tied, config.norm)
     return counts if config.weights is Weights.ternary else replace(counts, ternary=0)

@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from bitnet_sweep.config import ModelConfig, Weights
+from bitnet_sweep.config import GateActivation, ModelConfig, NormPlace, Weights
 from bitnet_sweep.counts import ParameterCounts, predicted_counts
 from bitnet_sweep.model.transformer import Transformer
 
@@ -47,6 +47,11 @@ def test_notes_sizes(hidden: int, total: int) -> None:
         # ffn=5: matrices 64 + 3*4*5 = 124, gains 8 + 12 + 5 = 25
         pytest.param(ModelConfig(4, 1, 2, ffn=5), 80 + 124 + 25 + 4, 124, 80, id="ffn 5"),
         pytest.param(ModelConfig(4, 1, 2, weights=Weights.full), 272, 0, 80, id="nothing ternary"),
+        # without the gains 2*4 before the sublayers
+        pytest.param(
+            ModelConfig(4, 1, 2, norm=NormPlace.inside), 80 + 160 + 20 + 4, 160, 80, id="norm inside"
+        ),
+        pytest.param(ModelConfig(4, 1, 2, activation=GateActivation.silu), 272, 160, 80, id="silu"),
     ],
 )
 def test_small_models_by_hand(config: ModelConfig, total: int, ternary: int, embedding: int) -> None:

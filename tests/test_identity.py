@@ -40,6 +40,8 @@ EXPECTED = {
     "model.weights": BOTH,
     "model.activations": BOTH,
     "model.straight_through": BOTH,
+    "model.norm": BOTH,
+    "model.activation": BOTH,
     "lr": BOTH,
     "wd1": BOTH,
     "wd2": SECOND,
@@ -191,7 +193,7 @@ class TestAddedKnobs:
     def grown(self, monkeypatch):
         @dataclasses.dataclass
         class Grown(ModelConfig):
-            norm: str = dataclasses.field(default="rms", metadata=ADDED)
+            mark: str = dataclasses.field(default="rms", metadata=ADDED)
             unmarked: str = "x"
 
         monkeypatch.setitem(config_module._GROUPS, "model", Grown)
@@ -202,8 +204,8 @@ class TestAddedKnobs:
         return stage_ids(resolve(RunConfig(steps=100, model=model)), "corpus")
 
     def test_at_its_default_runs_of_before_keep_their_ids(self, grown):
-        assert added_knobs()["model.norm"] == "rms"
-        first, other = self.ids(grown()), self.ids(grown(norm="layer"))
+        assert added_knobs()["model.mark"] == "rms"
+        first, other = self.ids(grown()), self.ids(grown(mark="layer"))
         assert first != other
         no_knob = dataclasses.make_dataclass("NoKnob", [("unmarked", str, "x")], bases=(ModelConfig,))
         assert first == self.ids(no_knob())
@@ -212,14 +214,14 @@ class TestAddedKnobs:
         assert self.ids(grown()) != self.ids(ModelConfig())
 
     def test_reports_read_it_into_configs_of_before(self, tmp_path):
-        for name, told in (("old", ""), ("new", "  norm: layer\n"), ("none", None)):
+        for name, told in (("old", ""), ("new", "  mark: layer\n"), ("none", None)):
             folder = tmp_path / name
             folder.mkdir()
             if told is not None:
                 (folder / "config.yaml").write_text("model:\n  hidden: 16\n" + told)
         defaults = added_knobs()
         assert read_run(tmp_path / "old").config == defaults | {"model.hidden": 16}
-        assert read_run(tmp_path / "new").config == defaults | {"model.hidden": 16, "model.norm": "layer"}
+        assert read_run(tmp_path / "new").config == defaults | {"model.hidden": 16, "model.mark": "layer"}
         assert read_run(tmp_path / "none").config == {}
 
 

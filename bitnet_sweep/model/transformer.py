@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitnet_sweep.config import IGNORED, ModelConfig, Precision
+from bitnet_sweep.config import IGNORED, GateActivation, ModelConfig, NormPlace, Precision
 from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.identity import LARGE_SEED
 from bitnet_sweep.model.bitlinear import BitLinear, linear_init
@@ -72,9 +72,13 @@ class Attention(nn.Module):
         return out_BTD
 
 
-def activation(gate_BTF: Tensor) -> Tensor:
-    """ReLU², what the gate of the feed-forward goes through (published: the notes' setting)."""
+def relu2(gate_BTF: Tensor) -> Tensor:
+    """ReLU² (published: the notes' setting)."""
     return F.relu(gate_BTF).square()
+
+
+ACTIVATIONS = {GateActivation.relu2: relu2, GateActivation.silu: F.silu}
+"""What the gate of the feed-forward goes through."""
 
 
 class FeedForward(nn.Module):
@@ -84,24 +88,29 @@ class FeedForward(nn.Module):
         super().__init__()
         hidden, ffn, bitlinear = config.hidden, feed_forward_width(config), BITLINEARS[precision]
         rounding = config.weights, config.activations, config.straight_through
+        self.activation = ACTIVATIONS[config.activation]
         self.gate_up = bitlinear(hidden, 2 * ffn, *rounding)
         self.down = bitlinear(ffn, hidden, *rounding)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
         gate_BTF, up_BTF = self.gate_up(x_BTD).chunk(2, dim=-1)
-        out_BTD: Tensor = self.down(activation(gate_BTF) * up_BTF)
+        out_BTD: Tensor = self.down(self.activation(gate_BTF) * up_BTF)
         return out_BTD
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each behind a norm and added to the residual stream."""
+    """Attention and feed-forward, added to the residual stream.
+
+    Each is behind a norm, unless ``model.norm=inside`` leaves only those inside the BitLinears.
+    """
 
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
-        self.attention_norm = norm_of(config.hidden, precision)
+        both = config.norm is NormPlace.both
+        self.attention_norm = norm_of(config.hidden, precision) if both else nn.Identity()
         self.attention = Attention(config, precision)
-        self.feed_forward_norm = norm_of(config.hidden, precision)
+        self.feed_forward_norm = norm_of(config.hidden, precision) if both else nn.Identity()
         self.feed_forward = FeedForward(config, precision)
 
     def forward(self, x_BTD: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bitnet_sweep.config import NormPlace
 from bitnet_sweep.counts import ternary_counts
 from bitnet_sweep.records import FIELDS, Record
 from bitnet_sweep.report.arms import Arm, Section
@@ -137,7 +138,9 @@ def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
     if hidden is None or layers is None or ffn is None or vocab is None or not isinstance(tied, bool):
         total = ternary = embedding = UNKNOWN
     else:
-        counts = ternary_counts(hidden, layers, ffn, vocab, tied)
+        inside = config.get("model.norm") == NormPlace.inside.value
+        norm = NormPlace.inside if inside else NormPlace.both
+        counts = ternary_counts(hidden, layers, ffn, vocab, tied, norm)
         total, embedding = str(counts.total), str(counts.embedding)
         weights = str(config.get("model.weights"))
         ternary = {"ternary": str(counts.ternary), "full": "0"}.get(weights, UNKNOWN)

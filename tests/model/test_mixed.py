@@ -9,7 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from bitnet_sweep.config import Activations, ModelConfig, OptimizerConfig, Precision, Weights
+from bitnet_sweep.config import (
+    Activations,
+    GateActivation,
+    ModelConfig,
+    NormPlace,
+    OptimizerConfig,
+    Precision,
+    Weights,
+)
 from bitnet_sweep.model import mixed
 from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.mixed import MixedBitLinear, ternary_weights
@@ -217,9 +225,13 @@ def test_a_probe_in_inference_mode_can_be_trained_after() -> None:
 
 @pytest.mark.parametrize("activations", list(Activations))
 @pytest.mark.parametrize("weights", list(Weights))
-def test_models_start_equal_and_run_equal(weights: Weights, activations: Activations) -> None:
+@pytest.mark.parametrize("norm", list(NormPlace))
+@pytest.mark.parametrize("activation", list(GateActivation))
+def test_models_start_equal_and_run_equal(
+    weights: Weights, activations: Activations, norm: NormPlace, activation: GateActivation
+) -> None:
     """Precision changes neither names nor initial weights; a step repeats itself bit for bit."""
-    config = ModelConfig(8, 2, 2, weights=weights, activations=activations)
+    config = ModelConfig(8, 2, 2, weights=weights, activations=activations, norm=norm, activation=activation)
     reference = Transformer(config, 31, seed=0)
     x_BT = torch.randint(31, (2, 5), generator=torch.Generator().manual_seed(0))
     runs = []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bitnet_sweep.config import IGNORED, Activations, ModelConfig, Weights
+from bitnet_sweep.config import IGNORED, Activations, GateActivation, ModelConfig, NormPlace, Weights
 from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.transformer import Block, Transformer, rotary_tables, rotate
 
@@ -22,6 +22,12 @@ CONFIGS = [
     pytest.param(ModelConfig(8, 2, 2, tied=True), id="tied"),
     pytest.param(ModelConfig(8, 2, 2, weights=Weights.full, activations=Activations.full), id="full"),
     pytest.param(ModelConfig(8, 1, 2, activations=Activations.full), id="full activations"),
+    pytest.param(ModelConfig(8, 2, 2, norm=NormPlace.inside), id="norm inside"),
+    pytest.param(ModelConfig(8, 2, 2, activation=GateActivation.silu), id="silu"),
+    pytest.param(
+        ModelConfig(8, 2, 2, tied=True, norm=NormPlace.inside, activation=GateActivation.silu),
+        id="tied, norm inside, silu",
+    ),
 ]
 
 
@@ -60,9 +66,10 @@ def twin_logits(model: Transformer, ids: list[int]) -> Tensor:
     hidden, heads = model.config.hidden, model.config.num_heads
     ffn = model.config.ffn or 2 * hidden
     stream = [model.embedding[i] for i in ids]
+    both, silu = model.config.norm is NormPlace.both, model.config.activation is GateActivation.silu
     everything = slice(None)
     for block in cast(list[Block], list(model.blocks)):
-        normed = [twin_norm(x, block.attention_norm.weight) for x in stream]
+        normed = [twin_norm(x, block.attention_norm.weight) if both else x for x in stream]
         q, k, v = (
             [
                 twin_bitlinear(block.attention.qkv, x, slice(part * hidden, (part + 1) * hidden))
@@ -83,10 +90,11 @@ def twin_logits(model: Transformer, ids: list[int]) -> Tensor:
                 )
             stream[t] = stream[t] + twin_bitlinear(block.attention.out, torch.cat(mixed), everything)
         for t, x in enumerate(stream):
-            x_norm = twin_norm(x, block.feed_forward_norm.weight)
+            x_norm = twin_norm(x, block.feed_forward_norm.weight) if both else x
             gate = twin_bitlinear(block.feed_forward.gate_up, x_norm, slice(0, ffn))
             up = twin_bitlinear(block.feed_forward.gate_up, x_norm, slice(ffn, 2 * ffn))
-            stream[t] = x + twin_bitlinear(block.feed_forward.down, gate.clamp(min=0) ** 2 * up, everything)
+            active = gate / (1 + (-gate).exp()) if silu else gate.clamp(min=0) ** 2
+            stream[t] = x + twin_bitlinear(block.feed_forward.down, active * up, everything)
     final = torch.stack([twin_norm(x, model.final_norm.weight) for x in stream])
     if model.head is None:
         return final @ model.embedding.T / math.sqrt(hidden)
