@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-VERBS = ("run", "report", "status", "sync", "dashboard", "show", "generate", "rm", "doctor")
+VERBS = ("run", "report", "status", "sync", "dashboard", "show", "generate", "export", "rm", "doctor")
 HELP = ("--help", "-h")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, CycloptsError, Parameter
 
@@ -185,6 +185,30 @@ def generate(
 
     made = open_run(store, run).generate(prompt, max_tokens)
     print(made if only else prompt + made)
+
+
+@app.command
+def export(
+    run: Run,
+    where: Annotated[_Path, Parameter(help="The folder (hf) or file (gguf) to make.")],
+    /,
+    *,
+    to: Literal["hf", "gguf"],
+    store: StoreFolder = _RUNS,
+    check: bool = True,
+) -> int:
+    """Write a finished run's model for another program, and prove there that it is the same model.
+
+    Parameters
+    ----------
+    to
+        hf: a folder that stock transformers opens; gguf: a file for llama.cpp.
+    check
+        Ask that program for the held-out loss and logits; where they differ, nothing is exported.
+    """
+    from bitnet_sweep.commands.export import exported
+
+    return exported(run, where, to=to, store=store, check=check)
 
 
 @app.command
