@@ -30,7 +30,7 @@ Without a C++ compiler set `TORCHDYNAMO_DISABLE=1`.
 llama-completion --model FILE --prompt "The " --temp 0
 ```
 
-It needs a llama.cpp whose `bitnet` computes SiLU, as all released ones do so far as we know.
+It needs a llama.cpp whose `bitnet` computes SiLU, as the one does that checked it.
 """,
 }
 """How the export is opened, by what it is for."""
@@ -102,7 +102,7 @@ class Told:
         if not self.check:
             return "It was not checked that this is the same model.\n"
         return f"It gives what the trained model gives, in a fresh process of {self.check['program']}:\n" + (
-            f"{self.check['result']}. All numbers are in `check.json`.\n"
+            f"{self.check['result']}. All numbers are in the report beside it, `check.json`.\n"
         )
 
 

@@ -147,7 +147,8 @@ def ask(child: str, exported: Path, rows: Rows, count: int) -> dict[str, Tensor]
         asked = {
             f"{name}{i}": tensor for i, row in enumerate(rows) for name, tensor in zip("xy", row, strict=True)
         }
-        save_file({name: tensor.contiguous() for name, tensor in asked.items()}, question)
+        own = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in asked.items()}
+        save_file(own, question)  # it takes no views of one tensor
         words = [
             str(exported.absolute()),
             str(question),

@@ -15,7 +15,7 @@ from bitnet_sweep import files
 from bitnet_sweep.api.runs import OpenRun, open_run
 from bitnet_sweep.config import ConfigError, Precision
 from bitnet_sweep.data.tokenizer import SEPARATOR, separator_id
-from bitnet_sweep.export import check, hf
+from bitnet_sweep.export import check, gguf, gguf_check, hf
 from bitnet_sweep.export.card import Told
 from bitnet_sweep.export.held_out import Rows, held_out_rows
 from bitnet_sweep.export.parts import Parts
@@ -23,6 +23,7 @@ from bitnet_sweep.model.transformer import Transformer
 
 CHECK, CARD, PROVENANCE = "check.json", "README.md", "bitnet_sweep.json"
 _HF_CHECK = {"transformers": "transformers", "accelerate": "accelerate"}
+_GGUF_CHECK = {"xllamacpp": "xllamacpp"}
 
 
 def export_to_hf(store: Path, text: str, folder: Path, *, checked: bool = True) -> str:
@@ -61,6 +62,41 @@ def export_to_hf(store: Path, text: str, folder: Path, *, checked: bool = True) 
             folder.rmdir()
         shutil.move(making, folder)
     return summary(told, folder)
+
+
+def export_to_gguf(store: Path, text: str, path: Path, *, checked: bool = True) -> str:
+    """Export a run as a file for llama.cpp, its card and the check's report beside it; what to tell.
+
+    Args:
+        store: the folder that holds ``runs/``.
+        text: which run.
+        path: a new file.
+        checked: ask llama.cpp whether it is the same model.
+
+    Raises:
+        ConfigError: not exactly one such run, no weights, not representable, ``path`` is in use, or the
+            libraries are not installed.
+        check.CheckError: it is not the same model; nothing is left at ``path``.
+    """
+    run = open_run(store, text)
+    gguf.refuse(run.config.model)
+    if path.exists():
+        raise ConfigError("WHERE", path, "is there already; allowed: a new name")
+    check.require({"gguf": "gguf"} | (_GGUF_CHECK if checked else {}))
+    rows = held_out_rows(run) if checked else []
+    model = reference(run)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=_parent(path)) as name:
+        making = Path(name, path.name)
+        gguf.write_gguf(Parts.of(model), run.config, run.tokenizer, separator_id(run.tokenizer), making)
+        told = Told(run, _size(making), 4 * sum(p.numel() for p in model.parameters()))
+        if checked:
+            told = dataclasses.replace(told, check=_checked_gguf(model, rows, making))
+        shutil.move(making, path)
+    if checked:
+        files.write_json(path.with_name(f"{path.name}.{CHECK}"), told.check)
+    files.write_json(path.with_name(f"{path.name}.{PROVENANCE}"), told.provenance())
+    files.write_text(path.with_name(f"{path.name}.{CARD}"), told.card("gguf"))
+    return summary(told, path)
 
 
 def reference(run: OpenRun) -> Transformer:
@@ -123,6 +159,32 @@ def _checked(run: OpenRun, model: Transformer, rows: Rows, folder: Path) -> dict
         "result": str(found),
         **dataclasses.asdict(found),
         "versions": versions,
+        "threads": torch.get_num_threads(),
+        "perf/tokens_per_s": speed,
+    }
+
+
+def _checked_gguf(model: Transformer, rows: Rows, path: Path) -> dict[str, Any]:
+    """The report of the check.
+
+    Raises:
+        check.CheckError: it is not the same model.
+    """
+    asked = gguf_check.prompts(rows, model.vocab_size)
+    answers = check.ask("bitnet_sweep.export.gguf_child", path, asked, model.vocab_size)
+    speed = {
+        "export": answers["tokens_per_s"].item(),
+        "here": check.tokens_per_s(model, asked),
+    }
+    found = gguf_check.compare(model, asked, answers["log_probabilities"])
+    if not found.is_same:
+        raise check.CheckError(f"the export is not the same model: {found}")
+    version = importlib.metadata.version("xllamacpp")
+    return {
+        "program": f"xllamacpp {version}",
+        "result": str(found),
+        **dataclasses.asdict(found),
+        "versions": {"xllamacpp": version, "gguf": importlib.metadata.version("gguf")},
         "threads": torch.get_num_threads(),
         "perf/tokens_per_s": speed,
     }

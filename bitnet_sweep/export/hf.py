@@ -20,6 +20,7 @@ from torch import Tensor
 from bitnet_sweep import files
 from bitnet_sweep.config import Activations, ConfigError, ModelConfig, RunConfig
 from bitnet_sweep.counts import feed_forward_width
+from bitnet_sweep.export.knobs import activation, has_both_norms
 from bitnet_sweep.export.parts import BlockParts, Matrix, Parts
 from bitnet_sweep.model.norm import NORM_EPS
 from bitnet_sweep.model.transformer import ROTARY_BASE
@@ -35,7 +36,7 @@ def refuse(config: ModelConfig) -> None:
     Raises:
         ConfigError: of the knobs that are in the way.
     """
-    if config.activations is Activations.full and _has_both_norms(config):
+    if config.activations is Activations.full and has_both_norms(config):
         allowed = (
             "cannot be exported to hf: with model.norm=both, transformers has its inner norms only beside "
             "activations rounded to 8 bits; allowed: model.activations=int8"
@@ -64,7 +65,7 @@ def write_model(parts: Parts, config: RunConfig, separator: int, folder: Path) -
 
 def model_config(config: RunConfig, separator: int) -> dict[str, Any]:
     """What ``config.json`` says."""
-    model, both = config.model, _has_both_norms(config.model)
+    model, both = config.model, has_both_norms(config.model)
     return {
         "architectures": ["LlamaForCausalLM" if both else "BitNetForCausalLM"],
         "model_type": "llama" if both else "bitnet",
@@ -75,7 +76,7 @@ def model_config(config: RunConfig, separator: int) -> dict[str, Any]:
         "num_attention_heads": model.num_heads,
         "num_key_value_heads": model.num_heads,
         "head_dim": model.hidden // model.num_heads,
-        "hidden_act": _activation(model),
+        "hidden_act": activation(model),
         "max_position_embeddings": config.row_targets,
         "rms_norm_eps": NORM_EPS,
         "rope_parameters": {"rope_type": "default", "rope_theta": ROTARY_BASE},
@@ -159,11 +160,3 @@ def _generation_config(config: RunConfig, separator: int) -> dict[str, Any]:
     """Greedy, and never longer than a row of the training."""
     ends = {"bos_token_id": separator, "eos_token_id": separator, "pad_token_id": separator}
     return {"do_sample": False, "max_length": config.row_targets, **ends}
-
-
-def _has_both_norms(config: ModelConfig) -> bool:
-    return True
-
-
-def _activation(config: ModelConfig) -> str:
-    return "relu2"

@@ -112,8 +112,8 @@ def _matrix(module: nn.Module, name: str) -> Matrix:
 
 
 def _gain_before(block: nn.Module, name: str) -> Tensor | None:
-    norm = block.get_submodule(name)
-    return None if isinstance(norm, nn.Identity) else _gain(norm)
+    norm = dict(block.named_children()).get(name)
+    return None if norm is None or isinstance(norm, nn.Identity) else _gain(norm)
 
 
 def _gain(norm: nn.Module) -> Tensor:
