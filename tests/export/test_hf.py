@@ -5,12 +5,15 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
 
 from bitnet_sweep.config import Activations, ConfigError, ModelConfig, Weights
 from bitnet_sweep.export import hf
 from bitnet_sweep.export.check import compare, num_logits
 from bitnet_sweep.export.hf_child import answers
 from bitnet_sweep.export.parts import Parts
+from bitnet_sweep.model import transformer
 from tests.export.models import built, config_of, drawn, rows, train, written
 
 
@@ -29,6 +32,31 @@ def test_a_random_model_goes_through(hf_model, tmp_path, seed):
     assert found.largest_logit_difference <= 1e-5
     assert found.rounded_otherwise_elsewhere == 0
     assert found.tokens == found.logits_compared == sum(y_BT.numel() for _, y_BT in rows(config))
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("activations", Activations)
+@pytest.mark.parametrize("weights", Weights)
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("silu", [False, True])
+def test_a_model_with_norms_inside_alone_goes_through(
+    hf_model, monkeypatch, tmp_path, activations, weights, tied, silu
+):
+    """As ``model.norm=inside`` and ``model.activation=silu`` will make it, which no config can say yet."""
+    monkeypatch.setattr(hf, "has_both_norms", lambda _: False)
+    if silu:
+        monkeypatch.setattr(hf, "activation", lambda _: "silu")
+        monkeypatch.setattr(transformer, "activation", functional.silu)
+    fields = {"weights": weights, "activations": activations, "tied": tied, "ffn": 30}
+    config = config_of(ModelConfig(hidden=20, num_heads=5, num_layers=2, **fields), seed=4)
+    model = built(config)
+    for block in model.blocks:
+        block.attention_norm = block.feed_forward_norm = nn.Identity()
+    export = hf_model(written(model, config, tmp_path))
+    assert type(export).__name__ == "BitNetForCausalLM"
+    found = checked(model, config, export)
+    assert found.is_same, found
+    assert (found.roundings > 0) == (activations is Activations.int8)
 
 
 def test_the_random_models_are_of_every_kind():

@@ -13,6 +13,7 @@ from bitnet_sweep.store import Store
 from tests.front.conftest import settings, verb
 
 HAS_EXTRA = all(importlib.util.find_spec(name) for name in ("transformers", "accelerate"))
+pytestmark = pytest.mark.slow  # it trains, and starts processes
 needs_extra = pytest.mark.skipif(not HAS_EXTRA, reason="the extra export is not installed")
 
 GREEDY = """
