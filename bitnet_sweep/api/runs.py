@@ -134,14 +134,24 @@ class OpenRun:
         from bitnet_sweep.data.tokens import TOKENIZER
 
         tokens = Store(self.store).tokens
-        for path in sorted(tokens.glob(f"*.{TOKENIZER}")):
-            # the run's id is made of the fingerprint, so it tells which one is its own
-            if stage_ids(self.config, path.name.removesuffix(f".{TOKENIZER}"))[-1] == self.run_id:
-                return open_tokenizer(path)
+        if self.fingerprint is not None:
+            return open_tokenizer(tokens / f"{self.fingerprint}.{TOKENIZER}")
         if self.config.tokenizer.name is TokenizerName.gpt2:
             return load_gpt2()
         allowed = f"its tokeniser is not in {tokens}; the command that trained it makes it again"
         raise ConfigError("RUN", self.run_id, allowed)
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """How the names of its token files begin; None where the store does not have its tokeniser."""
+        from bitnet_sweep.data.tokens import TOKENIZER
+
+        for path in sorted(Store(self.store).tokens.glob(f"*.{TOKENIZER}")):
+            name = path.name.removesuffix(f".{TOKENIZER}")
+            # the run's id is made of the fingerprint, so it tells which one is its own
+            if stage_ids(self.config, name)[-1] == self.run_id:
+                return name
+        return None
 
     def generate(self, prompt: str, max_tokens: int = DEFAULT_TOKENS) -> str:
         """The text that the model thinks most likely to follow, token by token.

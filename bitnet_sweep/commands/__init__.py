@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 
-VERBS = ("run", "report", "status", "sync", "dashboard", "show", "generate", "rm", "doctor", "completion")
+VERBS = ("run", "report", "status", "sync", "dashboard", "show", "generate")
+VERBS += ("export", "rm", "doctor", "completion")
 HELP = ("--help", "-h")
 
 

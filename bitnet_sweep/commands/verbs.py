@@ -188,6 +188,30 @@ def generate(
 
 
 @app.command
+def export(
+    run: Run,
+    where: Annotated[_Path, Parameter(help="The folder (hf) or file (gguf) to make.")],
+    /,
+    *,
+    to: Literal["hf", "gguf"],
+    store: StoreFolder = _RUNS,
+    check: bool = True,
+) -> int:
+    """Write a finished run's model for another program, and prove there that it is the same model.
+
+    Parameters
+    ----------
+    to
+        hf: a folder that stock transformers opens; gguf: a file for llama.cpp.
+    check
+        Ask that program for the held-out loss and logits; where they differ, nothing is exported.
+    """
+    from bitnet_sweep.commands.export import exported
+
+    return exported(run, where, to=to, store=store, check=check)
+
+
+@app.command
 def rm(run: Run, /, *, store: StoreFolder = _RUNS, yes: Annotated[bool, Flag] = False) -> int:
     """Remove one run, so that the command that trained it trains it again; never one that is being trained.
 
