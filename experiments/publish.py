@@ -44,7 +44,7 @@ def publish(store: Path, sweep: str, target: Path) -> None:
         for name in kept:
             if (store / name).exists():
                 _copy(store / name, new / "store" / name)
-        write_report(make_report([new / "store"], sweep), new)
+        write_report(make_report([new / "store"], sweep, claims="notes"), new)
         (new / "tables" / "records.csv").unlink()  # the store's records once more, and the largest file
         shown = shown_in(target / "README.md")
         for picture in (new / "figures").glob("*"):

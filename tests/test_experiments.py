@@ -58,7 +58,7 @@ def as_csv(frame):
 def report_of(experiment):
     with opened(experiment / STORE) as store:
         (sweep,) = (path.stem for path in (store / "sweeps").glob("*.json"))
-    return make_report([experiment / STORE], sweep)
+    return make_report([experiment / STORE], sweep, claims="notes")
 
 
 @pytest.mark.slow

@@ -16,17 +16,18 @@ from bitnet_sweep.report.table import Table, shortened
 from bitnet_sweep.report.write import TABLES
 
 
-def report(store: Stores, sweep: str | None = None) -> ReportView:
+def report(store: Stores, sweep: str | None = None, *, claims: str | None = None) -> ReportView:
     """The report on a store, as ``python -m bitnet_sweep.report`` writes it.
 
     Args:
         store: a store, or several, which merge by run_id.
         sweep: report on this sweep alone.
+        claims: ``"notes"`` to judge the claims of the notes as well.
 
     Raises:
-        ConfigError: a store is not there, or none records ``sweep``.
+        ConfigError: a store is not there, none records ``sweep``, or nobody made such ``claims``.
     """
-    return ReportView(make_report(stores_of(store), sweep))
+    return ReportView(make_report(stores_of(store), sweep, claims=claims))
 
 
 @dataclass(frozen=True)

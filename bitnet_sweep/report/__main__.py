@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        report = make_report(options.store, options.sweep)
+        report = make_report(options.store, options.sweep, claims=options.claims)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -61,8 +61,9 @@ def in_short(report: Report) -> str:
             lines += ["", f"{table.title}{where}", *([part.caption] if part.caption else [])]
             frame = part.frame[part.frame[N] != ""].drop(columns=SEED) if N in part.frame else part.frame
             lines.append(str(frame.to_markdown(index=False, disable_numparse=True, tablefmt="simple")))
-    claims = Counter(report.table("claims").csv["verdict"])
-    lines += ["", f"Claims of the notes: {', '.join(f'{claims[w]} {w}' for w in WORDS if claims[w])}"]
+    if report.claims is not None:
+        claims = Counter(report.table("claims").csv["verdict"])
+        lines += ["", f"Claims of the notes: {', '.join(f'{claims[w]} {w}' for w in WORDS if claims[w])}"]
     for notes in ([f"{name}: {why}" for name, why in summary.gaps], summary.remarks):
         lines += ["", *(f"! {note}" for note in notes[:MOST_NOTES]), *more_notes(notes)] if notes else []
     return "\n".join(lines)
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=expanded, required=True, metavar="DIR", help="where the report goes")
     parser.add_argument("--sweep", metavar="NAME", help="only the runs of this recorded sweep")
+    parser.add_argument("--claims", metavar="notes", help="judge the claims of the notes as well")
     parser.add_argument(
         "--check", action="store_true", help="exit 1 while a cell is missing, unfinished or failed"
     )

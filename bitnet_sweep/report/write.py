@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from bitnet_sweep import files
+from bitnet_sweep.config import ConfigError
 from bitnet_sweep.report.boundaries import boundaries
 from bitnet_sweep.report.claims import claims_table
 from bitnet_sweep.report.compared import contrasts, leaderboard
@@ -42,12 +43,18 @@ TABLES: dict[str, Callable[[Study], Table]] = {
 """Every table by its file name without ``.csv``, in the order of the report."""
 
 
+CLAIMS = ("notes",)
+"""Whose claims a report can judge."""
+
+
 @dataclass(frozen=True)
 class Report:
     """A report in memory; tables and figures are made when first asked for."""
 
     study: Study
     summary: Summary
+    claims: str | None = None
+    """Whose claims it judges: ``"notes"``, or nobody's."""
     _made: dict[str, Table] = field(default_factory=dict)
 
     def table(self, name: str) -> Table:
@@ -62,26 +69,29 @@ class Report:
 
     @property
     def tables(self) -> list[Table]:
-        return [self.table(name) for name in TABLES]
+        return [self.table(name) for name in TABLES if name != "claims" or self.claims is not None]
 
     @cached_property
     def figures(self) -> list[Figure]:
         return figures_of(self.study.sections)
 
 
-def make_report(stores: Sequence[Path], sweep: str | None = None) -> Report:
+def make_report(stores: Sequence[Path], sweep: str | None = None, *, claims: str | None = None) -> Report:
     """Read stores and sort what they hold.
 
     Args:
         stores: the stores, as folders or ``.tar.gz`` archives (or W&B projects, ``wandb:ENTITY/PROJECT``),
             merged by run_id.
         sweep: report on this sweep alone.
+        claims: ``"notes"`` to judge the claims of the notes as well.
 
     Raises:
-        ConfigError: a store is not there, or no store records ``sweep``.
+        ConfigError: a store is not there, no store records ``sweep``, or nobody made such ``claims``.
     """
+    if claims not in (None, *CLAIMS):
+        raise ConfigError("--claims", claims, f"no such claims; allowed: {', '.join(CLAIMS)}")
     study = Study.of(read_stores(stores, sweep))
-    return Report(study, summary_of(study))
+    return Report(study, summary_of(study), claims)
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
@@ -110,6 +120,8 @@ def write_report(report: Report, out: Path) -> list[Path]:
             temporary.write_bytes(picture)
     for path, table in tables.items():
         (_write_numbers if table.name == "records" else _write_csv)(path, table.csv)
+    if report.claims is None:
+        (out / "tables" / "claims.csv").unlink(missing_ok=True)  # of an earlier report
     for path in (out / "figures").glob("*"):
         if is_ours(path.name) and path not in texts and path not in pictures:
             path.unlink()

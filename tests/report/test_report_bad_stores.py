@@ -419,7 +419,7 @@ class TestCommand:
 
     def test_an_empty_store(self, store: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = tmp_path / "out"
-        assert main([str(store.root), "--out", str(out), "--check"]) == 1
+        assert main([str(store.root), "--out", str(out), "--check", "--claims", "notes"]) == 1
         assert "the store holds no runs" in capsys.readouterr().err
         assert "The store holds no runs." in (out / "report.html").read_text()
         tables = {path.stem: pd.read_csv(path) for path in (out / "tables").glob("*.csv")}

@@ -29,6 +29,7 @@ from bitnet_sweep.compose import Composer, sweep_settings
 from bitnet_sweep.config import OptimizerName, RunConfig, Weights, plain
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.report import Report, make_report, write_report
+from bitnet_sweep.report.__main__ import main
 from bitnet_sweep.report.claims import ledger, noted, noted_claims
 from bitnet_sweep.report.claims.claim import Claim, Direction, Finding, Unit, Unjudged, beyond, within
 from bitnet_sweep.report.claims.ledger import Entry
@@ -637,13 +638,29 @@ def test_stages_of_ones_own_are_recognised(composed):
 def test_the_setting_is_told_and_text_is_escaped(store, tmp_path):
     store.run("a<b>|c", LOSSES, scale="<script>x</script>")
     store.run("d", LOSSES)
-    write_report(make_report([store.root]), tmp_path)
+    write_report(make_report([store.root], claims="notes"), tmp_path)
     page, text = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
     assert "<script>x" not in page
     assert "<script" not in text
     assert "scale=&lt;script&gt;x&lt;/script&gt;, steps=100" in page
     assert 'id="claims"' in page
     assert "## The claims of the notes" in text
+
+
+def test_claims_are_judged_only_when_asked_for_and_come_last(store, tmp_path, capsys):
+    assert main([str(store.root), "--out", str(tmp_path), "--claims", "notes"]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert page.index('<section id="results">') < page.index('<section id="claims">')
+    assert "Claims of the notes" in capsys.readouterr().out
+    assert main([str(store.root), "--out", str(tmp_path)]) == 0
+    assert 'id="claims"' not in (tmp_path / "report.html").read_text()
+    assert "claims of the notes" not in (tmp_path / "report.md").read_text()
+    assert "Claims of the notes" not in capsys.readouterr().out
+    assert not (tmp_path / "tables" / "claims.csv").exists(), (
+        "an earlier report's would be taken for this one's"
+    )
+    assert main([str(store.root), "--out", str(tmp_path), "--claims", "mine"]) == 2
+    assert capsys.readouterr().err == "--claims=mine: no such claims; allowed: notes\n"
 
 
 class TestANewFile:

@@ -85,7 +85,7 @@ def page(out: Path) -> Elements:
 
 def test_everything_that_was_asked_for_is_written(out: Path) -> None:
     names = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    tables = "boundaries claims contrasts leaderboard loss_transition model_sizes provenance records results"
+    tables = "boundaries contrasts leaderboard loss_transition model_sizes provenance records results"
     tables += " stage2_contrast token_transition trajectory"
     assert names == [
         *(

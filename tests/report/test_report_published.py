@@ -115,7 +115,8 @@ def test_what_was_not_published_is_unknown_and_no_outcome_is_guessed(
 def test_check_passes_and_the_screen_shows_the_transitions(
     published_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(published_store), "--out", str(tmp_path / "out"), "--check"]) == 0
+    asked = ["--check", "--claims", "notes"]
+    assert main([str(published_store), "--out", str(tmp_path / "out"), *asked]) == 0
     screen = capsys.readouterr().out
     for figure in ("-29.2%", "-28.4%", "5.0x", "5.5x", "report.html"):
         assert figure in screen

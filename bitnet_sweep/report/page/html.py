@@ -68,7 +68,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         question=QUESTION,
         summary=summary,
         most_notes=MOST_NOTES,
-        tables=[shortened(table) for table in sorted(tables, key=_is_no_claim) if not table.is_data],
+        tables=[shortened(table) for table in sorted(tables, key=_is_claim) if not table.is_data],
         figures=_inlined(figures),
         chart=chart_data(study.sections),
         samples=samples[:_MOST_SAMPLES],
@@ -86,9 +86,9 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
     )
 
 
-def _is_no_claim(table: Table) -> bool:
-    """The claims come first on the page: they are what a reader wants to know."""
-    return table.name != "claims"
+def _is_claim(table: Table) -> bool:
+    """The page is about the user's own runs: what others claimed comes behind their tables."""
+    return table.name == "claims"
 
 
 def as_json(document: Any) -> Markup:
