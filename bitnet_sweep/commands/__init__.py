@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import sys
 
-VERBS = ("run", "report", "status", "sync", "dashboard", "show", "generate")
-VERBS += ("export", "rm", "doctor", "completion")
+VERBS: tuple[str, ...] = (
+    *("run", "report", "status", "sync", "dashboard", "show", "generate"),
+    *("export", "rm", "doctor", "completion"),
+)
 HELP = ("--help", "-h")
 
 

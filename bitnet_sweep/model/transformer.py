@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +78,10 @@ def relu2(gate_BTF: Tensor) -> Tensor:
     return F.relu(gate_BTF).square()
 
 
-ACTIVATIONS = {GateActivation.relu2: relu2, GateActivation.silu: F.silu}
+ACTIVATIONS: dict[GateActivation, Callable[[Tensor], Tensor]] = {
+    GateActivation.relu2: relu2,
+    GateActivation.silu: F.silu,
+}
 """What the gate of the feed-forward goes through."""
 
 

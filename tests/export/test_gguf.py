@@ -27,8 +27,16 @@ def inside_and_silu():
     """Makes models that llama.cpp can hold, trained a little."""
 
     def make():
-        kind = {"norm": NormPlace.inside, "activation": GateActivation.silu, "tied": True}
-        config = config_of(ModelConfig(hidden=256, num_layers=2, num_heads=4, **kind))
+        config = config_of(
+            ModelConfig(
+                hidden=256,
+                num_layers=2,
+                num_heads=4,
+                norm=NormPlace.inside,
+                activation=GateActivation.silu,
+                tied=True,
+            )
+        )
         model = built(config)
         generator = torch.Generator().manual_seed(0)
         for bitlinear in model.bitlinears().values():

@@ -69,7 +69,7 @@ def twin_logits(model: Transformer, ids: list[int]) -> Tensor:
     both, silu = model.config.norm is NormPlace.both, model.config.activation is GateActivation.silu
     everything = slice(None)
     for block in cast(list[Block], list(model.blocks)):
-        normed = [twin_norm(x, block.attention_norm.weight) if both else x for x in stream]
+        normed = [twin_norm(x, cast(Tensor, block.attention_norm.weight)) if both else x for x in stream]
         q, k, v = (
             [
                 twin_bitlinear(block.attention.qkv, x, slice(part * hidden, (part + 1) * hidden))
@@ -90,7 +90,7 @@ def twin_logits(model: Transformer, ids: list[int]) -> Tensor:
                 )
             stream[t] = stream[t] + twin_bitlinear(block.attention.out, torch.cat(mixed), everything)
         for t, x in enumerate(stream):
-            x_norm = twin_norm(x, block.feed_forward_norm.weight) if both else x
+            x_norm = twin_norm(x, cast(Tensor, block.feed_forward_norm.weight)) if both else x
             gate = twin_bitlinear(block.feed_forward.gate_up, x_norm, slice(0, ffn))
             up = twin_bitlinear(block.feed_forward.gate_up, x_norm, slice(ffn, 2 * ffn))
             active = gate / (1 + (-gate).exp()) if silu else gate.clamp(min=0) ** 2
