@@ -7,7 +7,6 @@ waits for it gives up (measured, wandb 0.31). Importing this module imports W&B,
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 from collections.abc import Iterator
@@ -19,18 +18,6 @@ from wandb.sdk.lib import wbauth
 
 from bitnet_sweep.config import MAX_TIMEOUT_SECONDS, TrackConfig
 from bitnet_sweep.wandb_environment import leave_out, set_variable, settings_in_files
-
-ORIGIN = "provenance"
-"""The key of a W&B run's config that says where the run comes from: commit, code, processor, versions."""
-
-SWEEP_TAG = "sweep:"
-"""What the tag of a sweep begins with: a run has one of each sweep that asked for it."""
-
-MAX_TAG_LENGTH = 64
-"""What W&B takes (assumed: its server says so when it refuses, its client does not check)."""
-
-REPORT_GROUP = "bitnet_sweep report"
-"""The group of runs that hold a report's figures and nothing else; no sweep has a name with a blank."""
 
 CONTACT_SECONDS = 2.5
 """The longest wait for a server's first answer to a question; WANDB_HTTP_TIMEOUT overrides it (assumed)."""
@@ -135,11 +122,3 @@ def bounded(seconds: float) -> Iterator[None]:
         timer.cancel()
     if expired.is_set():
         raise NoAnswerError(f"no answer within {seconds:g} s")
-
-
-def sweep_tag(name: str) -> str:
-    """The tag on the runs of a sweep; a name that is too long for one has a mark in the place of its end."""
-    if len(tag := SWEEP_TAG + name) <= MAX_TAG_LENGTH:
-        return tag
-    ending = f"~{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-    return tag[: MAX_TAG_LENGTH - len(ending)] + ending

@@ -44,7 +44,8 @@ def upload(
     import wandb  # late: takes a second
 
     from bitnet_sweep.track.wandb_run import GRACE_SECONDS, close_run, open_run
-    from bitnet_sweep.wandb_client import REPORT_GROUP, bounded
+    from bitnet_sweep.wandb_client import bounded
+    from bitnet_sweep.wandb_names import REPORT_GROUP
 
     images = {}
     for figure in figures:

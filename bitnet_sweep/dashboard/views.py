@@ -16,6 +16,7 @@ from bitnet_sweep.report.figures import Figure
 from bitnet_sweep.report.markdown import markdown
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.track.naming import MAX_NAME_LENGTH
+from bitnet_sweep.wandb_names import REPORT_GROUP
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as wr
@@ -138,8 +139,6 @@ def report(
 def _wanted(sweep: str | None) -> Any:
     """The filter for the runs of the sweep, or for all but those that hold figures: each run has a group."""
     from wandb_workspaces import expr
-
-    from bitnet_sweep.wandb_client import REPORT_GROUP
 
     return expr.Metric("Group") == sweep if sweep else expr.Metric("Group") != REPORT_GROUP
 

@@ -20,17 +20,14 @@ from bitnet_sweep.config import ConfigError, added_knobs
 from bitnet_sweep.report.parse import flatten, records_of
 from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep
 from bitnet_sweep.wandb_client import (
-    ORIGIN,
-    REPORT_GROUP,
-    SWEEP_TAG,
     NoAnswerError,
     WandbError,
     bounded,
     open_api,
     server_url,
     stop_client,
-    sweep_tag,
 )
+from bitnet_sweep.wandb_names import ORIGIN, REPORT_GROUP, SWEEP_TAG, sweep_tag
 
 if TYPE_CHECKING:
     import wandb

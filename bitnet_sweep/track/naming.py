@@ -16,7 +16,7 @@ from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.exact import number_text, scientific
 from bitnet_sweep.identity import mark
 from bitnet_sweep.stages import follow_shorthands, resolve
-from bitnet_sweep.wandb_client import MAX_TAG_LENGTH, sweep_tag
+from bitnet_sweep.wandb_names import MAX_TAG_LENGTH, sweep_tag
 
 MAX_NAME_LENGTH = 128
 """What W&B takes (assumed: its server says so when it refuses, its client does not check)."""

@@ -22,8 +22,9 @@ from bitnet_sweep.store.lease import HeldError, lease
 from bitnet_sweep.store.recorded import sweeps_of_runs
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded
 from bitnet_sweep.track.wandb_run import WandbRun
-from bitnet_sweep.wandb_client import NoAnswerError, WandbError, open_api, stop_client, sweep_tag
+from bitnet_sweep.wandb_client import NoAnswerError, WandbError, open_api, stop_client
 from bitnet_sweep.wandb_environment import set_variable
+from bitnet_sweep.wandb_names import sweep_tag
 
 MAX_FAILURES = 2
 """In a row; then it is the server, not the run, and the rest is left for another time."""

@@ -19,7 +19,8 @@ from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded, remove_wand
 from bitnet_sweep.track.naming import run_name, run_tags
 from bitnet_sweep.track.tracker import Tracker
 from bitnet_sweep.track.wandb_run import WandbRun
-from bitnet_sweep.wandb_client import ORIGIN, WandbError, stop_client
+from bitnet_sweep.wandb_client import WandbError, stop_client
+from bitnet_sweep.wandb_names import ORIGIN
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,8 @@ from bitnet_sweep.report.figures import Figure
 from bitnet_sweep.report.read import read_stores
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
-from bitnet_sweep.wandb_client import REPORT_GROUP, WandbError
+from bitnet_sweep.wandb_client import WandbError
+from bitnet_sweep.wandb_names import REPORT_GROUP
 from tests import commands
 from tests.track.conftest import API_KEY, REPO, MirrorStore
 

@@ -14,6 +14,7 @@ from bitnet_sweep.config import RunConfig, TrackMode, plain
 from bitnet_sweep.identity import SCIENCE_VERSION
 from bitnet_sweep.track import sync
 from bitnet_sweep.wandb_environment import DOCUMENTED
+from bitnet_sweep.wandb_names import ORIGIN
 from tests.sweep.command import TINY, run
 from tests.track.conftest import REPO
 from tests.track.test_offline_mirror import of_type
@@ -36,7 +37,7 @@ def mirrored(store: MirrorStore, config: RunConfig) -> dict[str, Any]:
     assert run["display_name"] == "h256 wd2=0.05 lr=1.5e-3 s3"
     assert run["run_group"] == "my-sweep"
     assert run["project"] == "bitnet_sweep"
-    told = {key: value for key, value in run["config"]["update"].items() if key != "_wandb"}
+    told = {key: value for key, value in run["config"]["update"].items() if key not in {"_wandb", ORIGIN}}
     assert told == plain(config) | {"science_version": SCIENCE_VERSION}
     assert "branch_point" not in json.dumps(run)
     assert not {"sweep_id", "notes", "job_type"} & run.keys()
