@@ -102,6 +102,7 @@ IN_NO_CELL = {
     "009_root_cause_seed": {"1.7"},  # a difference
     "011_regrowth": {"0.10", "0.15", "0.40", "0.60"},  # sums that the grid asks for
     "014_dose": {"6.55", "0.02", "0.31", "0.3"},  # the unigram loss, differences, and what was predicted
+    "015_where": {"0.3", "1.6"},  # differences
     "016_first_steps": {"6.55", "0.28", "0.11"},  # the unigram loss that was predicted with, differences
     "016_normalisation": {
         "0.3",

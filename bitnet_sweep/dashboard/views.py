@@ -16,7 +16,7 @@ from bitnet_sweep.report.figures import Figure
 from bitnet_sweep.report.markdown import markdown
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.track.naming import MAX_NAME_LENGTH
-from bitnet_sweep.wandb_names import REPORT_GROUP
+from bitnet_sweep.wandb_names import REPORT_GROUP, sweep_tag
 
 if TYPE_CHECKING:
     import wandb_workspaces.reports.v2 as wr
@@ -87,7 +87,7 @@ def workspace(entity: str, project: str, groups: Groups, sweep: str | None) -> w
         ],
         settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
         runset_settings=ws.RunsetSettings(
-            filters=[_wanted(sweep)],
+            filters=_wanted(sweep),
             groupby=[ws.Config(key) for key in groups.keys],
             group_colors={
                 ws.GroupPath(*map(_as_in_json, cell)): colours[cell[-1]] for cell in groups.cells if cell
@@ -111,7 +111,7 @@ def report(
         entity=entity,
         project=project,
         name=sweep or "all runs",
-        filters=[_wanted(sweep)],
+        filters=_wanted(sweep),
         groupby=[f"config.{key}" for key in groups.keys],
     )
     panels = wr.PanelGrid(runsets=[runs], panels=_panels())
@@ -137,10 +137,15 @@ def report(
 
 
 def _wanted(sweep: str | None) -> Any:
-    """The filter for the runs of the sweep, or for all but those that hold figures: each run has a group."""
+    """The filter for the runs that the sweep asked for, or for all but those that hold figures.
+
+    A run is in the group of the sweep that trained it, and has a tag of each sweep that asked for it.
+    """
     from wandb_workspaces import expr
 
-    return expr.Metric("Group") == sweep if sweep else expr.Metric("Group") != REPORT_GROUP
+    if sweep is None:
+        return [expr.Metric("Group") != REPORT_GROUP]
+    return expr.Or(expr.Metric("Group") == sweep, expr.Tags().isin([sweep_tag(sweep)]))
 
 
 def _images(figures: Sequence[Figure]) -> list[Any]:

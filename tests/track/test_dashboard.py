@@ -43,12 +43,14 @@ def specification(view: Any) -> dict[str, Any]:
     return document
 
 
-def filter_of(runset: dict[str, Any]) -> tuple[str, str, str]:
-    """The one filter of a runset, of a workspace or of a Report: field, operator, value."""
+def filters_of(runset: dict[str, Any]) -> list[tuple[str, str, Any]]:
+    """The filters of a runset, of a workspace or of a Report, any of which may do: field, operator, value."""
     document = runset["filters"]
-    while "filters" in document:
+    while len(document.get("filters", ())) == 1:
         (document,) = document["filters"]
-    return document["key"]["name"], document["op"], document["value"]
+    several = document.get("filters", [document])
+    assert {each["connector"] for each in several[1:]} <= {"OR"}
+    return [(each["key"]["name"], each["op"], each["value"]) for each in several]
 
 
 def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
@@ -59,9 +61,9 @@ def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
     assert {panel["config"]["xAxis"] for panel in panels} == {"step"}
     (runs,) = section["runSets"]
     assert [key["name"] for key in runs["grouping"]] == ["model.value.hidden", "wd2.value"]
-    assert filter_of(runs) == ("group", "=", "grid")
+    assert filters_of(runs) == [("group", "=", "grid"), ("tags", "IN", ["sweep:grid"])]
     (all_runs,) = specification(views.workspace("me", "p", cells, None))["section"]["runSets"]
-    assert filter_of(all_runs) == ("group", "!=", REPORT_GROUP)
+    assert filters_of(all_runs) == [("group", "!=", REPORT_GROUP)]
     colours = section["customRunColors"]
     assert len(colours) == 4
     for text, colour in (("0", views.COLOURS[0]), ("0.05", views.COLOURS[1])):
@@ -154,7 +156,7 @@ def test_all_is_saved_and_then_brought_up_to_date(
     shown = live["panelBankSectionConfig"]["panels"]
     assert [panel["config"]["metrics"] for panel in shown] == [[metric] for metric in views.PANELS]
     (runset,) = live["runSets"]
-    assert filter_of(runset) == ("group", "!=", REPORT_GROUP)
+    assert filters_of(runset) == [("group", "!=", REPORT_GROUP)]
 
     figures = make_report([grid]).figures
     assert len(figures) > 1
@@ -167,7 +169,7 @@ def test_all_is_saved_and_then_brought_up_to_date(
         assert run.files[image["path"]] == figure.png
         assert image["caption"] == figure.title
     (runset,) = images["runSets"]
-    assert filter_of(runset) == ("name", "=", run_id)
+    assert filters_of(runset) == [("name", "=", run_id)]
     panels = [panel["config"] for panel in images["panelBankSectionConfig"]["panels"]]
     assert [(panel["chartTitle"], panel["mediaKeys"]) for panel in panels] == [
         (figure.title, [f"figures/{figure.name}"]) for figure in figures
