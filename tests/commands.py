@@ -35,6 +35,8 @@ PATIENCE_SECONDS = 300
 def start(folder, *arguments, module="bitnet_sweep", fresh=False, **options):
     """``python -m MODULE ARGUMENTS`` in a session of its own, with pipes for stdout and stderr.
 
+    Without ``fresh`` the module may be ``bitnet-sweep``, the console script.
+
     Args:
         folder: where it runs.
         fresh: start a new interpreter, which takes seconds; and any option of ``subprocess.Popen`` may stand.

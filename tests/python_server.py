@@ -32,7 +32,9 @@ from typing import Any
 Request = dict[str, Any]
 
 PACKAGES = ("bitnet_sweep", "hydra_plugins")
-LAZILY = ("hydra.main", "psutil", "tokenizers", "tqdm", "wandb")
+SCRIPT = "bitnet-sweep"
+"""The console script, in the place of a module."""
+LAZILY = ("cyclopts", "hydra.main", "psutil", "tokenizers", "tqdm", "wandb")
 """Imported by functions that commands call."""
 POLL_SECONDS = 0.01
 ABOVE = 1000
@@ -159,7 +161,11 @@ def import_everything() -> None:
 def run(module: str) -> None:
     """``python -m``, but the modules are not taken apart at the end: that would copy all their memory."""
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        if module == SCRIPT:
+            sys.argv[0] = SCRIPT
+            importlib.import_module("bitnet_sweep.commands").main()
+        else:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
         status = 0
     except SystemExit as end:
         if not isinstance(end.code, int | None):

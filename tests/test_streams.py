@@ -28,7 +28,12 @@ CONDITIONS = {
     "stderr full": ("2>/dev/full", {}),
     "stderr unread": ("2> >(true)", {}),
 }
-conditions = pytest.mark.parametrize("condition", CONDITIONS)
+OFTEN = ("ascii", "stderr closed", "all closed")
+"""What `make test` tries; `make test-system` tries the others, each of which takes an interpreter."""
+conditions = pytest.mark.parametrize(
+    "condition",
+    [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.system) for name in CONDITIONS],
+)
 REPORT, STATUS, SYNC, DASHBOARD = "report", "status", "track.sync", "dashboard"
 
 
@@ -108,7 +113,7 @@ def test_one_run_is_trained(tmp_path, corpus_file, condition):
     assert states(tmp_path / "runs") == [FINISHED]
 
 
-@pytest.mark.parametrize("condition", ["ascii", "no locale", "stderr closed", "all closed"])
+@conditions
 def test_a_sweep_is_trained_and_mirrored(tmp_path, corpus_file, condition):
     arguments = ["-m", "wd2=0.0,0.05", *TINY, f"data.path={corpus_file}", "steps=10", "track=wandb"]
     done = _command(tmp_path, condition, "bitnet_sweep", *arguments)

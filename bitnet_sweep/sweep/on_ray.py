@@ -13,6 +13,7 @@ from typing import Any
 
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.sweep.ending import EXIT_FAILED, EXIT_INTERRUPTED
+from bitnet_sweep.sweep.sockets import prepare_sockets_of_ray
 from bitnet_sweep.sweep.worker import work
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -104,6 +105,7 @@ def answering(address: str | None) -> str | None:
     Raises:
         ConfigError: none answers.
     """
+    prepare_sockets_of_ray()
     key, named = _told(address)
     noted = read_ray_address() if named in (None, "auto") else None
     asked = noted or (named if named not in (None, "auto", "local") else None)

@@ -13,8 +13,9 @@ from pathlib import Path
 from bitnet_sweep.config import ConfigError
 
 _SHORT = ("/tmp", "/var/tmp", "/dev/shm")  # noqa: S108 - what is made there is made by mkdtemp
-_LIKE_ITS_OWN = ("pymp-", "listener-12345678")
-"""The name of multiprocessing's folder, and one that it gives its socket there."""
+MULTIPROCESSING = "pymp-12345678/listener-12345678"
+RAY = "ray/session_2026-11-29_12-34-56_123456_4194304/sockets/plasma_store"
+"""What each puts below the folder, at the longest."""
 
 
 def prepare_sockets() -> None:
@@ -27,17 +28,34 @@ def prepare_sockets() -> None:
     """
     before = tempfile.tempdir
     try:
-        tempfile.tempdir = str(_folder_for_sockets())
+        tempfile.tempdir = str(folder_for(MULTIPROCESSING))
         multiprocessing.util.get_temp_dir()
     finally:
         tempfile.tempdir = before
 
 
-def _folder_for_sockets() -> Path:
+def prepare_sockets_of_ray() -> None:
+    """Have a cluster that is begun here put its sockets where they can be made, unless RAY_TMPDIR says where.
+
+    Raises:
+        ConfigError: no folder for temporary files can hold a socket.
+    """
+    if not os.environ.get("RAY_TMPDIR"):
+        folder = folder_for(RAY)
+        if str(folder) != os.environ.get("TMPDIR", "/tmp"):  # noqa: S108 - what Ray would take
+            os.environ["RAY_TMPDIR"] = str(folder)
+
+
+def folder_for(name: str) -> Path:
+    """A folder for temporary files in which a socket can be made below that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
     reason: OSError | None = None
     for folder in _candidates():
         try:
-            _try_out(folder)
+            _try_out(folder, name)
         except OSError as error:  # too long, not writable, or a file system without sockets
             reason = reason or error
         else:
@@ -52,10 +70,9 @@ def _candidates() -> Iterator[Path]:
     yield from (Path(folder) for folder in (os.environ.get("XDG_RUNTIME_DIR"), *_SHORT) if folder)
 
 
-def _try_out(folder: Path) -> None:
-    prefix, name = _LIKE_ITS_OWN
+def _try_out(folder: Path, name: str) -> None:
     with (
-        tempfile.TemporaryDirectory(prefix=prefix, dir=folder) as inside,
+        tempfile.TemporaryDirectory(prefix="pymp-", dir=folder) as inside,
         socket.socket(socket.AF_UNIX) as listener,
     ):
-        listener.bind(str(Path(inside, name)))
+        listener.bind(str(Path(inside, "s")).ljust(len(str(folder / name)), "s"))

@@ -41,7 +41,10 @@ def test_the_plain_loop_learns():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("anew", "name"), [([], "step_2x5"), (["--anew"], "step_2x5_anew")])
+@pytest.mark.parametrize(
+    ("anew", "name"),
+    [([], "step_2x5"), pytest.param(["--anew"], "step_2x5_anew", marks=pytest.mark.system)],
+)
 def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys, anew, name):
     monkeypatch.setitem(sys.modules, "bitlinear", None)  # as if it were not installed
     arguments = ["--hidden", "8", "--batch", "2x5", "--vocab-size", "50", "--rounds", "3"]

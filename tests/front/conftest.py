@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import bitnet_sweep as bs
+from tests.commands import run
 
 VERB = "import sys; sys.argv[0] = 'bitnet-sweep'; from bitnet_sweep.commands import main; main()"
 
@@ -42,7 +43,9 @@ def swept(corpus_file, tmp_path_factory) -> Swept:
 
 
 def verb(folder, *words, **options):
-    """``bitnet-sweep`` as installed: exit status, stdout, stderr."""
+    """``bitnet-sweep`` as installed: exit status, stdout, stderr. Options need a new interpreter."""
+    if not options:
+        return run(folder, *words, module="bitnet-sweep")
     done = subprocess.run(
         [sys.executable, "-c", VERB, *map(str, words)],
         cwd=folder,

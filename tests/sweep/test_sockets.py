@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -40,8 +41,25 @@ def test_a_socket_can_be_made_whatever_the_length(tmp_path, length):
 
 def test_a_file_system_without_sockets_is_passed_over(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/proc")
-    assert sockets._folder_for_sockets().is_dir()
-    assert str(sockets._folder_for_sockets()) != "/proc"
+    assert sockets.folder_for(sockets.MULTIPROCESSING).is_dir()
+    assert str(sockets.folder_for(sockets.MULTIPROCESSING)) != "/proc"
+
+
+@pytest.mark.parametrize("length", [30, 38, 39, 40, 90])
+def test_a_longer_name_needs_a_shorter_folder(monkeypatch, length):
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="") as short:
+        folder = _folder(Path(short), length)
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        monkeypatch.setenv("TMPDIR", str(folder))
+        for name in ("RAY_TMPDIR", "XDG_RUNTIME_DIR"):
+            monkeypatch.delenv(name, raising=False)
+        sockets.prepare_sockets_of_ray()
+        fits = length + 1 + len(sockets.RAY) <= 107
+        assert (os.environ.get("RAY_TMPDIR") is None) == fits
+        assert sockets.folder_for(sockets.MULTIPROCESSING) == (folder if length < 76 else Path("/tmp"))
+        monkeypatch.setenv("RAY_TMPDIR", "/theirs")
+        sockets.prepare_sockets_of_ray()
+        assert os.environ["RAY_TMPDIR"] == "/theirs"
 
 
 def test_where_no_socket_can_be_made_the_key_is_named(tmp_path, monkeypatch):

@@ -127,3 +127,11 @@ def test_a_cluster_that_is_gone_is_passed_over(arguments, tmp_path):
         status, _, err = run(tmp_path, *small, "seed=1", "hydra.launcher.address=auto", **options)
         assert status == 2, err
         assert "hydra.launcher.address=auto: no Ray cluster answers there" in err
+
+
+def test_a_long_folder_for_temporary_files_holds_no_sockets(arguments, tmp_path):
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    small = [*arguments, "model.hidden=16", "steps=20", "hydra/launcher=ray", "hydra.launcher.address=local"]
+    status, _, err = run(tmp_path, *small, **environment(TMPDIR=str(long)))
+    assert status == 0, err
