@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bitnet_sweep.store import FINISHED, Store, opened
+from tests.repetition import repeated
 from tests.sweep.command import TINY, states
 
 pytestmark = pytest.mark.slow
@@ -28,12 +29,10 @@ CONDITIONS = {
     "stderr full": ("2>/dev/full", {}),
     "stderr unread": ("2> >(true)", {}),
 }
-OFTEN = ("ascii", "stderr closed", "all closed")
-"""What `make test` tries; `make test-system` tries the others, each of which takes an interpreter."""
-conditions = pytest.mark.parametrize(
-    "condition",
-    [pytest.param(name, marks=[] if name in OFTEN else pytest.mark.system) for name in CONDITIONS],
+looked_at = pytest.mark.parametrize(
+    "condition", repeated(CONDITIONS, {"ascii", "stderr closed", "all closed"})
 )
+trained = pytest.mark.parametrize("condition", repeated(CONDITIONS, {"all closed"}))
 REPORT, STATUS, SYNC, DASHBOARD = "report", "status", "track.sync", "dashboard"
 
 
@@ -68,7 +67,7 @@ def store(tmp_path_factory):
     return root
 
 
-@conditions
+@looked_at
 @pytest.mark.parametrize("module", [STATUS, SYNC])
 def test_reading_a_store(store, tmp_path, module, condition):
     done = _command(tmp_path, condition, f"bitnet_sweep.{module}", store)
@@ -82,7 +81,7 @@ def test_reading_a_store(store, tmp_path, module, condition):
         )
 
 
-@conditions
+@looked_at
 @pytest.mark.parametrize(
     ("module", "status"), [(STATUS, 2), (SYNC, 2), (DASHBOARD, 2), (REPORT, 2), ("track.sync --help", 0)]
 )
@@ -95,7 +94,7 @@ def test_what_a_command_refuses_it_still_refuses(tmp_path, module, status, condi
     assert "Error" not in done.stderr.replace("ConfigError", "")
 
 
-@conditions
+@looked_at
 def test_a_report_is_whole(store, tmp_path, condition):
     done = _command(tmp_path, condition, "bitnet_sweep.report", store, "--out", "out")
     assert done.returncode == 0, done.stderr
@@ -104,7 +103,7 @@ def test_a_report_is_whole(store, tmp_path, condition):
     assert (tmp_path / "out" / "report.html").read_text(encoding="utf-8").rstrip().endswith("</html>")
 
 
-@conditions
+@trained
 def test_one_run_is_trained(tmp_path, corpus_file, condition):
     arguments = [*TINY, f"data.path={corpus_file}", "steps=10"]
     done = _command(tmp_path, condition, "bitnet_sweep", *arguments)
@@ -113,7 +112,7 @@ def test_one_run_is_trained(tmp_path, corpus_file, condition):
     assert states(tmp_path / "runs") == [FINISHED]
 
 
-@conditions
+@trained
 def test_a_sweep_is_trained_and_mirrored(tmp_path, corpus_file, condition):
     arguments = ["-m", "wd2=0.0,0.05", *TINY, f"data.path={corpus_file}", "steps=10", "track=wandb"]
     done = _command(tmp_path, condition, "bitnet_sweep", *arguments)

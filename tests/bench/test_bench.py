@@ -69,6 +69,7 @@ def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys, anew, name):
     assert all(picture.count(f">{arm} ") == 1 for arm in rows)
 
 
+@pytest.mark.system
 @pytest.mark.slow
 def test_jobs_side_by_side(tmp_path, monkeypatch, capsys):
     arguments = ["--jobs", "2", "--hidden", "8", "--batch", "2x5", "--vocab-size", "50", "--steps", "2"]
@@ -95,6 +96,7 @@ def test_budget_of_a_tiny_setting(monkeypatch):
     assert all(ms > 0 for _, ms in parts)
 
 
+@pytest.mark.system
 @pytest.mark.slow
 def test_an_arm_that_cannot_take_its_step_is_left_out(tmp_path, monkeypatch, capsys):
     """As on a GPU whose memory it does not fit; what compares with it is missing, the others stand."""

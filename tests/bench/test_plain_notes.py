@@ -16,6 +16,7 @@ from bitnet_sweep.model import transformer
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.train.loop import train as train_steps
 from bitnet_sweep.train.state import TrainState
+from tests.repetition import repeated
 
 STEPS, VOCABULARY, HIDDEN = 50, 300, 32
 ROUNDING = 0.03
@@ -112,7 +113,7 @@ def test_in_float32_only_rounding_parts_them(trained, expected):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("change", ITEMS, ids=ITEMS.get)
+@pytest.mark.parametrize("change", repeated(ITEMS, {"data.order=random"}), ids=ITEMS.get)
 def test_every_item_matters(change, trained):
     """With any of them as everywhere else the losses are others, by far more than 1e-6."""
     (_, notes), (_, other) = trained(), trained(change)

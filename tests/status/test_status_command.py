@@ -160,6 +160,7 @@ def many_runs(writer, count):
     return writer.store
 
 
+@pytest.mark.system
 def test_the_cost_of_a_finished_run_does_not_grow(tmp_path, capsys):
     """The whole command, the table included; bench.large times it on 10,000 runs."""
     few, many = (many_runs(StoreWriter(Store(tmp_path / str(count))), count) for count in (50, 500))

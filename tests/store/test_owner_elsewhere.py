@@ -14,6 +14,7 @@ from bitnet_sweep.store import RUNNING, Status, Store
 from bitnet_sweep.store import lease as lease_module
 from bitnet_sweep.store.lease import HeldError, Watch, lease, read_lease
 from bitnet_sweep.store.standing import DIED, standing
+from tests.repetition import repeated
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +74,7 @@ def _can_take(path, watch=None):
         return False
 
 
-@pytest.mark.parametrize("far", AHEAD, indirect=True)
+@pytest.mark.parametrize("far", repeated(AHEAD, AHEAD[::3]), indirect=True)
 def test_a_living_owner_keeps_its_lease_whatever_its_clock(folder, far, monkeypatch):
     assert not _can_take(folder.path), "at two looks"
     monkeypatch.setattr(lease_module, "HEARTBEAT_LIMIT", 3.0)
@@ -86,7 +87,7 @@ def test_a_living_owner_keeps_its_lease_whatever_its_clock(folder, far, monkeypa
     assert entry.state == RUNNING
 
 
-@pytest.mark.parametrize("far", AHEAD, indirect=True)
+@pytest.mark.parametrize("far", repeated(AHEAD, AHEAD[::3]), indirect=True)
 def test_a_dead_one_is_waited_for_for_a_minute_at_most(folder, far, monkeypatch):
     far.kill()
     far.wait()

@@ -140,6 +140,7 @@ def test_killed_sweep_leaves_no_worker_and_goes_on(calm_long, arguments, tmp_pat
     assert science(store) == calm_long
 
 
+@pytest.mark.system
 def test_killed_worker_takes_no_other_with_it(calm_long, arguments, tmp_path):
     store = tmp_path / "runs"
     process = start(tmp_path, *GRID, *arguments, *LONG)
@@ -155,6 +156,7 @@ def test_killed_worker_takes_no_other_with_it(calm_long, arguments, tmp_path):
     assert science(store) == calm_long
 
 
+@pytest.mark.system
 def test_failed_trunk_is_tried_again(calm_long, arguments, tmp_path):
     store = tmp_path / "runs"
     process = start(tmp_path, *GRID, *arguments, *LONG, "sweep.max_retries=1")
@@ -196,6 +198,7 @@ def test_ctrl_c_checkpoints_and_goes_on(calm_long, arguments, tmp_path, many):
         assert result == calm_long[run_id]
 
 
+@pytest.mark.system
 def test_two_sweeps_on_one_store(calm_long, arguments, tmp_path):
     """Each stage is trained once, whoever comes first."""
     store = tmp_path / "runs"
@@ -229,6 +232,7 @@ def test_nobody_reading_stops_no_training(arguments, tmp_path, many):
     assert states(tmp_path / "runs") == ["finished"] * (2 if many else 1)
 
 
+@pytest.mark.system
 def test_nobody_reading_does_not_hide_that_a_run_failed(arguments, tmp_path):
     store = tmp_path / "runs"
     process = start(tmp_path, *GRID, *arguments, *LONG)

@@ -97,6 +97,7 @@ def test_ctrl_c_twice_ends_at_once(calm_long, arguments, tmp_path):
     assert half_written(store) == []
 
 
+@pytest.mark.system
 def test_sweeps_with_different_grids_share_trunks(arguments, tmp_path, publications):
     """Three commands at once on one trunk, two of them with an arm in common: each is trained once."""
     environment, published = publications
@@ -118,6 +119,7 @@ def address_space(extra_bytes):
     return lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("launcher", ["local", "basic"])
 def test_out_of_memory_stops_one_run(arguments, tmp_path, launcher):
     """84 M weights need 1.3 GB to train; 21 M need 0.4 GB, and so have their place again afterwards."""

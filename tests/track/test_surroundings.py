@@ -15,6 +15,7 @@ from bitnet_sweep.identity import SCIENCE_VERSION
 from bitnet_sweep.track import sync
 from bitnet_sweep.wandb_environment import DOCUMENTED
 from bitnet_sweep.wandb_names import ORIGIN
+from tests.repetition import repeated
 from tests.sweep.command import TINY, run
 from tests.track.conftest import REPO
 from tests.track.test_offline_mirror import of_type
@@ -100,7 +101,9 @@ LEFT_BEHIND = [
 ]
 
 
-@pytest.mark.parametrize("variables", LEFT_BEHIND, ids=lambda variables: "+".join(variables))
+@pytest.mark.parametrize(
+    "variables", repeated(LEFT_BEHIND, LEFT_BEHIND[:4]), ids=lambda variables: "+".join(variables)
+)
 def test_what_others_leave_behind_renames_nothing(
     store: MirrorStore,
     config: RunConfig,
