@@ -23,6 +23,7 @@ OFTEN = {"001_small_stage2", "012_threshold_seed"}
 GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRIDS)
 def test_grid_composes(name):
     """Every point of the grid can be trained, and there are as many as its first lines say."""

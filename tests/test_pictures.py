@@ -11,6 +11,8 @@ from bitnet_sweep.report.figures.drawing import drawing
 from tests.pictures import CLOSE, assert_same_picture, drawn
 from tests.studies import ROOT
 
+pytestmark = pytest.mark.slow
+
 STEPS = np.arange(0, 2001, 100)
 
 

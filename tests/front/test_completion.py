@@ -12,6 +12,8 @@ from bitnet_sweep.keys import completions
 from tests.front.conftest import verb
 from tests.test_keys import KEYS
 
+pytestmark = pytest.mark.slow
+
 ASKED = [
     ("doc", ["doctor"]),
     ("status --w", ["--watch"]),

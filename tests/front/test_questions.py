@@ -11,6 +11,8 @@ import bitnet_sweep as bs
 from bitnet_sweep.store import Store
 from tests.front.conftest import settings, verb
 
+pytestmark = pytest.mark.slow
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 _ASKED = README.partition("## Six questions")[2].partition("\n## ")[0]
 ANSWERS = {question: line.strip() for line, question in re.findall(r"^(\S.*?) +# (.*\?)$", _ASKED, re.M)}
