@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import Any
 
 from bitnet_sweep.paths import expanded
+from bitnet_sweep.roles import Knob, Role, knob, knobs_of
 
 
 class ConfigError(ValueError):
@@ -247,34 +248,25 @@ def _fraction(key: str, value: float) -> None:
         raise ConfigError(key, value, "must lie strictly between 0 and 1 (a fraction of the run)")
 
 
-ADDED = {"added": True}
-"""Metadata of a knob that one of ``_GROUPS`` got after runs had been made, as in
-``qk_norm: bool = field(default=False, metadata=ADDED)``. At its default everything must be as before: runs
-that have it keep the ids of those without the knob, and reports read it into configs of before."""
-
-FP32_ONLY = {**ADDED, "fp32_only": True}
-"""Likewise, of a knob that ``precision=mixed`` does not implement: there any other value is refused."""
-
-
 @dataclass
 class ModelConfig:
     """A decoder-only transformer of BitLinears, as in docs/notes.md."""
 
-    hidden: int = 256
+    hidden: int = knob(256, Role.in_id | Role.weights | Role.axis | Role.head | Role.basic, label="h", rank=1)
     """Width of the model: the length of the vector that stands for a token."""
-    num_layers: int = 4
+    num_layers: int = knob(4, Role.in_id | Role.weights)
     """Blocks, each of attention and a feed-forward."""
-    num_heads: int = 4
+    num_heads: int = knob(4, Role.in_id)
     """Attention heads of a block; they share the width evenly."""
-    ffn: int | None = None
+    ffn: int | None = knob(None, Role.in_id | Role.weights)
     """Width of the gated feed-forward; null means 2 x hidden."""
-    tied: bool = False
+    tied: bool = knob(False, Role.in_id | Role.weights)
     """Share the embedding matrix with the head."""
-    weights: Weights = Weights.ternary
-    activations: Activations = Activations.int8
-    straight_through: StraightThrough = field(default=StraightThrough.exact, metadata=FP32_ONLY)
-    norm: NormPlace = field(default=NormPlace.both, metadata=ADDED)
-    activation: GateActivation = field(default=GateActivation.relu2, metadata=ADDED)
+    weights: Weights = knob(Weights.ternary, Role.in_id | Role.basic, label="", rank=5)
+    activations: Activations = knob(Activations.int8, Role.in_id, rank=6)
+    straight_through: StraightThrough = knob(StraightThrough.exact, Role.in_id | Role.added | Role.fp32_only)
+    norm: NormPlace = knob(NormPlace.both, Role.in_id | Role.added)
+    activation: GateActivation = knob(GateActivation.relu2, Role.in_id | Role.added)
 
     def __post_init__(self) -> None:
         _settle(self, "model.")
@@ -301,15 +293,15 @@ class ModelConfig:
 class OptimizerConfig:
     """Adam with coupled or decoupled decay; the decay's strength is the stage's."""
 
-    name: OptimizerName = OptimizerName.adam_l2
-    beta1: float = 0.9
+    name: OptimizerName = knob(OptimizerName.adam_l2, Role.in_id | Role.preset | Role.basic, label="", rank=4)
+    beta1: float = knob(0.9, Role.in_id)
     """Decay of Adam's mean of gradients."""
-    beta2: float = 0.95
+    beta2: float = knob(0.95, Role.in_id)
     """Decay of Adam's mean of squared gradients."""
-    eps: float = 1e-8
+    eps: float = knob(1e-8, Role.in_id)
     """What Adam adds to the root it divides by."""
-    decay: Decay = Decay.all
-    clip: float | None = 1.0
+    decay: Decay = knob(Decay.all, Role.in_id)
+    clip: float | None = knob(1.0, Role.in_id, null="off")
     """Largest global gradient norm; null switches clipping off."""
 
     def __post_init__(self) -> None:
@@ -325,11 +317,11 @@ class OptimizerConfig:
 class LossConfig:
     """What is added to the plain negative log-likelihood in training (never in ``val/loss``)."""
 
-    label_smoothing: float = 0.0
+    label_smoothing: float = knob(0.0, Role.in_id)
     """Share of the target's probability that is spread over the vocabulary."""
-    z_loss: float = 0.0
+    z_loss: float = knob(0.0, Role.in_id)
     """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
-    ignore_end_of_text: bool = field(default=False, metadata=FP32_ONLY)
+    ignore_end_of_text: bool = knob(False, Role.in_id | Role.added | Role.fp32_only)
     """Leave targets that are the document separator out of the mean."""
 
     def __post_init__(self) -> None:
@@ -342,17 +334,17 @@ class LossConfig:
 class DataConfig:
     """The corpus. A share of its documents is held out, the same whatever the seed."""
 
-    name: DataName = DataName.world_factbook
-    path: Any = None
+    name: DataName = knob(DataName.world_factbook, Role.in_corpus | Role.data | Role.preset, label="")
+    path: Any = knob(None, Role.in_corpus | Role.data)
     """For data=text: a file, a glob, or a list of them (.txt, .jsonl, .parquet)."""
-    text_field: str = "text"
+    text_field: str = knob("text", Role.in_corpus | Role.data)
     """For .jsonl and .parquet: the field that holds a document."""
-    order: Order = Order.random
-    heldout_fraction: float = 0.05
+    order: Order = knob(Order.random, Role.in_id | Role.data, label="")
+    heldout_fraction: float = knob(0.05, Role.in_corpus | Role.data)
     """Share of the documents that is never trained on."""
-    lines: Lines = field(default=Lines.whole, metadata=ADDED)
-    targets: Targets = field(default=Targets.next, metadata=ADDED)
-    heldout: HeldOutText = field(default=HeldOutText.anywhere, metadata=ADDED)
+    lines: Lines = knob(Lines.whole, Role.in_id | Role.in_corpus | Role.data | Role.added)
+    targets: Targets = knob(Targets.next, Role.in_id | Role.data | Role.added)
+    heldout: HeldOutText = knob(HeldOutText.anywhere, Role.in_id | Role.in_corpus | Role.data | Role.added)
     """With ``end`` the text before the held-out documents is unbroken; a WikiText article in a .txt file is a
     document there."""
 
@@ -383,8 +375,8 @@ class DataConfig:
 class TokenizerConfig:
     """How text becomes token ids."""
 
-    name: TokenizerName = TokenizerName.bpe
-    vocab_size: int = 4096
+    name: TokenizerName = knob(TokenizerName.bpe, Role.in_corpus | Role.data | Role.preset, label="")
+    vocab_size: int = knob(4096, Role.in_id | Role.in_corpus | Role.data | Role.weights)
     """How many different tokens there are."""
 
     def __post_init__(self) -> None:
@@ -409,21 +401,21 @@ class ScheduleConfig:
     ``lr_boundary``, goes on from ``lr_bend_to`` (lower: a drop) and runs linearly to ``lr_final``.
     """
 
-    name: str = "two_stage"
+    name: str = knob("two_stage", Role.preset, label="", rank=9)
     """What names call this schedule; its numbers are the keys below."""
-    warmup: float = 0.0375
+    warmup: float = knob(0.0375, Role.in_stages)
     """Length of the linear warm-up of the learning rate."""
-    probe_every: float = 0.05
+    probe_every: float = knob(0.05, Role.in_length)
     """Distance of two probes, each of which writes a record."""
-    checkpoint_every: float = 0.1
+    checkpoint_every: float = knob(0.1, Role.operational)
     """Distance of two checkpoints, from which an interrupted run goes on."""
-    lr_bend_from: float = 2 / 3
+    lr_bend_from: float = knob(2 / 3, Role.in_stages)
     """The learning rate at which the path arrives at ``lr_boundary``."""
-    lr_bend_to: float = 2 / 3
+    lr_bend_to: float = knob(2 / 3, Role.in_stages | Role.later)
     """The learning rate with which it goes on from there."""
-    lr_final: float = 0.001
+    lr_final: float = knob(0.001, Role.in_stages | Role.later)
     """The learning rate at the end of the run."""
-    set_after_update: bool = field(default=False, metadata=ADDED)
+    set_after_update: bool = knob(False, Role.in_id | Role.added)
     """Set learning rate and decay behind each update, not before it: update k has those of k - 1, and the
     first one the peak ``lr``."""
 
@@ -443,17 +435,17 @@ MAX_TIMEOUT_SECONDS = 86_400.0
 class TrackConfig:
     """W&B (https://wandb.ai) or nothing; the store is the truth either way."""
 
-    name: TrackName = TrackName.wandb
-    mode: TrackMode = TrackMode.offline
-    project: str = "bitnet_sweep"
+    name: TrackName = knob(TrackName.wandb, Role.operational)
+    mode: TrackMode = knob(TrackMode.offline, Role.operational)
+    project: str = knob("bitnet_sweep", Role.operational)
     """The W&B project that the runs go to."""
-    entity: str | None = None
+    entity: str | None = knob(None, Role.operational)
     """The W&B user or team that the project belongs to; null means your own."""
-    base_url: str = "https://api.wandb.ai"
+    base_url: str = knob("https://api.wandb.ai", Role.operational)
     """The W&B server."""
-    tags: list[str] = field(default_factory=list)
+    tags: list[str] = knob([], Role.operational)
     """Tags of your own on every run."""
-    timeout_seconds: float = 10.0
+    timeout_seconds: float = knob(10.0, Role.operational)
     """The longest wait for the server, at start and at the end; then the run goes on offline."""
 
     def __post_init__(self) -> None:
@@ -472,31 +464,31 @@ class TrackConfig:
 class SweepConfig:
     """How the engine runs a grid; nothing here changes a result (``reuse`` says which one counts)."""
 
-    name: str | None = None
+    name: str | None = knob(None, Role.operational)
     """Folder name and W&B group; null means a hash of the grid."""
-    share_stages: bool = True
+    share_stages: bool = knob(True, Role.operational)
     """Train a stage that several runs have in common once, and fork it."""
-    dry_run: bool = False
+    dry_run: bool = knob(False, Role.operational)
     """Print the plan and stop."""
-    max_retries: int = 0
+    max_retries: int = knob(0, Role.operational)
     """How often a failed run is tried again in the same sweep; a single run is tried again by hand."""
-    keep_stages: bool = True
+    keep_stages: bool = knob(True, Role.operational)
     """Keep the checkpoints of shared stages, from which a larger grid can fork later."""
-    keep_final: bool = True
+    keep_final: bool = knob(True, Role.operational)
     """Keep the final weights of each run, which ``generate`` and ``open_run`` need."""
-    reuse: Reuse = Reuse.any
+    reuse: Reuse = knob(Reuse.any, Role.operational)
     """same_code trains anew, under another id, what other source code has trained."""
-    until_stage: int | None = None
+    until_stage: int | None = knob(None, Role.operational)
     """Stop after this stage and leave a trunk; set by the sweeper for shared stages, refused from users."""
-    exclude: list[Any] = field(default_factory=list)
+    exclude: list[Any] = knob([], Role.operational)
     """Points to leave out: those at which every ``key: value`` of one of these dicts holds."""
-    zip: list[str] = field(default_factory=list)
+    zip: list[str] = knob([], Role.operational)
     """Swept keys that advance together instead of being combined."""
-    bisect: str | None = None
+    bisect: str | None = knob(None, Role.operational)
     """``key:low..high``: instead of a grid of this key, find where ``until`` begins or ends."""
-    until: str = "recovered"
+    until: str = knob("recovered", Role.operational)
     """The outcome that a bisection looks for."""
-    tolerance: float | None = None
+    tolerance: float | None = knob(None, Role.operational)
     """How narrow a bisection's last interval is; null means a sixteenth of the first."""
 
     def __post_init__(self) -> None:
@@ -572,45 +564,45 @@ def interpolate(path: list[tuple[int, float]], step: int) -> float:
 class RunConfig:
     """One run. ``lr``, ``wd1``, ``wd2``, ``boundary`` and ``lr_boundary`` are shorthands for stages."""
 
-    scale: str = "small"
+    scale: str = knob("small", Role.preset | Role.basic, label="", rank=3)
     """Which size of everything was chosen; what names call it."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    lr: float = 1.5e-3
+    lr: float = knob(1.5e-3, Role.in_stages | Role.head | Role.basic, rank=7)
     """The peak of the learning rate."""
-    wd1: float = 0.1
+    wd1: float = knob(0.1, Role.in_stages | Role.basic, rank=8)
     """The weight decay until ``boundary``."""
-    wd2: float = 0.0
+    wd2: float = knob(0.0, Role.in_stages | Role.later | Role.axis | Role.head | Role.basic, rank=2)
     """The weight decay from ``boundary`` on."""
-    seed: int = 0
+    seed: int = knob(0, Role.in_id | Role.axis | Role.head | Role.basic, label="s", rank=13)
     """Decides the initial weights and the order of the data."""
-    steps: int = 2000
+    steps: int = knob(2000, Role.in_stages | Role.later | Role.basic, rank=12)
     """Length of the run in updates of the optimizer."""
-    boundary: float = 0.5
+    boundary: float = knob(0.5, Role.in_stages | Role.later | Role.basic, rank=10)
     """Where the decay changes from wd1 to wd2, as a fraction of the run."""
-    lr_boundary: float = 0.5
+    lr_boundary: float = knob(0.5, Role.in_stages | Role.later, rank=11)
     """Where the learning-rate path bends, as a fraction of the run."""
-    batch_size: int = 4
+    batch_size: int = knob(4, Role.in_id | Role.data)
     """Rows of a batch."""
-    sequence_length: int = 32
+    sequence_length: int = knob(32, Role.in_id | Role.data)
     """Tokens of a row."""
-    warmup_steps: int | None = None
+    warmup_steps: int | None = knob(None, Role.in_stages | Role.follows)
     """Length of the warm-up; null means ``schedule.warmup`` of the run."""
-    probe_every_steps: int | None = None
+    probe_every_steps: int | None = knob(None, Role.in_id | Role.follows)
     """Distance of two probes; null means ``schedule.probe_every`` of the run."""
-    checkpoint_every_steps: int | None = None
+    checkpoint_every_steps: int | None = knob(None, Role.operational)
     """Distance of two checkpoints; null means ``schedule.checkpoint_every`` of the run."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[Stage] = knob([], Role.in_stages | Role.follows)
     """Left empty, the stages follow from the schedule; written out, they are the schedule."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    precision: Precision = Precision.mixed
-    device: Device = Device.auto
-    threads: int = 1
+    precision: Precision = knob(Precision.mixed, Role.in_id, label="")
+    device: Device = knob(Device.auto, Role.operational)
+    threads: int = knob(1, Role.operational)
     """CPU threads of each job."""
-    store: str = "runs"
+    store: str = knob("runs", Role.operational)
     """The folder that holds the runs."""
     track: TrackConfig = field(default_factory=lambda: TrackConfig(name=TrackName.none))
     """What ``conf/`` asks for is ``track=wandb``; where ``~track`` takes that away, there is no mirror."""
@@ -658,33 +650,35 @@ class RunConfig:
 
 
 def _refuse_fp32_only(config: RunConfig) -> None:
-    for name in _GROUPS:
-        group = getattr(config, name)
-        for knob in dataclasses.fields(group):
-            value = getattr(group, knob.name)
-            if "fp32_only" in knob.metadata and value != knob.default:
-                raise ConfigError(
-                    f"{name}.{knob.name}", value, "needs precision=fp32; mixed does not compute it"
-                )
+    for fp32_only in having(Role.fp32_only):
+        value = fp32_only.of(config)
+        if value != fp32_only.default:
+            raise ConfigError(fp32_only.key, value, "needs precision=fp32; mixed does not compute it")
+
+
+KNOBS = {each.key: each for each in knobs_of(RunConfig)}
+"""Every knob by its dotted key, in the order of the config."""
+
+
+@functools.cache
+def having(role: Role) -> list[Knob]:
+    """The knobs that have every flag of ``role``."""
+    return [each for each in KNOBS.values() if role in each.role]
+
+
+@functools.cache
+def role_of(key: str) -> Role:
+    """The role of a dotted key; one that is not known, as of another program's config, has what all knobs of
+    its group have."""
+    if key in KNOBS:
+        return KNOBS[key].role
+    group = [each.role for other, each in KNOBS.items() if other.startswith(f"{key.partition('.')[0]}.")]
+    return functools.reduce(operator.and_, group) if group else Role(0)
 
 
 def added_knobs() -> dict[str, Any]:
-    """The knobs marked ADDED by dotted key, with what configs of before stand for."""
-    return {
-        f"{name}.{knob.name}": plain(knob.default)
-        for name, group in _GROUPS.items()
-        for knob in dataclasses.fields(group)
-        if "added" in knob.metadata
-    }
-
-
-_GROUPS: dict[str, Any] = {
-    "model": ModelConfig,
-    "optimizer": OptimizerConfig,
-    "loss": LossConfig,
-    "data": DataConfig,
-    "schedule": ScheduleConfig,
-}
+    """The knobs that were added, by dotted key, with what configs of before stand for."""
+    return {each.key: plain(each.default) for each in having(Role.added)}
 
 
 def plain(config: object) -> Any:

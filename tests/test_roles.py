@@ -1,0 +1,154 @@
+"""A knob is declared once: from there it reaches ids, names, reports and ``--help`` of a package that has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bitnet_sweep.config import KNOBS, role_of
+from bitnet_sweep.roles import Role
+
+ROOT = Path(__file__).parents[1]
+BEHIND = "    activation: GateActivation = "
+"""New fields stand before this one of ``ModelConfig``."""
+GROWN = '''
+    twist: float = knob(1.0, Role.in_id | Role.added | Role.fp32_only)
+    """How far each head is turned."""
+    girth: int = knob(3, Role.in_id | Role.weights | Role.added)
+    """How wide a waist is."""
+    colour: str = knob("red", Role.operational)
+    """What it is painted with."""
+'''
+
+Child = Callable[[str], Any]
+
+
+def package_with(fields: str, folder: Path) -> None:
+    """A copy of this package whose ``ModelConfig`` has these fields, too."""
+    shutil.copytree(ROOT / "bitnet_sweep", folder / "bitnet_sweep")
+    for name in ("conf", "hydra_plugins"):
+        (folder / name).symlink_to(ROOT / name)
+    path = folder / "bitnet_sweep" / "config.py"
+    before, found, behind = path.read_text().partition(BEHIND)
+    assert found
+    path.write_text(f"{before.rstrip()}{fields}{found}{behind}")
+
+
+def python(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("grown")
+    package_with(GROWN, made)
+    return made
+
+
+@pytest.fixture
+def child(folder: Path) -> Child:
+    """Runs lines of Python on the grown package and gives what their ``found`` is."""
+    start = "import json\nfrom bitnet_sweep.config import *\nfrom bitnet_sweep.stages import resolve\n"
+
+    def run(lines: str) -> Any:
+        done = python(folder, "-c", f"{start}{lines}\nprint(json.dumps(found))")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return run
+
+
+IDS = """
+from bitnet_sweep.identity import stage_ids
+ids = lambda **model: stage_ids(resolve(RunConfig(steps=100, precision=Precision.fp32, model=ModelConfig(**model))), "corpus")
+"""
+
+
+def test_at_its_default_an_added_knob_leaves_ids_as_they_are(child: Child) -> None:
+    """The known value of ``test_identity``."""
+    known, twisted, wide, blue = child(
+        f"{IDS}found = [ids(), ids(twist=2.0), ids(girth=4), ids(colour='blue')]"
+    )
+    assert known == blue == ["7f50e6e79cbf24b5", "5e9e2bad07c5d48c"]
+    assert not {*known} & {*twisted} and not {*known} & {*wide} and not {*twisted} & {*wide}
+
+
+def test_one_that_was_not_added_is_in_every_id(tmp_path: Path) -> None:
+    package_with('\n    mark: str = knob("x", Role.in_id)\n', tmp_path)
+    done = python(
+        tmp_path,
+        "-c",
+        f"from bitnet_sweep.config import *\nfrom bitnet_sweep.stages import resolve\n{IDS}print(ids())",
+    )
+    assert done.returncode == 0, done.stderr
+    assert "7f50e6e79cbf24b5" not in done.stdout
+
+
+def test_reports_read_an_added_knob_into_configs_of_before(child: Child, tmp_path: Path) -> None:
+    for name, told in (("old", ""), ("new", "  girth: 5\n"), ("none", None)):
+        (tmp_path / name).mkdir()
+        if told is not None:
+            (tmp_path / name / "config.yaml").write_text("model:\n  hidden: 16\n" + told)
+    old, new, none, added = child(
+        "from pathlib import Path\nfrom bitnet_sweep.report.read import read_run\n"
+        f"found = [read_run(Path({str(tmp_path)!r}) / name).config for name in ('old', 'new', 'none')]\n"
+        "found.append(added_knobs())"
+    )
+    assert old == added | {"model.hidden": 16}
+    assert (added["model.twist"], added["model.girth"]) == (1.0, 3)
+    assert new == old | {"model.girth": 5}
+    assert none == {}
+
+
+def test_a_knob_that_mixed_does_not_implement_is_refused_there(child: Child) -> None:
+    found = child(
+        "found = []\n"
+        "for precision, twist in ((Precision.mixed, 1.0), (Precision.fp32, 2.0), (Precision.mixed, 2.0)):\n"
+        "    try:\n"
+        "        found.append(RunConfig(precision=precision, model=ModelConfig(twist=twist)).model.twist)\n"
+        "    except ConfigError as error:\n"
+        "        found.append(str(error))\n"
+    )
+    assert found == [1.0, 2.0, "model.twist=2.0: needs precision=fp32; mixed does not compute it"]
+
+
+def test_a_field_without_a_role_is_refused(tmp_path: Path) -> None:
+    package_with('\n    bare: str = "x"\n', tmp_path)
+    done = python(tmp_path, "-c", "import bitnet_sweep.config")
+    assert done.stderr.strip().endswith("model.bare has no role: declare it as knob(default, Role...)")
+
+
+SCIENCE = Role.in_id | Role.in_stages | Role.in_length | Role.in_corpus | Role.preset
+
+
+@pytest.mark.parametrize("knob", KNOBS.values(), ids=KNOBS)
+def test_a_knob_is_operational_or_science(knob: Any) -> None:
+    assert bool(knob.role & SCIENCE) != (Role.operational in knob.role)
+    assert Role.axis not in knob.role or Role.head in knob.role
+
+
+def test_ranks_are_a_ranking() -> None:
+    ranks = sorted(knob.rank for knob in KNOBS.values() if knob.rank)
+    assert ranks == list(range(1, len(ranks) + 1))
+
+
+def test_a_key_of_another_program_has_what_its_group_has_in_common() -> None:
+    assert role_of("sweep.of_tomorrow") == role_of("track") == Role.operational
+    assert role_of("data.of_tomorrow") == Role.data
+    assert role_of("model.of_tomorrow") == Role.in_id
+    assert role_of("somebody.else") == role_of("else") == Role(0)
