@@ -5,12 +5,14 @@ refuses what cannot be trained, with a :class:`ConfigError` that names the key a
 Lengths that scale with the run are fractions of ``steps`` until ``stages.resolve`` makes them absolute.
 """
 
+# ruff: noqa: RUF009 - knob() makes a field
 from __future__ import annotations
 
 import dataclasses
 import functools
 import math
 import operator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
@@ -694,3 +696,14 @@ def plain(config: object) -> Any:
     if isinstance(config, list | tuple):
         return [plain(value) for value in config]
     return config
+
+
+def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys; a file that has dotted keys already is left as it is."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
