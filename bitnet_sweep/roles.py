@@ -17,6 +17,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+UNRANKED = 1_000
+"""Behind every rank."""
+
 
 class Role(Flag):
     """Each knob is ``operational``, or science in one or more of the five ways that stand behind it."""
@@ -55,14 +58,14 @@ class Role(Flag):
     """``precision=mixed`` does not implement it: there any value but the default is refused."""
 
 
-def knob(default: T, role: Role, *, label: str | None = None, rank: int = 0, null: str = "null") -> T:
+def knob(default: T, role: Role, *, label: str | None = None, rank: int = UNRANKED, null: str = "null") -> T:
     """The default of a config field, with its role.
 
     Args:
         default: a list is copied for each config.
         role: every flag that holds.
         label: what stands before its value in names, by default ``key=``; "" where the value says enough.
-        rank: its place among those a reader knows a run by: 1 is the best known, 0 is no such knob.
+        rank: its place among those that a reader knows a run by; 1 is the best known.
         null: what people call its null.
     """
     said = {"role": role, "label": label, "rank": rank, "null": null}

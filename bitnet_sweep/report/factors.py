@@ -10,22 +10,24 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.config import KNOBS, RunConfig, having, plain
 from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
 from bitnet_sweep.report.pairs import all_settings
-from bitnet_sweep.report.settings import UNKNOWN, number
+from bitnet_sweep.report.settings import BOUNDARY_STEP, UNKNOWN, number
+from bitnet_sweep.roles import Role
 
-FOLLOWING = (TEXT, "warmup_steps", "probe_every_steps", "boundary_step", "stages")
+_FOLLOWING = [knob.key for knob in having(Role.follows)]
+FOLLOWING = (TEXT, *_FOLLOWING[:-1], BOUNDARY_STEP, _FOLLOWING[-1])
 """Factors only where no other setting that varies tells them; each is told by those before it, too."""
 
-GROUPS = ("scale", "schedule.name", "optimizer.name", "data.name", "tokenizer.name")
+GROUPS = tuple(knob.key for knob in having(Role.preset))
 """The settings that name the choice of a config group; a scale may set keys of every other group."""
 
 _OUTSIDE = {"schedule.name": ("boundary", "lr_boundary")}
 """Keys that a group sets beside its own."""
 
-OFF = {("optimizer.clip", "null"): "off"}
-"""Values that switch something off."""
+OFF = {(knob.key, "null"): knob.null for knob in KNOBS.values()}
+"""What people call a null that switches something off."""
 
 Level = tuple[str, ...]
 Values = dict[str, str]

@@ -15,7 +15,6 @@ import pydantic_core
 import yaml
 
 from bitnet_sweep import files
-from bitnet_sweep.config import flatten as flatten
 from bitnet_sweep.records import Record
 
 

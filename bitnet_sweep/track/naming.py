@@ -28,7 +28,7 @@ _TAIL = [
     for knob in KNOBS.values()
     if not knob.role & (Role.head | Role.operational) and knob.key != "stages"  # they have a mark
 ]
-_WORDS = sorted((knob for knob in _TAIL if not knob.label), key=lambda knob: knob.rank or len(KNOBS))
+_WORDS = sorted((knob for knob in _TAIL if not knob.label), key=lambda knob: knob.rank)
 """Choices whose value alone says what it is: ``adamw``, ``full``, ``gpt2``."""
 
 
