@@ -9,17 +9,23 @@ Lengths that scale with the run are fractions of ``steps`` until ``stages.resolv
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import math
 import operator
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
-from typing import Any
+from types import UnionType
+from typing import Any, TypeVar
 
+from bitnet_sweep.exact import read_number
 from bitnet_sweep.paths import expanded
-from bitnet_sweep.roles import Knob, Role, knob, knobs_of
+from bitnet_sweep.roles import Knob, Role, fields_of, is_config, knob, knobs_of, types_of, words_for
+
+C = TypeVar("C")
 
 
 class ConfigError(ValueError):
@@ -696,6 +702,58 @@ def plain(config: object) -> Any:
     if isinstance(config, list | tuple):
         return [plain(value) for value in config]
     return config
+
+
+def from_plain(document: object) -> RunConfig:
+    """The inverse of :func:`plain`, checked as a command line is; keys left out have their defaults.
+
+    Args:
+        document: of groups, or of dotted keys.
+
+    Raises:
+        ConfigError: a key, a type or a value is wrong.
+    """
+    if not isinstance(document, Mapping):
+        raise ConfigError("config", document, f"must be {words_for(RunConfig)}")
+    values = flatten(document)
+    for key in [key for key in values if key not in KNOBS]:
+        close = difflib.get_close_matches(key, KNOBS, n=1)
+        raise ConfigError(key, values[key], f"no such key{''.join(f'; did you mean {k}?' for k in close)}")
+    return built(RunConfig, {key: _typed(KNOBS[key].kind, value, key) for key, value in values.items()})
+
+
+def built(kind: type[C], values: Mapping[str, Any]) -> C:
+    """The config of these typed values by dotted key, checked by its own ``__post_init__``."""
+    own: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        group, dot, name = key.partition(".")
+        (groups.setdefault(group, {}) if dot else own)[name or group] = value
+    kinds = types_of(kind)
+    return kind(**own, **{group: built(kinds[group], under) for group, under in groups.items()})
+
+
+def _typed(kind: Any, value: Any, key: str) -> Any:
+    """A plain value as one of the annotated type; numbers are checked by the config that takes them."""
+    if isinstance(kind, UnionType):
+        if value is None:
+            return None
+        kind = kind.__args__[0]
+    if kind in (int, float) and value is not None:
+        found = read_number(value)
+        whole = kind is int and isinstance(found, float) and found.is_integer()
+        return value if found is None else int(found) if whole else found
+    if typing.get_origin(kind) is list and isinstance(value, list):
+        (element,) = typing.get_args(kind)
+        return [_typed(element, item, f"{key}[{i}]") for i, item in enumerate(value)]
+    if is_config(kind) and isinstance(value, Mapping) and set(value) == set(fields_of(kind)):
+        kinds = types_of(kind)
+        return kind(**{name: _typed(kinds[name], item, f"{key}.{name}") for name, item in value.items()})
+    if kind is Any or (kind in (str, bool) and isinstance(value, kind)):
+        return value
+    if isinstance(value, str) and value in getattr(kind, "__members__", ()):
+        return kind[value]
+    raise ConfigError(key, value, f"must be {words_for(kind)}")
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

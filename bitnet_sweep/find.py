@@ -7,9 +7,9 @@ from pathlib import Path
 
 import yaml
 
-from bitnet_sweep.app import to_run_config
-from bitnet_sweep.config import ConfigError
+from bitnet_sweep.config import ConfigError, from_plain
 from bitnet_sweep.exact import read_number
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store, check_is_store
 from bitnet_sweep.store.recorded import asked_runs
 from bitnet_sweep.track.naming import run_name
@@ -69,8 +69,8 @@ def _name_by_config(path: Path) -> str:
     """Of a run that no sweep names, as of another program's; empty where its config does not tell."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return run_name(to_run_config(document))
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        return run_name(resolve(from_plain(document)))
+    except (OSError, ValueError, yaml.YAMLError):
         return ""
 
 

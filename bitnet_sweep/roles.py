@@ -7,11 +7,13 @@ config of a W&B run must say follow from it: a knob that is added is added to it
 from __future__ import annotations
 
 import dataclasses
+import functools
 import operator
+import types
 import typing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import Flag, auto
+from enum import Enum, Flag, auto
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -115,7 +117,7 @@ def knobs_of(kind: type, prefix: str = "") -> Iterator[Knob]:
     Raises:
         TypeError: a field has no role.
     """
-    hints = typing.get_type_hints(kind)
+    hints = types_of(kind)
     for f in dataclasses.fields(kind):
         key = prefix + f.name
         if is_config(hints[f.name]):
@@ -126,3 +128,28 @@ def knobs_of(kind: type, prefix: str = "") -> Iterator[Knob]:
             default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
             said = {"label": f"{f.name}="} | {k: v for k, v in f.metadata.items() if v is not None}
             yield Knob(key, hints[f.name], default, **said)
+
+
+@functools.cache
+def types_of(kind: type) -> dict[str, Any]:
+    """The annotated types of a group's fields."""
+    return typing.get_type_hints(kind)
+
+
+def fields_of(kind: Any) -> list[str]:
+    """The names in a group of knobs; of any other type none."""
+    return [f.name for f in dataclasses.fields(kind)] if is_config(kind) else []
+
+
+def words_for(kind: Any) -> str:
+    """What a value of an annotated type is, in a reader's words."""
+    if isinstance(kind, types.UnionType):
+        return " or ".join("null" if part is types.NoneType else words_for(part) for part in kind.__args__)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"one of {', '.join(member.name for member in kind)}"
+    if is_config(kind):
+        return f"a group with the keys {', '.join(fields_of(kind))}"
+    return _WORDS.get(kind, "a list" if typing.get_origin(kind) is list else "a value of another type")
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}

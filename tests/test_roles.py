@@ -173,8 +173,13 @@ found = [pairs, sections, names]
 def study(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, str]]:
     """Pairs with the plain arm, sections and names of arms that differ in one of the new knobs."""
     store = StoreWriter(tmp_path_factory.mktemp("store"))
-    models = {"plain": {}, "twisted": {"twist": 2.0}, "wide": {"girth": 4}, "blue": {"colour": "blue"}}
-    alone = {"stage_ids": [], "parent_stage_id": None}
+    models: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "twisted": {"twist": 2.0},
+        "wide": {"girth": 4},
+        "blue": {"colour": "blue"},
+    }
+    alone: dict[str, Any] = {"stage_ids": [], "parent_stage_id": None}
     for seed, (run_id, model) in enumerate(models.items()):
         change = {f"model__{name}": value for name, value in model.items()}
         own_seed = seed if run_id == "blue" else 0  # else it would be the plain run once more

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from bitnet_sweep.app import to_run_config
-from bitnet_sweep.config import ConfigError, RunConfig, TokenizerName, check_whole
+from bitnet_sweep.config import ConfigError, RunConfig, TokenizerName, check_whole, from_plain
 from bitnet_sweep.find import find_run, run_names
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.paths import expanded
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder, Status, Store
 from bitnet_sweep.store.outcome import outcome_text
 from bitnet_sweep.store.standing import standing
@@ -69,7 +69,7 @@ class OpenRun:
             raise ConfigError("RUN", self.run_id, f"{self._folder.config_path} cannot be read") from error
         if not isinstance(document, dict):
             raise ConfigError("RUN", self.run_id, f"{self._folder.config_path} holds no config")
-        return to_run_config(document)
+        return resolve(from_plain(document))
 
     @property
     def records(self) -> pd.DataFrame:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bitnet_sweep.config import ConfigError, RunConfig, plain, role_of
+from bitnet_sweep.config import ConfigError, from_plain, having, plain, role_of
 from bitnet_sweep.report.arms import TEXT, Arm, Section, telling_keys, text_of
 from bitnet_sweep.report.settings import (
     BOUNDARY_STEP,
@@ -136,18 +136,12 @@ def follows_schedule(config: dict[str, Any]) -> bool:
     stages = config.get("stages")
     if not isinstance(stages, list) or not stages:
         return True
-    steps = whole(config.get("steps"))
-    if steps is None:
+    if whole(config.get("steps")) is None:
         return False
+    given = {knob.key: number(config.get(knob.key)) for knob in having(Role.in_stages)}
     try:
-        wanted = RunConfig(steps=steps, warmup_steps=whole(config.get("warmup_steps")))
-        for key in ("lr", "wd1", "wd2", "boundary", "lr_boundary"):
-            if (value := number(config.get(key))) is not None:
-                setattr(wanted, key, value)
-        for name in ("warmup", "lr_bend_from", "lr_bend_to", "lr_final"):
-            if (value := number(config.get(f"schedule.{name}"))) is not None:
-                setattr(wanted.schedule, name, value)
-        expected = list(_numbers(plain(resolve(wanted).stages)))
+        wanted = resolve(from_plain({key: value for key, value in given.items() if value is not None}))
+        expected = list(_numbers(plain(wanted.stages)))
     except ConfigError:
         return False
     found = list(_numbers(stages))
