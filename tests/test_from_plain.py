@@ -63,7 +63,8 @@ def _other(value: Any) -> Any:
     return {bool: True, int: 8, float: 0.25, str: "own", list: [], type(None): None}[type(value)]
 
 
-NEEDS_MORE = {
+NEEDS_MORE = {"track.base_url", "sweep.until", "optimizer.decay", "data.name"}
+NEEDS_MORE |= {"tokenizer.name", "tokenizer.vocab_size"}
     "track.base_url",
     "sweep.until",
     "tokenizer.name",
