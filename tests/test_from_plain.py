@@ -65,13 +65,6 @@ def _other(value: Any) -> Any:
 
 NEEDS_MORE = {"track.base_url", "sweep.until", "optimizer.decay", "data.name"}
 NEEDS_MORE |= {"tokenizer.name", "tokenizer.vocab_size"}
-    "track.base_url",
-    "sweep.until",
-    "tokenizer.name",
-    "tokenizer.vocab_size",
-    "optimizer.decay",
-    "data.name",
-}
 ALONE = {key: plain(_other(knob.default)) for key, knob in KNOBS.items() if key not in NEEDS_MORE}
 
 
