@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bitnet_sweep.api.runs import OpenRun, open_run
 from bitnet_sweep.config import ConfigError, flatten, plain
+from bitnet_sweep.exact import word
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.outcome import finite
 from bitnet_sweep.store.recorded import asked_runs
@@ -57,9 +58,7 @@ def _sweeps(run: OpenRun) -> list[str]:
 def _config(run: OpenRun) -> Iterator[str]:
     yield from ("", "config")
     try:
-        for key, value in flatten(plain(run.config)).items():
-            text = "null" if value is None else str(value).lower() if isinstance(value, bool) else value
-            yield f"  {key}={text}"
+        yield from (f"  {key}={word(value)}" for key, value in flatten(plain(run.config)).items())
     except ConfigError as error:
         yield f"  {error}"
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bitnet_sweep.config import KNOBS, RunConfig, having, plain
+from bitnet_sweep.config import KNOBS, having, plain
 from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
 from bitnet_sweep.report.pairs import all_settings
 from bitnet_sweep.report.settings import BOUNDARY_STEP, UNKNOWN, number
@@ -25,9 +25,6 @@ GROUPS = tuple(knob.key for knob in having(Role.preset))
 
 _OUTSIDE = {"schedule.name": ("boundary", "lr_boundary")}
 """Keys that a group sets beside its own."""
-
-OFF = {(knob.key, "null"): knob.null for knob in KNOBS.values()}
-"""What people call a null that switches something off."""
 
 Level = tuple[str, ...]
 Values = dict[str, str]
@@ -47,7 +44,10 @@ class Factor:
 
     def text(self, level: Level) -> str:
         """A level in words: of a group its choice, of several keys each with its value."""
-        words = [OFF.get((key, value), value) for key, value in zip(self.keys, level, strict=True)]
+        words = [
+            KNOBS[key].null if value == "null" and key in KNOBS else value
+            for key, value in zip(self.keys, level, strict=True)
+        ]
         if len(level) == 1 or self.keys[0] in GROUPS:
             return words[0]
         return ", ".join(f"{key.split('.')[-1]}={word}" for key, word in zip(self.keys, words, strict=True))
@@ -115,13 +115,7 @@ def _rank(text: str) -> tuple[int, float, str]:
     return (2 if text in (UNKNOWN, "null") else 0, 0.0 if text in _DEFAULTS else math.inf, text)
 
 
-def _texts(document: object) -> set[str]:
-    if isinstance(document, dict):
-        return {text for value in document.values() for text in _texts(value)}
-    return {document} if isinstance(document, str) else set()
-
-
-_DEFAULTS = _texts(plain(RunConfig()))
+_DEFAULTS = {text for knob in KNOBS.values() if isinstance(text := plain(knob.default), str)}
 
 
 def _may_set(head: str, key: str) -> bool:

@@ -20,6 +20,7 @@ from bitnet_sweep.config import ConfigError, added_knobs, flatten, having
 from bitnet_sweep.report.parse import records_of
 from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep
 from bitnet_sweep.roles import Role
+from bitnet_sweep.store.folder import SCHEMA
 from bitnet_sweep.wandb_client import (
     NoAnswerError,
     WandbError,
@@ -133,7 +134,7 @@ def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], so
         rows, state = {}, "unreadable"
         problems.append(f"cannot be read: history ({error})")
     records = records_of([_plain(row) for row in rows.values()], problems)
-    status = {"schema": 1, "state": state, "outcome": summary.get("outcome")}
+    status = {"schema": SCHEMA, "state": state, "outcome": summary.get("outcome")}
     if (version := config.pop("science_version", None)) is not None:
         status["science_version"] = version
     if origin := {key: config.pop(key) for key in list(config) if key.startswith(f"{ORIGIN}.")}:

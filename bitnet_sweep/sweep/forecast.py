@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
-from bitnet_sweep import files
-from bitnet_sweep.config import RunConfig, from_plain
+from bitnet_sweep.config import RunConfig
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.store import BOUNDARY, Folder, Store
 from bitnet_sweep.store.housekeeping import in_bytes
@@ -178,9 +176,9 @@ def _pace_of(folder: Folder) -> Pace | None:
         record = folder.last_record()
         if record is None or record["step"] == 1:  # its time is that of warming up
             return None
-        config = from_plain(files.parse_yaml(folder.config_path.read_bytes()))
+        config = folder.config()
         step_seconds = seconds_per_step(record, probe_every_steps=None)
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     if step_seconds is None:
         return None

@@ -13,7 +13,7 @@ import yaml
 from bitnet_sweep.code import code
 from bitnet_sweep.config import KNOBS, Reuse, RunConfig, flatten, having, plain
 from bitnet_sweep.counts import feed_forward_width
-from bitnet_sweep.exact import number_text, scientific
+from bitnet_sweep.exact import number_text, scientific, word
 from bitnet_sweep.identity import mark
 from bitnet_sweep.roles import Knob, Role
 from bitnet_sweep.stages import follow_shorthands, resolve
@@ -118,10 +118,8 @@ _PATH = 24
 
 def _short(value: object) -> str:
     """0.05, 1.5e-3, null: a value in as few characters as a person would use, and with all its digits."""
-    if isinstance(value, bool):
-        return str(value).lower()
     if not isinstance(value, float):
-        return str(value)
+        return word(value)
     if value == 0 or 0.01 <= abs(value) < 1e4:
         return number_text(value)
     return scientific(value)
