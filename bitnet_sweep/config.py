@@ -19,13 +19,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
 from types import UnionType
-from typing import Any, TypeVar
+from typing import Any
 
 from bitnet_sweep.exact import read_number
 from bitnet_sweep.paths import expanded
-from bitnet_sweep.roles import Knob, Role, fields_of, is_config, knob, knobs_of, types_of, words_for
-
-C = TypeVar("C")
+from bitnet_sweep.roles import Knob, Role, is_config, knob, knobs_of, types_of, words_for
 
 
 class ConfigError(ValueError):
@@ -206,6 +204,8 @@ def check_number(
     if not fits:
         low = f"greater than {above:g}" if above is not None else f"{minimum:g} or more"
         high = f" and less than {below:g}" if math.isfinite(below) else ""
+        if (above, below) == (0, 1):
+            raise ConfigError(key, value, "must lie strictly between 0 and 1")
         raise ConfigError(key, value, f"must be a finite number, {low}{high}")
 
 
@@ -227,9 +227,9 @@ def check_float(key: str, value: int) -> None:
 
 
 def _settle(config: Any, prefix: str = "") -> None:
-    """Give equal numbers one form, so that equal configs have equal ids: 0 and -0.0 become 0.0."""
+    """Check numbers, and give equal ones one form, so that equal configs have equal ids: -0.0 becomes 0.0."""
     kind: Any = type(config)
-    for name, is_float in _numbers_of(kind):
+    for name, is_float, limits in _numbers_of(kind):
         value = getattr(config, name)
         if value is None:
             continue
@@ -241,19 +241,17 @@ def _settle(config: Any, prefix: str = "") -> None:
             raise ConfigError(prefix + name, value, f"must be a {'' if is_float else 'whole '}number")
         if type(value) is int and is_float:
             check_float(prefix + name, value)
+        if limits is not None:
+            (check_number if is_float else check_whole)(prefix + name, held, **limits)
         setattr(config, name, held)
 
 
 @functools.cache
-def _numbers_of(kind: type) -> list[tuple[str, bool]]:
-    """The fields of a dataclass that are numbers; whether they are floats."""
+def _numbers_of(kind: type) -> list[tuple[str, bool, dict[str, Any] | None]]:
+    """The fields of a dataclass that are numbers; whether they are floats, and the limits of a knob."""
     kinds = {"int": False, "int | None": False, "float": True, "float | None": True}
-    return [(f.name, kinds[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in kinds]
-
-
-def _fraction(key: str, value: float) -> None:
-    if not 0.0 < value < 1.0:
-        raise ConfigError(key, value, "must lie strictly between 0 and 1 (a fraction of the run)")
+    numbers = [f for f in dataclasses.fields(kind) if f.type in kinds]
+    return [(f.name, kinds[str(f.type)], f.metadata.get("limits")) for f in numbers]
 
 
 @dataclass
@@ -278,10 +276,6 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _settle(self, "model.")
-        for name in ("hidden", "num_layers", "num_heads"):
-            check_whole(f"model.{name}", getattr(self, name))
-        if self.ffn is not None:
-            check_whole("model.ffn", self.ffn)
         if self.hidden % self.num_heads:
             raise ConfigError(
                 "model.hidden",
@@ -302,30 +296,25 @@ class OptimizerConfig:
     """Adam with coupled or decoupled decay; the decay's strength is the stage's."""
 
     name: OptimizerName = knob(OptimizerName.adam_l2, Role.in_id | Role.preset | Role.basic, label="", rank=4)
-    beta1: float = knob(0.9, Role.in_id)
+    beta1: float = knob(0.9, Role.in_id, below=1.0)
     """Decay of Adam's mean of gradients."""
-    beta2: float = knob(0.95, Role.in_id)
+    beta2: float = knob(0.95, Role.in_id, below=1.0)
     """Decay of Adam's mean of squared gradients."""
-    eps: float = knob(1e-8, Role.in_id)
+    eps: float = knob(1e-8, Role.in_id, above=0.0)
     """What Adam adds to the root it divides by."""
     decay: Decay = knob(Decay.all, Role.in_id)
-    clip: float | None = knob(1.0, Role.in_id, null="off")
+    clip: float | None = knob(1.0, Role.in_id, null="off", above=0.0)
     """Largest global gradient norm; null switches clipping off."""
 
     def __post_init__(self) -> None:
         _settle(self, "optimizer.")
-        check_number("optimizer.beta1", self.beta1, below=1.0)
-        check_number("optimizer.beta2", self.beta2, below=1.0)
-        check_number("optimizer.eps", self.eps, above=0.0)
-        if self.clip is not None:
-            check_number("optimizer.clip", self.clip, above=0.0)
 
 
 @dataclass
 class LossConfig:
     """What is added to the plain negative log-likelihood in training (never in ``val/loss``)."""
 
-    label_smoothing: float = knob(0.0, Role.in_id)
+    label_smoothing: float = knob(0.0, Role.in_id, below=1.0)
     """Share of the target's probability that is spread over the vocabulary."""
     z_loss: float = knob(0.0, Role.in_id)
     """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
@@ -334,8 +323,6 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         _settle(self, "loss.")
-        check_number("loss.label_smoothing", self.label_smoothing, below=1.0)
-        check_number("loss.z_loss", self.z_loss)
 
 
 @dataclass
@@ -348,7 +335,7 @@ class DataConfig:
     text_field: str = knob("text", Role.in_corpus | Role.data)
     """For .jsonl and .parquet: the field that holds a document."""
     order: Order = knob(Order.random, Role.in_id | Role.data, label="")
-    heldout_fraction: float = knob(0.05, Role.in_corpus | Role.data)
+    heldout_fraction: float = knob(0.05, Role.in_corpus | Role.data, above=0.0, below=1.0)
     """Share of the documents that is never trained on."""
     lines: Lines = knob(Lines.whole, Role.in_id | Role.in_corpus | Role.data | Role.added)
     targets: Targets = knob(Targets.next, Role.in_id | Role.data | Role.added)
@@ -358,7 +345,6 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _settle(self, "data.")
-        _fraction("data.heldout_fraction", self.heldout_fraction)
         if isinstance(self.path, str):
             self.path = path_text("data.path", self.path)
         elif isinstance(self.path, list):
@@ -411,11 +397,11 @@ class ScheduleConfig:
 
     name: str = knob("two_stage", Role.preset, label="", rank=9)
     """What names call this schedule; its numbers are the keys below."""
-    warmup: float = knob(0.0375, Role.in_stages)
+    warmup: float = knob(0.0375, Role.in_stages, above=0.0, below=1.0)
     """Length of the linear warm-up of the learning rate."""
-    probe_every: float = knob(0.05, Role.in_length)
+    probe_every: float = knob(0.05, Role.in_length, above=0.0, below=1.0)
     """Distance of two probes, each of which writes a record."""
-    checkpoint_every: float = knob(0.1, Role.operational)
+    checkpoint_every: float = knob(0.1, Role.operational, above=0.0, below=1.0)
     """Distance of two checkpoints, from which an interrupted run goes on."""
     lr_bend_from: float = knob(2 / 3, Role.in_stages)
     """The learning rate at which the path arrives at ``lr_boundary``."""
@@ -429,10 +415,6 @@ class ScheduleConfig:
 
     def __post_init__(self) -> None:
         _settle(self, "schedule.")
-        for name in ("warmup", "probe_every", "checkpoint_every"):
-            _fraction(f"schedule.{name}", getattr(self, name))
-        for name in ("lr_bend_from", "lr_bend_to", "lr_final"):
-            check_number(f"schedule.{name}", getattr(self, name))
 
 
 MAX_TIMEOUT_SECONDS = 86_400.0
@@ -453,12 +435,11 @@ class TrackConfig:
     """The W&B server."""
     tags: list[str] = knob([], Role.operational)
     """Tags of your own on every run."""
-    timeout_seconds: float = knob(10.0, Role.operational)
+    timeout_seconds: float = knob(10.0, Role.operational, above=0.0, below=MAX_TIMEOUT_SECONDS)
     """The longest wait for the server, at start and at the end; then the run goes on offline."""
 
     def __post_init__(self) -> None:
         _settle(self, "track.")
-        check_number("track.timeout_seconds", self.timeout_seconds, above=0.0, below=MAX_TIMEOUT_SECONDS)
         if not 1 <= len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ConfigError("track.project", self.project, "1 to 128 characters, none of / \\ # ? % :")
         if not self.base_url.startswith(("http://", "https://")):
@@ -478,7 +459,7 @@ class SweepConfig:
     """Train a stage that several runs have in common once, and fork it."""
     dry_run: bool = knob(False, Role.operational)
     """Print the plan and stop."""
-    max_retries: int = knob(0, Role.operational)
+    max_retries: int = knob(0, Role.operational, minimum=0)
     """How often a failed run is tried again in the same sweep; a single run is tried again by hand."""
     keep_stages: bool = knob(True, Role.operational)
     """Keep the checkpoints of shared stages, from which a larger grid can fork later."""
@@ -496,12 +477,11 @@ class SweepConfig:
     """``key:low..high``: instead of a grid of this key, find where ``until`` begins or ends."""
     until: str = knob("recovered", Role.operational)
     """The outcome that a bisection looks for."""
-    tolerance: float | None = knob(None, Role.operational)
+    tolerance: float | None = knob(None, Role.operational, above=0.0)
     """How narrow a bisection's last interval is; null means a sixteenth of the first."""
 
     def __post_init__(self) -> None:
         _settle(self, "sweep.")
-        check_whole("sweep.max_retries", self.max_retries, 0)
         for conditions in self.exclude:
             if not (
                 isinstance(conditions, dict) and conditions and all(isinstance(k, str) for k in conditions)
@@ -509,10 +489,6 @@ class SweepConfig:
                 raise ConfigError(
                     "sweep.exclude", conditions, "must be a list like [{model.hidden:64,wd2:0.05}]"
                 )
-        if self.tolerance is not None:
-            check_number("sweep.tolerance", self.tolerance, above=0.0)
-        if self.until_stage is not None:
-            check_whole("sweep.until_stage", self.until_stage)
         if self.bisect is None:
             for name in ("until", "tolerance"):
                 if getattr(self, name) != getattr(SweepConfig, name):
@@ -575,19 +551,19 @@ class RunConfig:
     scale: str = knob("small", Role.preset | Role.basic, label="", rank=3)
     """Which size of everything was chosen; what names call it."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    lr: float = knob(1.5e-3, Role.in_stages | Role.head | Role.basic, rank=7)
+    lr: float = knob(1.5e-3, Role.in_stages | Role.head | Role.basic, rank=7, above=0.0)
     """The peak of the learning rate."""
     wd1: float = knob(0.1, Role.in_stages | Role.basic, rank=8)
     """The weight decay until ``boundary``."""
     wd2: float = knob(0.0, Role.in_stages | Role.later | Role.axis | Role.head | Role.basic, rank=2)
     """The weight decay from ``boundary`` on."""
-    seed: int = knob(0, Role.in_id | Role.axis | Role.head | Role.basic, label="s", rank=13)
+    seed: int = knob(0, Role.in_id | Role.axis | Role.head | Role.basic, label="s", rank=13, minimum=0)
     """Decides the initial weights and the order of the data."""
-    steps: int = knob(2000, Role.in_stages | Role.later | Role.basic, rank=12)
+    steps: int = knob(2000, Role.in_stages | Role.later | Role.basic, rank=12, minimum=2)
     """Length of the run in updates of the optimizer."""
-    boundary: float = knob(0.5, Role.in_stages | Role.later | Role.basic, rank=10)
+    boundary: float = knob(0.5, Role.in_stages | Role.later | Role.basic, rank=10, above=0.0, below=1.0)
     """Where the decay changes from wd1 to wd2, as a fraction of the run."""
-    lr_boundary: float = knob(0.5, Role.in_stages | Role.later, rank=11)
+    lr_boundary: float = knob(0.5, Role.in_stages | Role.later, rank=11, above=0.0, below=1.0)
     """Where the learning-rate path bends, as a fraction of the run."""
     batch_size: int = knob(4, Role.in_id | Role.data)
     """Rows of a batch."""
@@ -618,23 +594,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _settle(self)
-        check_number("lr", self.lr, above=0.0)
-        check_number("wd1", self.wd1)
-        check_number("wd2", self.wd2)
-        check_whole("seed", self.seed, 0)
         if self.seed >= 2**63:
             raise ConfigError("seed", self.seed, "must be less than 2**63")
-        for name in ("steps", "batch_size", "sequence_length", "threads"):
-            check_whole(name, getattr(self, name))
-        check_whole("steps", self.steps, 2)
-        _fraction("boundary", self.boundary)
-        _fraction("lr_boundary", self.lr_boundary)
         for name in ("warmup_steps", "probe_every_steps", "checkpoint_every_steps"):
             value = getattr(self, name)
-            if value is not None:
-                check_whole(name, value)
-                if value > self.steps:
-                    raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
+            if value is not None and value > self.steps:
+                raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
         if self.precision is Precision.mixed:
             _refuse_fp32_only(self)
         if not self.store.strip():
@@ -719,10 +684,12 @@ def from_plain(document: object) -> RunConfig:
     for key in [key for key in values if key not in KNOBS]:
         close = difflib.get_close_matches(key, KNOBS, n=1)
         raise ConfigError(key, values[key], f"no such key{''.join(f'; did you mean {k}?' for k in close)}")
-    return built(RunConfig, {key: _typed(KNOBS[key].kind, value, key) for key, value in values.items()})
+    typed = {key: _typed(KNOBS[key].kind, value, key) for key, value in values.items()}
+    config: RunConfig = built(RunConfig, typed)
+    return config
 
 
-def built(kind: type[C], values: Mapping[str, Any]) -> C:
+def built(kind: Any, values: Mapping[str, Any]) -> Any:
     """The config of these typed values by dotted key, checked by its own ``__post_init__``."""
     own: dict[str, Any] = {}
     groups: dict[str, dict[str, Any]] = {}
@@ -746,7 +713,7 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
     if typing.get_origin(kind) is list and isinstance(value, list):
         (element,) = typing.get_args(kind)
         return [_typed(element, item, f"{key}[{i}]") for i, item in enumerate(value)]
-    if is_config(kind) and isinstance(value, Mapping) and set(value) == set(fields_of(kind)):
+    if is_config(kind) and isinstance(value, Mapping) and set(value) == set(types_of(kind)):
         kinds = types_of(kind)
         return kind(**{name: _typed(kinds[name], item, f"{key}.{name}") for name, item in value.items()})
     if kind is Any or (kind in (str, bool) and isinstance(value, kind)):

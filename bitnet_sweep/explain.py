@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage
-from bitnet_sweep.roles import fields_of, is_config, words_for
+from bitnet_sweep.roles import types_of, words_for
 
 _PLACES: dict[Any, str] = {Stage: "stages[?].", Knot: "stages[?].lr[?]."}
 """OmegaConf forgets where an element of a list stands; its type is what is left."""
@@ -66,7 +66,7 @@ def _place(cause: OmegaConfBaseException) -> str:
 def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, name = key.rpartition(".")
-        siblings = fields_of(type_of(parent)) or _keys_of_node(cause)
+        siblings = list(types_of(type_of(parent))) or _keys_of_node(cause)
         close = difflib.get_close_matches(name, siblings, n=1)
         guess = f"did you mean {f'{parent}.' if parent else ''}{close[0]}? " if close else ""
         return ConfigError(key, "?", f"no such key; {guess}allowed: {', '.join(siblings)}")
@@ -80,10 +80,8 @@ def type_of(key: str) -> Any:
     for part in filter(None, re.sub(r"\[(\d+|\?)\]", ".*", key).split(".")):
         if part == "*":
             here = typing.get_args(here)[0] if typing.get_args(here) else None
-        elif is_config(here):
-            here = typing.get_type_hints(here).get(part)
         else:
-            return None
+            here = types_of(here).get(part)
     return here
 
 

@@ -60,7 +60,15 @@ class Role(Flag):
     """``precision=mixed`` does not implement it: there any value but the default is refused."""
 
 
-def knob(default: T, role: Role, *, label: str | None = None, rank: int = UNRANKED, null: str = "null") -> T:
+def knob(
+    default: T,
+    role: Role,
+    *,
+    label: str | None = None,
+    rank: int = UNRANKED,
+    null: str = "null",
+    **limits: float,
+) -> T:
     """The default of a config field, with its role.
 
     Args:
@@ -69,8 +77,9 @@ def knob(default: T, role: Role, *, label: str | None = None, rank: int = UNRANK
         label: what stands before its value in names, by default ``key=``; "" where the value says enough.
         rank: its place among those that a reader knows a run by; 1 is the best known.
         null: what people call its null.
+        limits: of a number, as ``config.check_whole`` and ``config.check_number`` take them.
     """
-    said = {"role": role, "label": label, "rank": rank, "null": null}
+    said = {"role": role, "label": label, "rank": rank, "null": null, "limits": limits}
     if isinstance(default, list):
         copied: Any = field(default_factory=lambda: list(default), metadata=said)
         return typing.cast(T, copied)
@@ -90,6 +99,7 @@ class Knob:
     label: str
     rank: int
     null: str
+    limits: dict[str, float]
 
     @cached_property
     def of(self) -> operator.attrgetter[Any]:
@@ -131,14 +141,9 @@ def knobs_of(kind: type, prefix: str = "") -> Iterator[Knob]:
 
 
 @functools.cache
-def types_of(kind: type) -> dict[str, Any]:
-    """The annotated types of a group's fields."""
-    return typing.get_type_hints(kind)
-
-
-def fields_of(kind: Any) -> list[str]:
-    """The names in a group of knobs; of any other type none."""
-    return [f.name for f in dataclasses.fields(kind)] if is_config(kind) else []
+def types_of(kind: Any) -> dict[str, Any]:
+    """The annotated types in a group of knobs by name; of any other type none."""
+    return typing.get_type_hints(kind) if is_config(kind) else {}
 
 
 def words_for(kind: Any) -> str:
@@ -148,7 +153,7 @@ def words_for(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"one of {', '.join(member.name for member in kind)}"
     if is_config(kind):
-        return f"a group with the keys {', '.join(fields_of(kind))}"
+        return f"a group with the keys {', '.join(types_of(kind))}"
     return _WORDS.get(kind, "a list" if typing.get_origin(kind) is list else "a value of another type")
 
 
