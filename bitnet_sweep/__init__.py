@@ -57,7 +57,7 @@ def load_run(store: str | Path, run_id: str) -> Transformer:
         FileNotFoundError: no such run, or its weights were not kept.
         ConfigError: an archive that cannot be read.
     """
-    from bitnet_sweep.loading import load_run  # late: torch and Hydra take seconds to import
+    from bitnet_sweep.loading import load_run  # late: torch takes a second to import
     from bitnet_sweep.paths import expanded
 
     return load_run(expanded(store), run_id)

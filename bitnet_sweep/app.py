@@ -38,7 +38,7 @@ def config_folder() -> Path:
     return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
 
 
-def to_run_config(config: DictConfig | dict[str, Any]) -> RunConfig:
+def to_run_config(config: DictConfig) -> RunConfig:
     """The typed, checked and resolved config of one run.
 
     A composed config is made plain first: nodes that are typed already would keep keys that
@@ -48,8 +48,9 @@ def to_run_config(config: DictConfig | dict[str, Any]) -> RunConfig:
         ConfigError: a key, a type or a value is wrong.
     """
     try:
-        content = config if isinstance(config, dict) else OmegaConf.to_container(config, resolve=True)
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), content)
+        merged = OmegaConf.merge(
+            OmegaConf.structured(RunConfig), OmegaConf.to_container(config, resolve=True)
+        )
         typed = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise as_config_error(error) from error

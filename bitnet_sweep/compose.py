@@ -8,10 +8,8 @@ a dict, an interpolation, a mistake) is left to Hydra, errors included.
 
 from __future__ import annotations
 
-import dataclasses
 import re
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from bitnet_sweep.app import config_folder, refuse_the_sweepers_own, to_run_config
-from bitnet_sweep.config import RunConfig, SweepConfig
+from bitnet_sweep.config import KNOBS, RunConfig, SweepConfig, built
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.grid import Axes, Point, Setting, read_axes, typed_value
 from bitnet_sweep.sweep.typed import check_as_typed
@@ -131,8 +129,7 @@ class Composer:
         if base is not None:
             values = base.values([setting for setting in point if not self._chooses(setting)])
             if values is not None:
-                config: RunConfig = _build(RunConfig, base.tree, values)
-                return resolve(config)
+                return resolve(built(RunConfig, base.typed | values))
         return to_run_config(self._load([setting.text for setting in point]))
 
     def _chooses(self, setting: Setting) -> bool:
@@ -148,23 +145,23 @@ class _Base:
 
     schema: DictConfig
     """Typed; where values take the type of their field."""
-    tree: dict[str, Any]
-    """Its values as nested dicts, typed but not yet checked: a point's own values may mend them."""
-    typed: dict[str, Any] = field(default_factory=dict)
+    typed: dict[str, Any]
+    """Its values by key, typed but not yet checked: a point's own values may mend them."""
+    converted: dict[str, Any] = field(default_factory=dict)
     """Values that have been converted already, by their text."""
 
     def values(self, settings: list[Setting]) -> dict[str, Any] | None:
         """The settings as typed values by key; None if Hydra has to see to one of them."""
         values: dict[str, Any] = {}
         for setting in settings:
-            if setting.text not in self.typed:
+            if setting.text not in self.converted:
                 if not _is_plain(setting):
                     return None
                 try:
-                    self.typed[setting.text] = typed_value(self.schema, setting.key, setting.value)
+                    self.converted[setting.text] = typed_value(self.schema, setting.key, setting.value)
                 except OmegaConfBaseException:
                     return None
-            values[setting.key] = self.typed[setting.text]
+            values[setting.key] = self.converted[setting.text]
         return values
 
 
@@ -180,7 +177,9 @@ def _base_of(load: Load, groups: list[str]) -> _Base | None:
     except (HydraException, OmegaConfBaseException):
         return None
     assert isinstance(schema, DictConfig), "a merged dataclass"
-    return _Base(schema, _tree(RunConfig, schema))
+    values = {key: OmegaConf.select(schema, key) for key in KNOBS}
+    typed = {key: OmegaConf.to_object(v) if OmegaConf.is_config(v) else v for key, v in values.items()}
+    return _Base(schema, typed)
 
 
 _ENVIRONMENT = re.compile(r"\$\{(?:oc\.env|set_variable):[^${}]*\}")
@@ -195,48 +194,10 @@ def _depends_on_values(content: Any) -> bool:
     return isinstance(content, str) and ("${" in _ENVIRONMENT.sub("", content) or content == "???")
 
 
-def _sections(kind: type) -> dict[str, type]:
-    """The fields of a config dataclass that are config dataclasses."""
-    hints: dict[str, type] = typing.get_type_hints(kind)
-    return {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-
-
-_SECTIONS = {kind: _sections(kind) for kind in (RunConfig, *_sections(RunConfig).values())}
-
-
-def _leaves(kind: type, prefix: str = "") -> set[str]:
-    names = {f"{prefix}{f.name}" for f in dataclasses.fields(kind) if f.name not in _SECTIONS[kind]}
-    return names.union(*(_leaves(sub, f"{prefix}{name}.") for name, sub in _SECTIONS[kind].items()))
-
-
-_LEAVES = _leaves(RunConfig)
-
-
 def _is_plain(setting: Setting) -> bool:
     """A value or list for a field of the config, that nothing else depends on."""
     return (
-        setting.key in _LEAVES
+        setting.key in KNOBS
         and not isinstance(setting.value, dict)  # Hydra merges dicts into what is there
         and not _depends_on_values(setting.value)
     )
-
-
-def _tree(kind: type, node: DictConfig) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for f in dataclasses.fields(kind):
-        value = node[f.name]
-        if f.name in _SECTIONS[kind]:
-            tree[f.name] = _tree(_SECTIONS[kind][f.name], value)
-        else:
-            tree[f.name] = OmegaConf.to_object(value) if OmegaConf.is_config(value) else value
-    return tree
-
-
-def _build(kind: type, tree: Mapping[str, Any], values: Mapping[str, Any], prefix: str = "") -> Any:
-    """The dataclass of ``tree`` with ``values`` in it, checked by its own ``__post_init__``."""
-    fields = {}
-    for name, value in tree.items():
-        key = f"{prefix}{name}"
-        section = _SECTIONS[kind].get(name)
-        fields[name] = _build(section, value, values, f"{key}.") if section else values.get(key, value)
-    return kind(**fields)

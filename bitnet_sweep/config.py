@@ -5,18 +5,25 @@ refuses what cannot be trained, with a :class:`ConfigError` that names the key a
 Lengths that scale with the run are fractions of ``steps`` until ``stages.resolve`` makes them absolute.
 """
 
+# ruff: noqa: RUF009 - knob() makes a field
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import math
 import operator
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
+from types import UnionType
 from typing import Any
 
+from bitnet_sweep.exact import read_number
 from bitnet_sweep.paths import expanded
+from bitnet_sweep.roles import Knob, Role, is_config, knob, knobs_of, types_of, words_for
 
 
 class ConfigError(ValueError):
@@ -197,6 +204,8 @@ def check_number(
     if not fits:
         low = f"greater than {above:g}" if above is not None else f"{minimum:g} or more"
         high = f" and less than {below:g}" if math.isfinite(below) else ""
+        if (above, below) == (0, 1):
+            raise ConfigError(key, value, "must lie strictly between 0 and 1")
         raise ConfigError(key, value, f"must be a finite number, {low}{high}")
 
 
@@ -218,9 +227,9 @@ def check_float(key: str, value: int) -> None:
 
 
 def _settle(config: Any, prefix: str = "") -> None:
-    """Give equal numbers one form, so that equal configs have equal ids: 0 and -0.0 become 0.0."""
+    """Check numbers, and give equal ones one form, so that equal configs have equal ids: -0.0 becomes 0.0."""
     kind: Any = type(config)
-    for name, is_float in _numbers_of(kind):
+    for name, is_float, limits in _numbers_of(kind):
         value = getattr(config, name)
         if value is None:
             continue
@@ -232,56 +241,41 @@ def _settle(config: Any, prefix: str = "") -> None:
             raise ConfigError(prefix + name, value, f"must be a {'' if is_float else 'whole '}number")
         if type(value) is int and is_float:
             check_float(prefix + name, value)
+        if limits is not None:
+            (check_number if is_float else check_whole)(prefix + name, held, **limits)
         setattr(config, name, held)
 
 
 @functools.cache
-def _numbers_of(kind: type) -> list[tuple[str, bool]]:
-    """The fields of a dataclass that are numbers; whether they are floats."""
+def _numbers_of(kind: type) -> list[tuple[str, bool, dict[str, Any] | None]]:
+    """The fields of a dataclass that are numbers; whether they are floats, and the limits of a knob."""
     kinds = {"int": False, "int | None": False, "float": True, "float | None": True}
-    return [(f.name, kinds[str(f.type)]) for f in dataclasses.fields(kind) if str(f.type) in kinds]
-
-
-def _fraction(key: str, value: float) -> None:
-    if not 0.0 < value < 1.0:
-        raise ConfigError(key, value, "must lie strictly between 0 and 1 (a fraction of the run)")
-
-
-ADDED = {"added": True}
-"""Metadata of a knob that one of ``_GROUPS`` got after runs had been made, as in
-``qk_norm: bool = field(default=False, metadata=ADDED)``. At its default everything must be as before: runs
-that have it keep the ids of those without the knob, and reports read it into configs of before."""
-
-FP32_ONLY = {**ADDED, "fp32_only": True}
-"""Likewise, of a knob that ``precision=mixed`` does not implement: there any other value is refused."""
+    numbers = [f for f in dataclasses.fields(kind) if f.type in kinds]
+    return [(f.name, kinds[str(f.type)], f.metadata.get("limits")) for f in numbers]
 
 
 @dataclass
 class ModelConfig:
     """A decoder-only transformer of BitLinears, as in docs/notes.md."""
 
-    hidden: int = 256
+    hidden: int = knob(256, Role.in_id | Role.weights | Role.axis | Role.head | Role.basic, label="h", rank=1)
     """Width of the model: the length of the vector that stands for a token."""
-    num_layers: int = 4
+    num_layers: int = knob(4, Role.in_id | Role.weights)
     """Blocks, each of attention and a feed-forward."""
-    num_heads: int = 4
+    num_heads: int = knob(4, Role.in_id)
     """Attention heads of a block; they share the width evenly."""
-    ffn: int | None = None
+    ffn: int | None = knob(None, Role.in_id | Role.weights)
     """Width of the gated feed-forward; null means 2 x hidden."""
-    tied: bool = False
+    tied: bool = knob(False, Role.in_id | Role.weights)
     """Share the embedding matrix with the head."""
-    weights: Weights = Weights.ternary
-    activations: Activations = Activations.int8
-    straight_through: StraightThrough = field(default=StraightThrough.exact, metadata=FP32_ONLY)
-    norm: NormPlace = field(default=NormPlace.both, metadata=ADDED)
-    activation: GateActivation = field(default=GateActivation.relu2, metadata=ADDED)
+    weights: Weights = knob(Weights.ternary, Role.in_id | Role.basic, label="", rank=5)
+    activations: Activations = knob(Activations.int8, Role.in_id, rank=6)
+    straight_through: StraightThrough = knob(StraightThrough.exact, Role.in_id | Role.added | Role.fp32_only)
+    norm: NormPlace = knob(NormPlace.both, Role.in_id | Role.added)
+    activation: GateActivation = knob(GateActivation.relu2, Role.in_id | Role.added)
 
     def __post_init__(self) -> None:
         _settle(self, "model.")
-        for name in ("hidden", "num_layers", "num_heads"):
-            check_whole(f"model.{name}", getattr(self, name))
-        if self.ffn is not None:
-            check_whole("model.ffn", self.ffn)
         if self.hidden % self.num_heads:
             raise ConfigError(
                 "model.hidden",
@@ -301,64 +295,56 @@ class ModelConfig:
 class OptimizerConfig:
     """Adam with coupled or decoupled decay; the decay's strength is the stage's."""
 
-    name: OptimizerName = OptimizerName.adam_l2
-    beta1: float = 0.9
+    name: OptimizerName = knob(OptimizerName.adam_l2, Role.in_id | Role.preset | Role.basic, label="", rank=4)
+    beta1: float = knob(0.9, Role.in_id, below=1.0)
     """Decay of Adam's mean of gradients."""
-    beta2: float = 0.95
+    beta2: float = knob(0.95, Role.in_id, below=1.0)
     """Decay of Adam's mean of squared gradients."""
-    eps: float = 1e-8
+    eps: float = knob(1e-8, Role.in_id, above=0.0)
     """What Adam adds to the root it divides by."""
-    decay: Decay = Decay.all
-    clip: float | None = 1.0
+    decay: Decay = knob(Decay.all, Role.in_id)
+    clip: float | None = knob(1.0, Role.in_id, null="off", above=0.0)
     """Largest global gradient norm; null switches clipping off."""
 
     def __post_init__(self) -> None:
         _settle(self, "optimizer.")
-        check_number("optimizer.beta1", self.beta1, below=1.0)
-        check_number("optimizer.beta2", self.beta2, below=1.0)
-        check_number("optimizer.eps", self.eps, above=0.0)
-        if self.clip is not None:
-            check_number("optimizer.clip", self.clip, above=0.0)
 
 
 @dataclass
 class LossConfig:
     """What is added to the plain negative log-likelihood in training (never in ``val/loss``)."""
 
-    label_smoothing: float = 0.0
+    label_smoothing: float = knob(0.0, Role.in_id, below=1.0)
     """Share of the target's probability that is spread over the vocabulary."""
-    z_loss: float = 0.0
+    z_loss: float = knob(0.0, Role.in_id)
     """Weight of the mean squared log-partition function (PaLM uses 1e-4)."""
-    ignore_end_of_text: bool = field(default=False, metadata=FP32_ONLY)
+    ignore_end_of_text: bool = knob(False, Role.in_id | Role.added | Role.fp32_only)
     """Leave targets that are the document separator out of the mean."""
 
     def __post_init__(self) -> None:
         _settle(self, "loss.")
-        check_number("loss.label_smoothing", self.label_smoothing, below=1.0)
-        check_number("loss.z_loss", self.z_loss)
 
 
 @dataclass
 class DataConfig:
     """The corpus. A share of its documents is held out, the same whatever the seed."""
 
-    name: DataName = DataName.world_factbook
-    path: Any = None
+    name: DataName = knob(DataName.world_factbook, Role.in_corpus | Role.data | Role.preset, label="")
+    path: Any = knob(None, Role.in_corpus | Role.data)
     """For data=text: a file, a glob, or a list of them (.txt, .jsonl, .parquet)."""
-    text_field: str = "text"
+    text_field: str = knob("text", Role.in_corpus | Role.data)
     """For .jsonl and .parquet: the field that holds a document."""
-    order: Order = Order.random
-    heldout_fraction: float = 0.05
+    order: Order = knob(Order.random, Role.in_id | Role.data, label="")
+    heldout_fraction: float = knob(0.05, Role.in_corpus | Role.data, above=0.0, below=1.0)
     """Share of the documents that is never trained on."""
-    lines: Lines = field(default=Lines.whole, metadata=ADDED)
-    targets: Targets = field(default=Targets.next, metadata=ADDED)
-    heldout: HeldOutText = field(default=HeldOutText.anywhere, metadata=ADDED)
+    lines: Lines = knob(Lines.whole, Role.in_id | Role.in_corpus | Role.data | Role.added)
+    targets: Targets = knob(Targets.next, Role.in_id | Role.data | Role.added)
+    heldout: HeldOutText = knob(HeldOutText.anywhere, Role.in_id | Role.in_corpus | Role.data | Role.added)
     """With ``end`` the text before the held-out documents is unbroken; a WikiText article in a .txt file is a
     document there."""
 
     def __post_init__(self) -> None:
         _settle(self, "data.")
-        _fraction("data.heldout_fraction", self.heldout_fraction)
         if isinstance(self.path, str):
             self.path = path_text("data.path", self.path)
         elif isinstance(self.path, list):
@@ -383,8 +369,8 @@ class DataConfig:
 class TokenizerConfig:
     """How text becomes token ids."""
 
-    name: TokenizerName = TokenizerName.bpe
-    vocab_size: int = 4096
+    name: TokenizerName = knob(TokenizerName.bpe, Role.in_corpus | Role.data | Role.preset, label="")
+    vocab_size: int = knob(4096, Role.in_id | Role.in_corpus | Role.data | Role.weights)
     """How many different tokens there are."""
 
     def __post_init__(self) -> None:
@@ -409,30 +395,26 @@ class ScheduleConfig:
     ``lr_boundary``, goes on from ``lr_bend_to`` (lower: a drop) and runs linearly to ``lr_final``.
     """
 
-    name: str = "two_stage"
+    name: str = knob("two_stage", Role.preset, label="", rank=9)
     """What names call this schedule; its numbers are the keys below."""
-    warmup: float = 0.0375
+    warmup: float = knob(0.0375, Role.in_stages, above=0.0, below=1.0)
     """Length of the linear warm-up of the learning rate."""
-    probe_every: float = 0.05
+    probe_every: float = knob(0.05, Role.in_length, above=0.0, below=1.0)
     """Distance of two probes, each of which writes a record."""
-    checkpoint_every: float = 0.1
+    checkpoint_every: float = knob(0.1, Role.operational, above=0.0, below=1.0)
     """Distance of two checkpoints, from which an interrupted run goes on."""
-    lr_bend_from: float = 2 / 3
+    lr_bend_from: float = knob(2 / 3, Role.in_stages)
     """The learning rate at which the path arrives at ``lr_boundary``."""
-    lr_bend_to: float = 2 / 3
+    lr_bend_to: float = knob(2 / 3, Role.in_stages | Role.later)
     """The learning rate with which it goes on from there."""
-    lr_final: float = 0.001
+    lr_final: float = knob(0.001, Role.in_stages | Role.later)
     """The learning rate at the end of the run."""
-    set_after_update: bool = field(default=False, metadata=ADDED)
+    set_after_update: bool = knob(False, Role.in_id | Role.added)
     """Set learning rate and decay behind each update, not before it: update k has those of k - 1, and the
     first one the peak ``lr``."""
 
     def __post_init__(self) -> None:
         _settle(self, "schedule.")
-        for name in ("warmup", "probe_every", "checkpoint_every"):
-            _fraction(f"schedule.{name}", getattr(self, name))
-        for name in ("lr_bend_from", "lr_bend_to", "lr_final"):
-            check_number(f"schedule.{name}", getattr(self, name))
 
 
 MAX_TIMEOUT_SECONDS = 86_400.0
@@ -443,22 +425,21 @@ MAX_TIMEOUT_SECONDS = 86_400.0
 class TrackConfig:
     """W&B (https://wandb.ai) or nothing; the store is the truth either way."""
 
-    name: TrackName = TrackName.wandb
-    mode: TrackMode = TrackMode.offline
-    project: str = "bitnet_sweep"
+    name: TrackName = knob(TrackName.wandb, Role.operational)
+    mode: TrackMode = knob(TrackMode.offline, Role.operational)
+    project: str = knob("bitnet_sweep", Role.operational)
     """The W&B project that the runs go to."""
-    entity: str | None = None
+    entity: str | None = knob(None, Role.operational)
     """The W&B user or team that the project belongs to; null means your own."""
-    base_url: str = "https://api.wandb.ai"
+    base_url: str = knob("https://api.wandb.ai", Role.operational)
     """The W&B server."""
-    tags: list[str] = field(default_factory=list)
+    tags: list[str] = knob([], Role.operational)
     """Tags of your own on every run."""
-    timeout_seconds: float = 10.0
+    timeout_seconds: float = knob(10.0, Role.operational, above=0.0, below=MAX_TIMEOUT_SECONDS)
     """The longest wait for the server, at start and at the end; then the run goes on offline."""
 
     def __post_init__(self) -> None:
         _settle(self, "track.")
-        check_number("track.timeout_seconds", self.timeout_seconds, above=0.0, below=MAX_TIMEOUT_SECONDS)
         if not 1 <= len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ConfigError("track.project", self.project, "1 to 128 characters, none of / \\ # ? % :")
         if not self.base_url.startswith(("http://", "https://")):
@@ -472,36 +453,35 @@ class TrackConfig:
 class SweepConfig:
     """How the engine runs a grid; nothing here changes a result (``reuse`` says which one counts)."""
 
-    name: str | None = None
+    name: str | None = knob(None, Role.operational)
     """Folder name and W&B group; null means a hash of the grid."""
-    share_stages: bool = True
+    share_stages: bool = knob(True, Role.operational)
     """Train a stage that several runs have in common once, and fork it."""
-    dry_run: bool = False
+    dry_run: bool = knob(False, Role.operational)
     """Print the plan and stop."""
-    max_retries: int = 0
+    max_retries: int = knob(0, Role.operational, minimum=0)
     """How often a failed run is tried again in the same sweep; a single run is tried again by hand."""
-    keep_stages: bool = True
+    keep_stages: bool = knob(True, Role.operational)
     """Keep the checkpoints of shared stages, from which a larger grid can fork later."""
-    keep_final: bool = True
+    keep_final: bool = knob(True, Role.operational)
     """Keep the final weights of each run, which ``generate`` and ``open_run`` need."""
-    reuse: Reuse = Reuse.any
+    reuse: Reuse = knob(Reuse.any, Role.operational)
     """same_code trains anew, under another id, what other source code has trained."""
-    until_stage: int | None = None
+    until_stage: int | None = knob(None, Role.operational)
     """Stop after this stage and leave a trunk; set by the sweeper for shared stages, refused from users."""
-    exclude: list[Any] = field(default_factory=list)
+    exclude: list[Any] = knob([], Role.operational)
     """Points to leave out: those at which every ``key: value`` of one of these dicts holds."""
-    zip: list[str] = field(default_factory=list)
+    zip: list[str] = knob([], Role.operational)
     """Swept keys that advance together instead of being combined."""
-    bisect: str | None = None
+    bisect: str | None = knob(None, Role.operational)
     """``key:low..high``: instead of a grid of this key, find where ``until`` begins or ends."""
-    until: str = "recovered"
+    until: str = knob("recovered", Role.operational)
     """The outcome that a bisection looks for."""
-    tolerance: float | None = None
+    tolerance: float | None = knob(None, Role.operational, above=0.0)
     """How narrow a bisection's last interval is; null means a sixteenth of the first."""
 
     def __post_init__(self) -> None:
         _settle(self, "sweep.")
-        check_whole("sweep.max_retries", self.max_retries, 0)
         for conditions in self.exclude:
             if not (
                 isinstance(conditions, dict) and conditions and all(isinstance(k, str) for k in conditions)
@@ -509,10 +489,6 @@ class SweepConfig:
                 raise ConfigError(
                     "sweep.exclude", conditions, "must be a list like [{model.hidden:64,wd2:0.05}]"
                 )
-        if self.tolerance is not None:
-            check_number("sweep.tolerance", self.tolerance, above=0.0)
-        if self.until_stage is not None:
-            check_whole("sweep.until_stage", self.until_stage)
         if self.bisect is None:
             for name in ("until", "tolerance"):
                 if getattr(self, name) != getattr(SweepConfig, name):
@@ -572,45 +548,45 @@ def interpolate(path: list[tuple[int, float]], step: int) -> float:
 class RunConfig:
     """One run. ``lr``, ``wd1``, ``wd2``, ``boundary`` and ``lr_boundary`` are shorthands for stages."""
 
-    scale: str = "small"
+    scale: str = knob("small", Role.preset | Role.basic, label="", rank=3)
     """Which size of everything was chosen; what names call it."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    lr: float = 1.5e-3
+    lr: float = knob(1.5e-3, Role.in_stages | Role.head | Role.basic, rank=7, above=0.0)
     """The peak of the learning rate."""
-    wd1: float = 0.1
+    wd1: float = knob(0.1, Role.in_stages | Role.basic, rank=8)
     """The weight decay until ``boundary``."""
-    wd2: float = 0.0
+    wd2: float = knob(0.0, Role.in_stages | Role.later | Role.axis | Role.head | Role.basic, rank=2)
     """The weight decay from ``boundary`` on."""
-    seed: int = 0
+    seed: int = knob(0, Role.in_id | Role.axis | Role.head | Role.basic, label="s", rank=13, minimum=0)
     """Decides the initial weights and the order of the data."""
-    steps: int = 2000
+    steps: int = knob(2000, Role.in_stages | Role.later | Role.basic, rank=12, minimum=2)
     """Length of the run in updates of the optimizer."""
-    boundary: float = 0.5
+    boundary: float = knob(0.5, Role.in_stages | Role.later | Role.basic, rank=10, above=0.0, below=1.0)
     """Where the decay changes from wd1 to wd2, as a fraction of the run."""
-    lr_boundary: float = 0.5
+    lr_boundary: float = knob(0.5, Role.in_stages | Role.later, rank=11, above=0.0, below=1.0)
     """Where the learning-rate path bends, as a fraction of the run."""
-    batch_size: int = 4
+    batch_size: int = knob(4, Role.in_id | Role.data)
     """Rows of a batch."""
-    sequence_length: int = 32
+    sequence_length: int = knob(32, Role.in_id | Role.data)
     """Tokens of a row."""
-    warmup_steps: int | None = None
+    warmup_steps: int | None = knob(None, Role.in_stages | Role.follows)
     """Length of the warm-up; null means ``schedule.warmup`` of the run."""
-    probe_every_steps: int | None = None
+    probe_every_steps: int | None = knob(None, Role.in_id | Role.follows)
     """Distance of two probes; null means ``schedule.probe_every`` of the run."""
-    checkpoint_every_steps: int | None = None
+    checkpoint_every_steps: int | None = knob(None, Role.operational)
     """Distance of two checkpoints; null means ``schedule.checkpoint_every`` of the run."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    stages: list[Stage] = field(default_factory=list)
+    stages: list[Stage] = knob([], Role.in_stages | Role.follows)
     """Left empty, the stages follow from the schedule; written out, they are the schedule."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     data: DataConfig = field(default_factory=DataConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
-    precision: Precision = Precision.mixed
-    device: Device = Device.auto
-    threads: int = 1
+    precision: Precision = knob(Precision.mixed, Role.in_id, label="")
+    device: Device = knob(Device.auto, Role.operational)
+    threads: int = knob(1, Role.operational)
     """CPU threads of each job."""
-    store: str = "runs"
+    store: str = knob("runs", Role.operational)
     """The folder that holds the runs."""
     track: TrackConfig = field(default_factory=lambda: TrackConfig(name=TrackName.none))
     """What ``conf/`` asks for is ``track=wandb``; where ``~track`` takes that away, there is no mirror."""
@@ -618,23 +594,12 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         _settle(self)
-        check_number("lr", self.lr, above=0.0)
-        check_number("wd1", self.wd1)
-        check_number("wd2", self.wd2)
-        check_whole("seed", self.seed, 0)
         if self.seed >= 2**63:
             raise ConfigError("seed", self.seed, "must be less than 2**63")
-        for name in ("steps", "batch_size", "sequence_length", "threads"):
-            check_whole(name, getattr(self, name))
-        check_whole("steps", self.steps, 2)
-        _fraction("boundary", self.boundary)
-        _fraction("lr_boundary", self.lr_boundary)
         for name in ("warmup_steps", "probe_every_steps", "checkpoint_every_steps"):
             value = getattr(self, name)
-            if value is not None:
-                check_whole(name, value)
-                if value > self.steps:
-                    raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
+            if value is not None and value > self.steps:
+                raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
         if self.precision is Precision.mixed:
             _refuse_fp32_only(self)
         if not self.store.strip():
@@ -658,33 +623,35 @@ class RunConfig:
 
 
 def _refuse_fp32_only(config: RunConfig) -> None:
-    for name in _GROUPS:
-        group = getattr(config, name)
-        for knob in dataclasses.fields(group):
-            value = getattr(group, knob.name)
-            if "fp32_only" in knob.metadata and value != knob.default:
-                raise ConfigError(
-                    f"{name}.{knob.name}", value, "needs precision=fp32; mixed does not compute it"
-                )
+    for fp32_only in having(Role.fp32_only):
+        value = fp32_only.of(config)
+        if value != fp32_only.default:
+            raise ConfigError(fp32_only.key, value, "needs precision=fp32; mixed does not compute it")
+
+
+KNOBS = {each.key: each for each in knobs_of(RunConfig)}
+"""Every knob by its dotted key, in the order of the config."""
+
+
+@functools.cache
+def having(role: Role) -> list[Knob]:
+    """The knobs that have every flag of ``role``."""
+    return [each for each in KNOBS.values() if role in each.role]
+
+
+@functools.cache
+def role_of(key: str) -> Role:
+    """The role of a dotted key; one that is not known, as of another program's config, has what all knobs of
+    its group have."""
+    if key in KNOBS:
+        return KNOBS[key].role
+    group = [each.role for other, each in KNOBS.items() if other.startswith(f"{key.partition('.')[0]}.")]
+    return functools.reduce(operator.and_, group) if group else Role(0)
 
 
 def added_knobs() -> dict[str, Any]:
-    """The knobs marked ADDED by dotted key, with what configs of before stand for."""
-    return {
-        f"{name}.{knob.name}": plain(knob.default)
-        for name, group in _GROUPS.items()
-        for knob in dataclasses.fields(group)
-        if "added" in knob.metadata
-    }
-
-
-_GROUPS: dict[str, Any] = {
-    "model": ModelConfig,
-    "optimizer": OptimizerConfig,
-    "loss": LossConfig,
-    "data": DataConfig,
-    "schedule": ScheduleConfig,
-}
+    """The knobs that were added, by dotted key, with what configs of before stand for."""
+    return {each.key: plain(each.default) for each in having(Role.added)}
 
 
 def plain(config: object) -> Any:
@@ -700,3 +667,68 @@ def plain(config: object) -> Any:
     if isinstance(config, list | tuple):
         return [plain(value) for value in config]
     return config
+
+
+def from_plain(document: object) -> RunConfig:
+    """The inverse of :func:`plain`, checked as a command line is; keys left out have their defaults.
+
+    Args:
+        document: of groups, or of dotted keys.
+
+    Raises:
+        ConfigError: a key, a type or a value is wrong.
+    """
+    if not isinstance(document, Mapping):
+        raise ConfigError("config", document, f"must be {words_for(RunConfig)}")
+    values = flatten(document)
+    for key in [key for key in values if key not in KNOBS]:
+        close = difflib.get_close_matches(key, KNOBS, n=1)
+        raise ConfigError(key, values[key], f"no such key{''.join(f'; did you mean {k}?' for k in close)}")
+    typed = {key: _typed(KNOBS[key].kind, value, key) for key, value in values.items()}
+    config: RunConfig = built(RunConfig, typed)
+    return config
+
+
+def built(kind: Any, values: Mapping[str, Any]) -> Any:
+    """The config of these typed values by dotted key, checked by its own ``__post_init__``."""
+    own: dict[str, Any] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    for key, value in values.items():
+        group, dot, name = key.partition(".")
+        (groups.setdefault(group, {}) if dot else own)[name or group] = value
+    kinds = types_of(kind)
+    return kind(**own, **{group: built(kinds[group], under) for group, under in groups.items()})
+
+
+def _typed(kind: Any, value: Any, key: str) -> Any:
+    """A plain value as one of the annotated type; numbers are checked by the config that takes them."""
+    if isinstance(kind, UnionType):
+        if value is None:
+            return None
+        kind = kind.__args__[0]
+    if kind in (int, float) and value is not None:
+        found = read_number(value)
+        whole = kind is int and isinstance(found, float) and found.is_integer()
+        return value if found is None else int(found) if whole else found
+    if typing.get_origin(kind) is list and isinstance(value, list):
+        (element,) = typing.get_args(kind)
+        return [_typed(element, item, f"{key}[{i}]") for i, item in enumerate(value)]
+    if is_config(kind) and isinstance(value, Mapping) and set(value) == set(types_of(kind)):
+        kinds = types_of(kind)
+        return kind(**{name: _typed(kinds[name], item, f"{key}.{name}") for name, item in value.items()})
+    if kind is Any or (kind in (str, bool) and isinstance(value, kind)):
+        return value
+    if isinstance(value, str) and value in getattr(kind, "__members__", ()):
+        return kind[value]
+    raise ConfigError(key, value, f"must be {words_for(kind)}")
+
+
+def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as dotted keys; a file that has dotted keys already is left as it is."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

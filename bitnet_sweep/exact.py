@@ -36,6 +36,11 @@ def number_text(value: float) -> str:
     return repr(value)
 
 
+def word(value: object) -> str:
+    """A value as it is typed: null, true and false have words of their own."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def scientific(value: float) -> str:
     """``1.5e-3``: all digits of ``value``, and no more."""
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import re
-import types
 import typing
-from enum import Enum
 from typing import Any
 
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -15,8 +12,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage
-
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+from bitnet_sweep.roles import types_of, words_for
 
 _PLACES: dict[Any, str] = {Stage: "stages[?].", Knot: "stages[?].lr[?]."}
 """OmegaConf forgets where an element of a list stands; its type is what is left."""
@@ -70,12 +66,12 @@ def _place(cause: OmegaConfBaseException) -> str:
 def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, name = key.rpartition(".")
-        siblings = _keys(type_of(parent)) or _keys_of_node(cause)
+        siblings = list(types_of(type_of(parent))) or _keys_of_node(cause)
         close = difflib.get_close_matches(name, siblings, n=1)
         guess = f"did you mean {f'{parent}.' if parent else ''}{close[0]}? " if close else ""
         return ConfigError(key, "?", f"no such key; {guess}allowed: {', '.join(siblings)}")
     value = re.search(r"[Vv]alue '(.*?)'", str(cause))
-    return ConfigError(key, value[1] if value else "?", f"must be {_kind(type_of(key))}")
+    return ConfigError(key, value[1] if value else "?", f"must be {words_for(type_of(key))}")
 
 
 def type_of(key: str) -> Any:
@@ -84,32 +80,15 @@ def type_of(key: str) -> Any:
     for part in filter(None, re.sub(r"\[(\d+|\?)\]", ".*", key).split(".")):
         if part == "*":
             here = typing.get_args(here)[0] if typing.get_args(here) else None
-        elif isinstance(here, type) and dataclasses.is_dataclass(here):
-            here = typing.get_type_hints(here).get(part)
         else:
-            return None
+            here = types_of(here).get(part)
     return here
-
-
-def _keys(kind: Any) -> list[str]:
-    is_config = isinstance(kind, type) and dataclasses.is_dataclass(kind)
-    return [field.name for field in dataclasses.fields(kind)] if is_config else []
 
 
 def _keys_of_node(cause: OmegaConfBaseException) -> list[str]:
     """Those of a node that is none of ours, such as ``hydra.launcher``."""
     node = cause.parent_node
     return [str(key) for key in node] if isinstance(node, DictConfig) else []
-
-
-def _kind(kind: Any) -> str:
-    if isinstance(kind, types.UnionType):
-        return " or ".join("null" if part is types.NoneType else _kind(part) for part in kind.__args__)
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return f"one of {', '.join(member.name for member in kind)}"
-    if _keys(kind):
-        return f"a group with the keys {', '.join(_keys(kind))}"
-    return _KINDS.get(kind, "a list" if typing.get_origin(kind) is list else "a value of another type")
 
 
 def _one_line(error: BaseException) -> str:

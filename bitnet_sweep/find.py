@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
-from bitnet_sweep.app import to_run_config
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.exact import read_number
-from bitnet_sweep.store import Store, check_is_store
+from bitnet_sweep.stages import resolve
+from bitnet_sweep.store import Folder, Store, check_is_store
 from bitnet_sweep.store.recorded import asked_runs
 from bitnet_sweep.track.naming import run_name
 
@@ -61,16 +59,15 @@ def run_names(store: Store) -> dict[str, str]:
     names = {run_id: asked.name for run_id, asked in asked_runs(store).items()}
     for folder in store.runs():
         if not names.get(folder.id):
-            names[folder.id] = _name_by_config(folder.config_path)
+            names[folder.id] = _name_by_config(folder)
     return names
 
 
-def _name_by_config(path: Path) -> str:
+def _name_by_config(folder: Folder) -> str:
     """Of a run that no sweep names, as of another program's; empty where its config does not tell."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return run_name(to_run_config(document))
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+        return run_name(resolve(folder.config()))
+    except (OSError, ConfigError):
         return ""
 
 

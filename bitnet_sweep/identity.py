@@ -12,7 +12,8 @@ import json
 from typing import Any
 
 from bitnet_sweep.code import code
-from bitnet_sweep.config import Reuse, RunConfig, added_knobs, plain
+from bitnet_sweep.config import Reuse, RunConfig, having, plain
+from bitnet_sweep.roles import Role
 
 SCIENCE_VERSION = 1
 """Raised by hand whenever the same config would train or measure something else than before."""
@@ -46,19 +47,10 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
     shared: dict[str, Any] = {
         "science_version": SCIENCE_VERSION,
         "corpus": corpus_fingerprint,
-        "vocab_size": config.tokenizer.vocab_size,
-        "order": config.data.order.name,
-        "model": _knobs("model", config.model),
-        "optimizer": _knobs("optimizer", config.optimizer),
-        "loss": _knobs("loss", config.loss),
-        "precision": config.precision.name,
-        "seed": config.seed if config.seed < LARGE_SEED else [config.seed, "all bits"],
-        "batch_size": config.batch_size,
-        "sequence_length": config.sequence_length,
-        "probe_every_steps": config.probe_every_steps,
-        **changed_knobs("data", config.data),
-        **changed_knobs("schedule", config.schedule),
+        **_values(config),
     }
+    if config.seed >= LARGE_SEED:
+        shared["seed"] = [config.seed, "all bits"]
     if config.sweep.reuse is Reuse.same_code:
         shared["code"] = digest(code())
     ids: list[str] = []
@@ -71,17 +63,18 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
     return ids
 
 
-def changed_knobs(group: str, config: object) -> dict[str, Any]:
-    """Those of a group's knobs that were added and are not at their default, by dotted key."""
-    values = {f"{group}.{name}": value for name, value in plain(config).items()}
-    return {key: values[key] for key, default in added_knobs().items() if values.get(key, default) != default}
+def _values(config: RunConfig) -> dict[str, Any]:
+    """Every knob that is in the id by its value; one that was added and stands at its default is left out."""
+    values: dict[str, Any] = {group: {} for group in _GROUPS}
+    for knob in having(Role.in_id):
+        if not knob.is_as_before(config):
+            group, _, name = knob.key.rpartition(".")
+            if group in _GROUPS:
+                values[group][name] = plain(knob.of(config))
+            else:
+                values[knob.key if Role.added in knob.role else name] = plain(knob.of(config))
+    return values
 
 
-def _knobs(group: str, config: object) -> dict[str, Any]:
-    """All but those that were added and stand at their default: a run of before has no such key."""
-    as_before = added_knobs()
-    return {
-        name: value
-        for name, value in plain(config).items()
-        if (key := f"{group}.{name}") not in as_before or value != as_before[key]
-    }
+_GROUPS = ("model", "optimizer", "loss")
+"""In the id as groups; of the others a knob of the first day is there without its group, as ids go on."""

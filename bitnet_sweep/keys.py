@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import inspect
 import textwrap
-import typing
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
@@ -16,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from bitnet_sweep import config as config_module
 from bitnet_sweep.config import RunConfig
+from bitnet_sweep.exact import word
+from bitnet_sweep.roles import is_config, types_of
 
 _WIDTH = 110
 _INDENT = " " * 6
@@ -40,7 +40,7 @@ def described(root: DictConfig) -> str:
     plain: list[str] = []
     groups: list[str] = []
     for key, _, kind in _fields(RunConfig):
-        if _is_config(kind):
+        if is_config(kind):
             groups += ["", f"{key}.*", *_wrapped(docs[key])]
         else:
             lines = groups if "." in key else plain
@@ -63,7 +63,7 @@ def completions(conf: Path) -> list[str]:
             words += [f"{key}={member.name}" for member in kind]
         elif kind is bool:
             words += [f"{key}=true", f"{key}=false"]
-        elif not group and not _is_config(kind):
+        elif not group and not is_config(kind):
             words.append(f"{key}=")
         words += [f"{key}={choice}" for choice in group]
     experiments = sorted(path.stem for path in (conf / "experiment").glob("*.yaml"))
@@ -72,11 +72,7 @@ def completions(conf: Path) -> list[str]:
 
 def _shown(root: DictConfig, key: str) -> str:
     value = OmegaConf.select(root, key)
-    if isinstance(value, Enum):
-        return value.name
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    return str(value)
+    return value.name if isinstance(value, Enum) else word(value)
 
 
 def _choices(kind: Any) -> str:
@@ -91,16 +87,10 @@ def _wrapped(text: str) -> list[str]:
 
 def _fields(kind: type, prefix: str = "") -> Iterator[tuple[str, type, Any]]:
     """Dotted key, class and type of every field, a group before its fields."""
-    hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        key = prefix + field.name
-        yield key, kind, hints[field.name]
-        if _is_config(hints[field.name]):
-            yield from _fields(hints[field.name], f"{key}.")
-
-
-def _is_config(kind: Any) -> bool:
-    return isinstance(kind, type) and dataclasses.is_dataclass(kind)
+    for name, hint in types_of(kind).items():
+        yield prefix + name, kind, hint
+        if is_config(hint):
+            yield from _fields(hint, f"{prefix}{name}.")
 
 
 def _has_own_doc(kind: Any) -> bool:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-import yaml
 from safetensors.torch import load_file
 
-from bitnet_sweep.app import to_run_config
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.archive import unpacked
@@ -18,7 +16,7 @@ def load_run(store: Path, run_id: str) -> Transformer:
     """See :func:`bitnet_sweep.load_run`."""
     with unpacked(store) as root:
         folder = Store(root).run(run_id)
-        config = to_run_config(yaml.safe_load(folder.config_path.read_text(encoding="utf-8")))
+        config = folder.config()
         weights = load_file(folder.final_path)
     model = Transformer(config.model, config.tokenizer.vocab_size, config.seed, config.precision)
     with torch.no_grad():

@@ -17,10 +17,9 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.config import RunConfig, flatten, plain
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.claims.ledger import claims_table
-from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.report.settings import setting_text
 from bitnet_sweep.store import opened
 

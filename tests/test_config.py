@@ -1,13 +1,10 @@
 """The typed config: what it refuses, and the stages that follow from its shorthands."""
 
-import dataclasses
 import math
 
 import pytest
 
-from bitnet_sweep import config as config_module
 from bitnet_sweep.config import (
-    FP32_ONLY,
     ConfigError,
     DataConfig,
     DataName,
@@ -15,7 +12,6 @@ from bitnet_sweep.config import (
     LossConfig,
     ModelConfig,
     OptimizerConfig,
-    Precision,
     RunConfig,
     ScheduleConfig,
     Stage,
@@ -25,7 +21,6 @@ from bitnet_sweep.config import (
     TokenizerConfig,
     TokenizerName,
     TrackConfig,
-    added_knobs,
     plain,
 )
 from bitnet_sweep.stages import resolve, stage_ends
@@ -178,17 +173,3 @@ def test_bad_values_name_their_key(make, key):
     assert caught.value.key == key
     assert str(caught.value).startswith(f"{key}=")
     assert "\n" not in str(caught.value)
-
-
-def test_a_knob_that_mixed_does_not_implement_is_refused_there(monkeypatch):
-    @dataclasses.dataclass
-    class Grown(ModelConfig):
-        scale_by: float = dataclasses.field(default=1.0, metadata=FP32_ONLY)
-
-    monkeypatch.setitem(config_module._GROUPS, "model", Grown)
-    RunConfig(precision=Precision.mixed, model=Grown())
-    RunConfig(precision=Precision.fp32, model=Grown(scale_by=2.0))
-    with pytest.raises(ConfigError, match="precision=fp32") as error:
-        RunConfig(precision=Precision.mixed, model=Grown(scale_by=2.0))
-    assert error.value.key == "model.scale_by"
-    assert added_knobs()["model.scale_by"] == 1.0

@@ -8,9 +8,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from bitnet_sweep import config as config_module
 from bitnet_sweep.config import (
-    ADDED,
     ConfigError,
     Knot,
     LossConfig,
@@ -20,10 +18,8 @@ from bitnet_sweep.config import (
     RunConfig,
     ScheduleConfig,
     Stage,
-    added_knobs,
 )
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.report.read import read_run
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.track import run_name
 
@@ -184,45 +180,6 @@ def test_known_value():
     """An id must not drift by accident: stores of earlier versions would be trained again."""
     config = resolve(RunConfig(steps=100, precision=Precision.fp32))
     assert stage_ids(config, "corpus") == ["7f50e6e79cbf24b5", "5e9e2bad07c5d48c"]
-
-
-class TestAddedKnobs:
-    """A knob that came later, as the guide says to add one."""
-
-    @pytest.fixture(autouse=True)
-    def grown(self, monkeypatch):
-        @dataclasses.dataclass
-        class Grown(ModelConfig):
-            mark: str = dataclasses.field(default="rms", metadata=ADDED)
-            unmarked: str = "x"
-
-        monkeypatch.setitem(config_module._GROUPS, "model", Grown)
-        return Grown
-
-    @staticmethod
-    def ids(model):
-        return stage_ids(resolve(RunConfig(steps=100, model=model)), "corpus")
-
-    def test_at_its_default_runs_of_before_keep_their_ids(self, grown):
-        assert added_knobs()["model.mark"] == "rms"
-        first, other = self.ids(grown()), self.ids(grown(mark="layer"))
-        assert first != other
-        no_knob = dataclasses.make_dataclass("NoKnob", [("unmarked", str, "x")], bases=(ModelConfig,))
-        assert first == self.ids(no_knob())
-
-    def test_one_that_is_not_marked_changes_them(self, grown):
-        assert self.ids(grown()) != self.ids(ModelConfig())
-
-    def test_reports_read_it_into_configs_of_before(self, tmp_path):
-        for name, told in (("old", ""), ("new", "  mark: layer\n"), ("none", None)):
-            folder = tmp_path / name
-            folder.mkdir()
-            if told is not None:
-                (folder / "config.yaml").write_text("model:\n  hidden: 16\n" + told)
-        defaults = added_knobs()
-        assert read_run(tmp_path / "old").config == defaults | {"model.hidden": 16}
-        assert read_run(tmp_path / "new").config == defaults | {"model.hidden": 16, "model.mark": "layer"}
-        assert read_run(tmp_path / "none").config == {}
 
 
 def ids_of(config):

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
+from bitnet_sweep.config import flatten
 from bitnet_sweep.files import parse_yaml
 from bitnet_sweep.identity import LARGE_SEED
-from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.store import opened
 from tests.report.conftest import StoreWriter
 from tests.studies import EXPERIMENTS, STORE, STUDIES, program

@@ -8,13 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
-from bitnet_sweep.app import to_run_config
 from bitnet_sweep.config import ConfigError, RunConfig, TokenizerName, check_whole
 from bitnet_sweep.find import find_run, run_names
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.paths import expanded
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder, Status, Store
 from bitnet_sweep.store.outcome import outcome_text
 from bitnet_sweep.store.standing import standing
@@ -64,12 +62,9 @@ class OpenRun:
             ConfigError: it has not begun, or its config cannot be read.
         """
         try:
-            document = yaml.safe_load(self._folder.config_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise ConfigError("RUN", self.run_id, f"{self._folder.config_path} cannot be read") from error
-        if not isinstance(document, dict):
-            raise ConfigError("RUN", self.run_id, f"{self._folder.config_path} holds no config")
-        return to_run_config(document)
+            return resolve(self._folder.config())
+        except (OSError, ConfigError) as error:
+            raise ConfigError("RUN", self.run_id, f"its config cannot be read ({error})") from error
 
     @property
     def records(self) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.exact import word
 
 _UNQUOTED = re.compile(r"[\w./@+%-]+")
 """Text that may stand between commas as it is, if it is read as itself."""
@@ -79,7 +80,7 @@ def _plain(value: Any) -> Any:
 def _written(value: Any, quote: bool) -> str | None:
     """By Hydra's grammar; None of what it has no form for."""
     if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
+        return word(value)
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):

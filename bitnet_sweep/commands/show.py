@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from bitnet_sweep.api.runs import OpenRun, open_run
-from bitnet_sweep.config import ConfigError, plain
+from bitnet_sweep.config import ConfigError, flatten, plain
+from bitnet_sweep.exact import word
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.outcome import finite
 from bitnet_sweep.store.recorded import asked_runs
@@ -58,22 +58,9 @@ def _sweeps(run: OpenRun) -> list[str]:
 def _config(run: OpenRun) -> Iterator[str]:
     yield from ("", "config")
     try:
-        yield from (f"  {key}={value}" for key, value in _flat(plain(run.config)))
+        yield from (f"  {key}={word(value)}" for key, value in flatten(plain(run.config)).items())
     except ConfigError as error:
         yield f"  {error}"
-
-
-def _flat(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in document.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield (
-                prefix + key,
-                {None: "null", True: "true", False: "false"}.get(value)
-                if (value is None or isinstance(value, bool))
-                else value,
-            )
 
 
 def _next(run: OpenRun) -> Iterator[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from bitnet_sweep.config import RunConfig
+from bitnet_sweep.config import RunConfig, having, plain
 from bitnet_sweep.data import sources, tokenizer
 from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS
-from bitnet_sweep.identity import changed_knobs, digest
+from bitnet_sweep.identity import digest
+from bitnet_sweep.roles import Role
 
 FORMAT_VERSION = 1
 """Raised by hand whenever the same text and config would give other token files than before."""
@@ -22,8 +23,6 @@ def fingerprint(config: RunConfig) -> str:
         ConfigError: ``data.path`` for files that are missing, empty, not UTF-8 or of another format;
             ``tokenizer`` for GPT-2's without its package, not cached and offline.
     """
-    changed = changed_knobs("data", config.data)
-    changed.pop("data.targets", None)  # how batches are cut from the tokens
     return digest(
         {
             "format": FORMAT_VERSION,
@@ -31,6 +30,10 @@ def fingerprint(config: RunConfig) -> str:
             "tokenizer": tokenizer.describe(config.tokenizer),
             "heldout_fraction": config.data.heldout_fraction,
             "min_heldout_tokens": MIN_HELDOUT_TOKENS,
-            **changed,
+            **{
+                knob.key: plain(knob.of(config))
+                for knob in having(Role.in_corpus | Role.added)
+                if not knob.is_as_before(config)
+            },
         }
     )

@@ -14,6 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from bitnet_sweep.config import KNOBS
 from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
@@ -31,6 +32,7 @@ from bitnet_sweep.report.settings import (
     stage_ends_of,
     whole,
 )
+from bitnet_sweep.roles import UNRANKED
 from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures, unigram_loss
 
 NOT_PROBED = "not probed"
@@ -41,20 +43,6 @@ TEXT = "ref/unigram_loss"
 
 CODE = "code"
 """The source code that trained a run, as its status tells it."""
-
-_LABEL_FIRST = (
-    "scale",
-    "optimizer.name",
-    "model.weights",
-    "model.activations",
-    "lr",
-    "wd1",
-    "schedule.name",
-    "boundary",
-    "lr_boundary",
-    "steps",
-)
-"""The settings a reader knows a section by, tried in this order before any other."""
 
 
 @dataclass(frozen=True)
@@ -343,8 +331,7 @@ def _differing(settings: Sequence[dict[str, str]]) -> list[str]:
 def telling_keys(settings: Sequence[dict[str, str]]) -> list[str]:
     """The fewest settings that tell groups of arms apart, the best known first."""
     differing = _differing(settings)
-    ranked = [key for key in _LABEL_FIRST if key in differing]
-    ranked += [key for key in differing if key not in _LABEL_FIRST]
+    ranked = sorted(differing, key=lambda key: KNOBS[key].rank if key in KNOBS else UNRANKED)
     chosen: list[str] = []
     told = 1
     for key in ranked:

@@ -10,22 +10,21 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.config import KNOBS, having, plain
 from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
 from bitnet_sweep.report.pairs import all_settings
-from bitnet_sweep.report.settings import UNKNOWN, number
+from bitnet_sweep.report.settings import BOUNDARY_STEP, UNKNOWN, number
+from bitnet_sweep.roles import Role
 
-FOLLOWING = (TEXT, "warmup_steps", "probe_every_steps", "boundary_step", "stages")
+_FOLLOWING = [knob.key for knob in having(Role.follows)]
+FOLLOWING = (TEXT, *_FOLLOWING[:-1], BOUNDARY_STEP, _FOLLOWING[-1])
 """Factors only where no other setting that varies tells them; each is told by those before it, too."""
 
-GROUPS = ("scale", "schedule.name", "optimizer.name", "data.name", "tokenizer.name")
+GROUPS = tuple(knob.key for knob in having(Role.preset))
 """The settings that name the choice of a config group; a scale may set keys of every other group."""
 
 _OUTSIDE = {"schedule.name": ("boundary", "lr_boundary")}
 """Keys that a group sets beside its own."""
-
-OFF = {("optimizer.clip", "null"): "off"}
-"""Values that switch something off."""
 
 Level = tuple[str, ...]
 Values = dict[str, str]
@@ -45,7 +44,10 @@ class Factor:
 
     def text(self, level: Level) -> str:
         """A level in words: of a group its choice, of several keys each with its value."""
-        words = [OFF.get((key, value), value) for key, value in zip(self.keys, level, strict=True)]
+        words = [
+            KNOBS[key].null if value == "null" and key in KNOBS else value
+            for key, value in zip(self.keys, level, strict=True)
+        ]
         if len(level) == 1 or self.keys[0] in GROUPS:
             return words[0]
         return ", ".join(f"{key.split('.')[-1]}={word}" for key, word in zip(self.keys, words, strict=True))
@@ -113,13 +115,7 @@ def _rank(text: str) -> tuple[int, float, str]:
     return (2 if text in (UNKNOWN, "null") else 0, 0.0 if text in _DEFAULTS else math.inf, text)
 
 
-def _texts(document: object) -> set[str]:
-    if isinstance(document, dict):
-        return {text for value in document.values() for text in _texts(value)}
-    return {document} if isinstance(document, str) else set()
-
-
-_DEFAULTS = _texts(plain(RunConfig()))
+_DEFAULTS = {text for knob in KNOBS.values() if isinstance(text := plain(knob.default), str)}
 
 
 def _may_set(head: str, key: str) -> bool:

@@ -16,9 +16,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bitnet_sweep.config import ConfigError, added_knobs
-from bitnet_sweep.report.parse import flatten, records_of
+from bitnet_sweep.config import ConfigError, added_knobs, flatten, having
+from bitnet_sweep.report.parse import records_of
 from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep
+from bitnet_sweep.roles import Role
+from bitnet_sweep.store.folder import SCHEMA
 from bitnet_sweep.wandb_client import (
     NoAnswerError,
     WandbError,
@@ -35,20 +37,6 @@ if TYPE_CHECKING:
 
 RUN_SECONDS = 60.0
 """The longest wait for one run, and for a page of the list of runs."""
-
-REQUIRED = (
-    "scale",
-    "lr",
-    "wd1",
-    "wd2",
-    "seed",
-    "steps",
-    "boundary",
-    "model.hidden",
-    "model.weights",
-    "optimizer.name",
-)
-"""What every run's config has; a run without it is another program's."""
 
 _NAMED = 3
 """So many of the runs left out for one reason are named."""
@@ -121,7 +109,7 @@ def _evidence(source: str, listed: Sequence[public.Run], asked: str | None = Non
         except WandbError as error:
             left_out[f"cannot be read ({error})"].append(listed_run.id)
             continue
-        if missing := [key for key in REQUIRED if key not in config]:
+        if missing := [knob.key for knob in having(Role.basic) if knob.key not in config]:
             left_out[f"not of bitnet_sweep: the config has no {', '.join(missing)}"].append(listed_run.id)
             continue
         runs[listed_run.id] = _run(listed_run, added_knobs() | config, summary, source)
@@ -146,7 +134,7 @@ def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], so
         rows, state = {}, "unreadable"
         problems.append(f"cannot be read: history ({error})")
     records = records_of([_plain(row) for row in rows.values()], problems)
-    status = {"schema": 1, "state": state, "outcome": summary.get("outcome")}
+    status = {"schema": SCHEMA, "state": state, "outcome": summary.get("outcome")}
     if (version := config.pop("science_version", None)) is not None:
         status["science_version"] = version
     if origin := {key: config.pop(key) for key in list(config) if key.startswith(f"{ORIGIN}.")}:

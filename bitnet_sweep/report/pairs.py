@@ -6,18 +6,11 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from bitnet_sweep.config import role_of
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.settings import SCIENCE_VERSION, UNKNOWN, shown
+from bitnet_sweep.report.settings import BOUNDARY_STEP, SCIENCE_VERSION, UNKNOWN, shown
+from bitnet_sweep.roles import Role
 from bitnet_sweep.store.outcome import unigram_loss
-
-_DERIVED = ("stages", "boundary_step", "warmup_steps", "probe_every_steps")
-"""Follow from the settings they are resolved from, so they are no factors of their own."""
-
-_LATER = ("wd2", "boundary", "lr_boundary", "steps", "schedule.lr_bend_to", "schedule.lr_final")
-"""Settings that two arms with a common trunk may differ in: none of them need touch the first stage."""
-
-_INITIAL_WEIGHTS = ("model.hidden", "model.num_layers", "model.ffn", "model.tied", "tokenizer.vocab_size")
-_DATA = ("data.", "tokenizer.", "batch_size", "sequence_length")
 
 
 @dataclass(frozen=True)
@@ -51,7 +44,7 @@ def pair_of(a: Arm, b: Arm, together: Collection[str] = ()) -> Pair | Refusal:
     if not factors:
         return _same_data(a, b) or Refusal("no setting on record differs")
     shared = shared_stages(a, b)
-    if shared and set(factors) <= set(_LATER) and shared == _possible_prefix(a, b):
+    if shared and all(Role.later in role_of(key) for key in factors) and shared == _possible_prefix(a, b):
         return Pair("fork", ", ".join(factors))
     if SCIENCE_VERSION in factors:
         versions = [arm.settings.get(SCIENCE_VERSION, UNKNOWN) for arm in (a, b)]
@@ -60,10 +53,10 @@ def pair_of(a: Arm, b: Arm, together: Collection[str] = ()) -> Pair | Refusal:
         return Refusal("the seeds differ")
     if a.seed is None or b.seed is None:
         return Refusal("a seed is not on record")
-    data = [key for key in factors if key.startswith(_DATA)]
+    data = [key for key in factors if Role.data in role_of(key)]
     if data:
         return Refusal(f"the data differ: {', '.join(data)}")
-    weights = [key for key in factors if key in _INITIAL_WEIGHTS]
+    weights = [key for key in factors if Role.weights in role_of(key)]
     if weights:
         return Refusal(f"the initial weights differ: {', '.join(weights)}")
     if len(factors) > 1 and not set(factors) <= set(together):
@@ -75,7 +68,12 @@ def factors_of(a: Arm, b: Arm) -> list[str]:
     """The settings in which two arms differ; one that only follows from another is left out."""
     left, right = all_settings(a), all_settings(b)
     differing = [k for k in dict.fromkeys([*left, *right]) if left.get(k, UNKNOWN) != right.get(k, UNKNOWN)]
-    return [key for key in differing if key not in _DERIVED] or differing
+    return [key for key in differing if not follows(key)] or differing
+
+
+def follows(key: str) -> bool:
+    """Whether a setting follows from those it is resolved from, so that it is no factor of its own."""
+    return key == BOUNDARY_STEP or Role.follows in role_of(key)
 
 
 def all_settings(arm: Arm) -> dict[str, str]:

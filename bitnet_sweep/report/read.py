@@ -13,15 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bitnet_sweep.config import ConfigError, added_knobs
+from bitnet_sweep.config import ConfigError, added_knobs, flatten
 from bitnet_sweep.records import Record
-from bitnet_sweep.report.parse import flatten, read_document, read_rows, records_of
+from bitnet_sweep.report.parse import read_document, read_rows, records_of
 from bitnet_sweep.store import Store, opened
+from bitnet_sweep.store.folder import SCHEMA
 from bitnet_sweep.store.recorded import asked_runs
 from bitnet_sweep.store.standing import error_before
-
-SCHEMA = 1
-"""Of ``status.json``; a run of another schema is left out and named."""
 
 WANDB = "wandb:"
 """A store whose name begins so is a W&B project, ``wandb:ENTITY/PROJECT``."""

@@ -13,23 +13,20 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
+from bitnet_sweep.config import KNOBS, having, role_of
 from bitnet_sweep.exact import number_text, read_number
+from bitnet_sweep.roles import Role
 
 UNKNOWN = "unknown"
 
-AXES = ("model.hidden", "wd2", "seed")
+AXES = tuple(knob.key for knob in having(Role.axis))
 """What the rows of a table differ in; everything else makes a section."""
-
-_NO_INFLUENCE = ("store", "track", "sweep", "hydra", "threads", "device")
-_NO_INFLUENCE_KEYS = ("checkpoint_every_steps", "schedule.checkpoint_every")
-"""Settings that name, place or speed up a run and cannot change its records."""
-
-
-_TEXTS = ("data.path", "data.text_field", "scale", "schedule.name")
-"""Settings that are text: in these ``01`` is not ``1``."""
 
 SCIENCE_VERSION = "science_version"
 """A setting that no config tells: the meaning that the program gave to all others."""
+
+BOUNDARY_STEP = "boundary_step"
+"""A setting that follows from others: where the decay changes first."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +52,8 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     """
     kept: dict[str, str] = {}
     for key in config:
-        if key in AXES or key in _NO_INFLUENCE_KEYS or key.split(".")[0] in _NO_INFLUENCE:
-            continue
-        kept[key] = setting_text(config, key)
+        if not role_of(key) & (Role.axis | Role.operational) and key.partition(".")[0] != "hydra":
+            kept[key] = setting_text(config, key)
     hidden, ffn = whole(config.get("model.hidden")), whole(config.get("model.ffn"))
     if "model.ffn" in config and hidden is not None:
         ffn = 2 * hidden if ffn is None else ffn
@@ -66,14 +62,14 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     if isinstance(stages, list):
         kept["stages"] = _stages_without_wd2(stages, number(config.get("wd2")))
     change = changes_of(config)
-    kept["boundary_step"] = shown(change[0].step if change else None)
+    kept[BOUNDARY_STEP] = shown(change[0].step if change else None)
     return kept
 
 
 def setting_text(config: Mapping[str, Any], key: str) -> str:
     """A setting as its config tells it: *null* is a value (no clipping), *unknown* is not."""
     value = config.get(key)
-    if isinstance(value, str) and key in _TEXTS:
+    if isinstance(value, str) and key in KNOBS and KNOBS[key].is_text:
         return value
     return "null" if key in config and value is None else shown(value)
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 import yaml
 
 from bitnet_sweep import files
-from bitnet_sweep.config import ConfigError
+from bitnet_sweep.config import ConfigError, RunConfig, from_plain
 from bitnet_sweep.records import Record, SampleRow, to_json_line
 
 SCHEMA = 1
@@ -129,6 +129,18 @@ class Folder:
     def write_status(self, status: Status) -> None:
         status.updated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         files.write_json(self.path / "status.json", dataclasses.asdict(status))
+
+    def config(self) -> RunConfig:
+        """The config it was trained with.
+
+        Raises:
+            OSError: there is none.
+            ConfigError: it is none of this program's.
+        """
+        try:
+            return from_plain(files.parse_yaml(self.config_path.read_bytes()))
+        except yaml.YAMLError as error:
+            raise ConfigError("store", self.config_path, "is not YAML") from error
 
     def write_config(self, config: dict[str, Any]) -> None:
         files.write_text(self.config_path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

@@ -18,11 +18,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from tabulate import tabulate
 
-from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
+from bitnet_sweep.config import KNOBS, ConfigError, SweepConfig
 from bitnet_sweep.exact import number_text
 from bitnet_sweep.identity import digest
 from bitnet_sweep.store import FINISHED, Status, Store
@@ -30,7 +28,7 @@ from bitnet_sweep.store.outcome import KINDS
 from bitnet_sweep.sweep.drive import Launch, carry_out, close, plan_runs
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
-from bitnet_sweep.sweep.grid import Axes, Compose, Point, Setting, make_grid, overrides_of, typed_value
+from bitnet_sweep.sweep.grid import Axes, Compose, Point, Setting, make_grid, overrides_of
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
 from bitnet_sweep.sweep.register import register, set_aside
 from bitnet_sweep.sweep.reuse import reuse_lines
@@ -62,7 +60,9 @@ class Search:
         low, high = (_number(parts[2]), _number(parts[3])) if parts else (math.nan, math.nan)
         if parts is None or not -math.inf < low < high < math.inf:
             raise ConfigError("sweep.bisect", text, "must be key:low..high, such as wd2:0.0..0.05")
-        _check_key(text, parts[1])
+        if parts[1] not in KNOBS or KNOBS[parts[1]].kind not in (float, float | None):
+            allowed = "must name a key of the run that takes any number, such as wd2"
+            raise ConfigError("sweep.bisect", text, allowed)
         if settings.until not in KINDS[:-1]:
             raise ConfigError("sweep.until", settings.until, f"must be one of {', '.join(KINDS[:-1])}")
         tolerance = settings.tolerance or float((_exact(high) - _exact(low)) / _SHORTEST)
@@ -109,17 +109,6 @@ def _number(text: str) -> float:
         return float(text) + 0.0  # -0.0 equals 0.0
     except ValueError:
         return math.nan
-
-
-def _check_key(text: str, key: str) -> None:
-    try:
-        held = typed_value(OmegaConf.structured(RunConfig), key, 0.5)
-    except OmegaConfBaseException:
-        held = None
-    if not isinstance(held, float):
-        raise ConfigError(
-            "sweep.bisect", text, "must name a key of the run that takes any number, such as wd2"
-        )
 
 
 @dataclass

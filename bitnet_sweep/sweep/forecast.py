@@ -5,16 +5,13 @@ from __future__ import annotations
 import heapq
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from enum import Enum
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-import yaml
 from tqdm import tqdm
 
-from bitnet_sweep import files
-from bitnet_sweep.config import ModelConfig, RunConfig, plain
+from bitnet_sweep.config import RunConfig
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.store import BOUNDARY, Folder, Store
 from bitnet_sweep.store.housekeeping import in_bytes
@@ -134,10 +131,7 @@ class Pace:
 
     step_seconds: float
     probe_seconds: float
-    kind: dict[str, Any]
-    """Settings that decide it, as :func:`_kind` gives them."""
-    cost: float
-    """By the planner's cost model."""
+    config: RunConfig
 
 
 def measured_paces(store: Store) -> list[Pace]:
@@ -153,29 +147,27 @@ def unit_seconds(unit: Unit, paces: Sequence[Pace]) -> float | None:
     Scaled are the paces of runs that compute alike (precision, threads, device); None if there are none.
     """
     config = unit.run.config
-    kind, cost = _kind(plain(config)), cost_of_step(config)
-    alike = [pace for pace in paces if _computed(pace.kind) == _computed(kind)]
-    same = [pace for pace in alike if pace.kind == kind]
+    alike = [pace for pace in paces if _computes(pace.config) == _computes(config)]
+    same = [pace for pace in alike if _work(pace.config) == _work(config)]
     if not alike or config.probe_every_steps is None:
         return None
     scaled = [
-        cost / pace.cost * (pace.step_seconds + pace.probe_seconds / config.probe_every_steps)
+        cost_of_step(config)
+        / cost_of_step(pace.config)
+        * (pace.step_seconds + pace.probe_seconds / config.probe_every_steps)
         for pace in same or alike
     ]
     return unit.left * median(scaled)
 
 
-_COMPUTED = ("precision", "threads", "device")
+def _computes(config: RunConfig) -> tuple[Any, ...]:
+    """What decides how fast anything is computed."""
+    return config.precision, config.threads, config.device
 
 
-def _computed(kind: dict[str, Any]) -> list[Any]:
-    return [kind[key] for key in _COMPUTED]
-
-
-def _kind(config: dict[str, Any]) -> dict[str, Any]:
-    """What decides the time of a step and of a probe, from a resolved config made plain."""
-    keys = ("model", "batch_size", "sequence_length", *_COMPUTED)
-    return {key: config[key] for key in keys} | {"vocab_size": config["tokenizer"]["vocab_size"]}
+def _work(config: RunConfig) -> tuple[Any, ...]:
+    """What decides how much a step and a probe compute."""
+    return config.model, config.tokenizer.vocab_size, config.batch_size, config.sequence_length
 
 
 def _pace_of(folder: Folder) -> Pace | None:
@@ -184,26 +176,13 @@ def _pace_of(folder: Folder) -> Pace | None:
         record = folder.last_record()
         if record is None or record["step"] == 1:  # its time is that of warming up
             return None
-        kind = _kind(files.parse_yaml(folder.config_path.read_bytes()))
+        config = folder.config()
         step_seconds = seconds_per_step(record, probe_every_steps=None)
-        config = RunConfig(
-            model=ModelConfig(**kind["model"] | _enums(kind["model"])),
-            batch_size=kind["batch_size"],
-            sequence_length=kind["sequence_length"],
-        )
-        config.tokenizer.vocab_size = kind["vocab_size"]
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     if step_seconds is None:
         return None
-    return Pace(step_seconds, 1e-3 * (finite(record, "perf/probe_ms") or 0.0), kind, cost_of_step(config))
-
-
-def _enums(model: dict[str, Any]) -> dict[str, Any]:
-    choices = {
-        knob.name: type(knob.default) for knob in fields(ModelConfig) if isinstance(knob.default, Enum)
-    }
-    return {name: kind[model[name]] for name, kind in choices.items() if name in model}
+    return Pace(step_seconds, 1e-3 * (finite(record, "perf/probe_ms") or 0.0), config)
 
 
 def _interval(seconds: float) -> str:

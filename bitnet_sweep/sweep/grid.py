@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain, product
+from operator import attrgetter
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -191,11 +192,4 @@ def typed_value(schema: DictConfig, key: str, value: Any) -> Any:
 
 
 def _holds(conditions: Mapping[str, Any], config: RunConfig) -> bool:
-    return all(_field(config, key) == value for key, value in conditions.items())
-
-
-def _field(config: RunConfig, key: str) -> Any:
-    value: Any = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
+    return all(attrgetter(key)(config) == value for key, value in conditions.items())

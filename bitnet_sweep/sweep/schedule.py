@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from bitnet_sweep.config import ConfigError, Stage, plain
+from bitnet_sweep.config import ConfigError, Stage, having, plain
 from bitnet_sweep.identity import digest
+from bitnet_sweep.roles import Role
 from bitnet_sweep.stages import follow_shorthands
 from bitnet_sweep.sweep.plan import PlannedRun
 
-SHORTHANDS = (
-    *("boundary", "lr_boundary", "warmup_steps", "schedule.warmup"),
-    *("schedule.lr_bend_from", "schedule.lr_bend_to", "schedule.lr_final"),
-)
-"""What stages are made from where none are written out, besides ``lr``, ``wd1`` and ``wd2``."""
+SHORTHANDS = [
+    knob.key
+    for knob in having(Role.in_stages)
+    if knob.key not in ("stages", "steps", "lr", "wd1", "wd2")  # these are held against written-out stages
+]
+"""What stages are made from where none are written out."""
 
 _SHOWN = 8
 """Different schedules of a dry run."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 import typing
@@ -11,13 +10,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from bitnet_sweep.config import RunConfig
+from bitnet_sweep.config import KNOBS, RunConfig, plain
+from bitnet_sweep.exact import word
 from bitnet_sweep.keys import key_docs
 from bitnet_sweep.records import FIELDS
+from bitnet_sweep.roles import Role
 
-HOW_ALONE = ("scale", "checkpoint_every_steps", "schedule.name", "schedule.checkpoint_every")
-"""Keys that say how a run is made and not what it computes, besides those of :data:`HOW_GROUPS`."""
-HOW_GROUPS = ("track.", "sweep.", "device", "threads", "store")
+COMPUTES = Role.in_id | Role.in_stages | Role.in_length | Role.in_corpus
 
 
 @dataclass(frozen=True)
@@ -32,21 +31,12 @@ class Key:
     """Another value makes another run, with an id of its own."""
 
 
-def all_keys(kind: type = RunConfig, prefix: str = "") -> Iterator[Key]:
-    """Every key below ``kind``, in the order of its dataclasses; groups one level down."""
+def all_keys() -> Iterator[Key]:
+    """Every key, in the order of its dataclasses."""
     told = key_docs()
-    hints = typing.get_type_hints(kind)
-    for field in dataclasses.fields(kind):
-        name = prefix + field.name
-        value = _default(field)
-        if dataclasses.is_dataclass(value) and not isinstance(value, type):
-            yield from all_keys(type(value), f"{name}.")
-            continue
-        about = told[name]
-        if name == "track.name":
-            value = "wandb"  # conf/track; the dataclass's own default is what ~track leaves
-        shown = value.name if isinstance(value, Enum) else "null" if value is None else _plain(value)
-        yield Key(name, _kind(hints[field.name]), shown, about, _computes(name))
+    for name, knob in KNOBS.items():
+        computes = name == "sweep.reuse" or bool(knob.role & COMPUTES)
+        yield Key(name, _kind(knob.kind), _shown(plain(knob.default)), told[name], computes)
 
 
 def key_tables() -> str:
@@ -83,25 +73,8 @@ def record_tables() -> str:
     return "\n\n".join(parts)
 
 
-def _computes(name: str) -> bool:
-    return name == "sweep.reuse" or (name not in HOW_ALONE and not name.startswith(HOW_GROUPS))
-
-
-def _default(field: dataclasses.Field[Any]) -> Any:
-    if field.default is not dataclasses.MISSING:
-        return field.default
-    assert field.default_factory is not dataclasses.MISSING
-    return field.default_factory()
-
-
-def _plain(value: object) -> str:
-    return (
-        str(value).lower()
-        if isinstance(value, bool)
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else word(value)
 
 
 def _kind(hint: Any) -> str:

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, open_dict
 
 from bitnet_sweep.app import config_folder
 from bitnet_sweep.compose import Composer, sweep_settings
-from bitnet_sweep.config import OptimizerName, RunConfig, Weights, plain
+from bitnet_sweep.config import OptimizerName, RunConfig, Weights, flatten, plain
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.__main__ import main
@@ -35,7 +35,6 @@ from bitnet_sweep.report.claims.claim import Claim, Direction, Finding, Unit, Un
 from bitnet_sweep.report.claims.ledger import Entry
 from bitnet_sweep.report.claims.setting import follows_schedule
 from bitnet_sweep.report.claims.verdict import Verdict, verdict_of
-from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.report.read import Evidence, Run, read_stores
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.store import Store

@@ -15,7 +15,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from bitnet_sweep.app import to_run_config
+from bitnet_sweep.config import from_plain
 from bitnet_sweep.data import prepare
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.sweep.provenance import machine
@@ -113,7 +113,7 @@ def trial(config, corpus, calm, deaths):
 
 def main(document, folder, seed, stride):
     """Every ``stride``-th single point of death, then many deaths in a row at random."""
-    config = to_run_config(json.loads(document))
+    config = from_plain(json.loads(document))
     prepare(config, folder / "tokens")
     machine()  # asks git; once for all lives
     calm_config = replace(config, store=str(folder / "calm"))

@@ -210,7 +210,7 @@ def test_what_is_not_a_run_of_ours_is_left_out_and_named(
     report = make_report([Path(PROJECT)])
     assert sorted(report.study.evidence.runs) == ["bad", "good"]
     remarks = "\n".join(report.summary.remarks)
-    assert "run another left out, not of bitnet_sweep: the config has no scale, wd1" in remarks
+    assert "run another left out, not of bitnet_sweep: the config has no scale, model.hidden" in remarks
     assert "runs v, w, x and 2 more left out" in remarks
     assert "run broken left out, cannot be read" in remarks
     assert "run deep left out, cannot be read" in remarks

@@ -105,6 +105,7 @@ def test_a_name_that_is_cut_stays_its_own():
         ),
         ({"schedule": ScheduleConfig(lr_final=0.0)}, "h256 wd2=0 lr=1.5e-3 s0 lr_final=0"),
         ({"data": DataConfig(order=Order.sequential)}, "h256 wd2=0 lr=1.5e-3 s0 sequential"),
+        ({"schedule": ScheduleConfig(checkpoint_every=0.2)}, "h256 wd2=0 lr=1.5e-3 s0"),
         (
             {"store": "x", "threads": 2, "sweep": SweepConfig(name="y"), "checkpoint_every_steps": 7},
             "h256 wd2=0 lr=1.5e-3 s0",

@@ -8,7 +8,7 @@ from itertools import combinations
 
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.claims.claim import Finding, Look, Unit, Unjudged
-from bitnet_sweep.report.claims.setting import FACTORS, NOTED, NOTED_IF_TOLD, Setting, told
+from bitnet_sweep.report.claims.setting import FACTORS, NOTED, Setting, told
 from bitnet_sweep.report.pairs import Refusal, pair_of
 from bitnet_sweep.report.settings import shown
 
@@ -82,7 +82,7 @@ def each_pair(
 
 def noted(key: str) -> str:
     """The notes' own value of a setting, as text."""
-    return shown((NOTED | NOTED_IF_TOLD)[key])
+    return shown(NOTED[key])
 
 
 def pairs_in(arms: Collection[Arm]) -> Iterator[tuple[Arm, Arm]]:

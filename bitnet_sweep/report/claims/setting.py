@@ -14,10 +14,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from bitnet_sweep.config import ConfigError, RunConfig, plain
+from bitnet_sweep.config import ConfigError, from_plain, having, plain, role_of
 from bitnet_sweep.report.arms import TEXT, Arm, Section, telling_keys, text_of
-from bitnet_sweep.report.settings import UNKNOWN, all_as_read, number, setting_text, shown, whole
+from bitnet_sweep.report.settings import (
+    BOUNDARY_STEP,
+    UNKNOWN,
+    all_as_read,
+    number,
+    setting_text,
+    shown,
+    whole,
+)
 from bitnet_sweep.report.transitions import LOSS
+from bitnet_sweep.roles import Role
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store.outcome import finite, unigram_loss
 
@@ -28,10 +37,6 @@ NOTED: dict[str, str | float] = {
     "wd1": 0.1,
     "wd2": 0.0,
     "boundary": 0.5,
-}
-"""How the notes trained, where every config says it."""
-
-NOTED_IF_TOLD: dict[str, str | float] = {
     "lr_boundary": 0.5,
     "model.activations": "int8",
     "optimizer.clip": 1.0,
@@ -42,7 +47,8 @@ NOTED_IF_TOLD: dict[str, str | float] = {
     "schedule.lr_bend_to": 2 / 3,
     "schedule.lr_final": 0.001,
 }
-"""The rest of it. A config that leaves one out, as another program's may, is not said to differ."""
+"""How the notes trained. A config that leaves one out, as another program's may, is not said to differ in it,
+unless every config says it (``Role.basic``)."""
 
 FACTORS = (
     "optimizer.name",
@@ -54,9 +60,6 @@ FACTORS = (
     "loss.label_smoothing",
 )
 """What claims contrast besides ``wd2``; arms of one setting may differ in these."""
-
-_DERIVED = ("stages", "boundary_step")
-"""Follow from the factors; a run whose stages do not is in no setting."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +92,10 @@ class Setting:
 
 def is_noted(arm: Arm, but: Collection[str] = ()) -> bool:
     """Whether the arm's config has the notes' values; one that must be told and is not is none."""
-    config = arm.run.config
-    return all(told(arm, key) == shown(value) for key, value in NOTED.items() if key not in but) and all(
+    return all(
         told(arm, key) == shown(value)
-        for key, value in NOTED_IF_TOLD.items()
-        if key not in but and key in config
+        for key, value in NOTED.items()
+        if key not in but and (key in arm.run.config or Role.basic in role_of(key))
     )
 
 
@@ -121,8 +123,9 @@ def settings_in(sections: Sequence[Section]) -> list[Setting]:
 
 
 def _common(arm: Arm) -> dict[str, str]:
-    kept = {key: value for key, value in arm.settings.items() if key not in (*FACTORS, *_DERIVED)}
-    return kept | {TEXT: text_of(arm)}
+    """Without the factors, and what follows from them: a run whose stages do not is in no setting."""
+    of_factors = (*FACTORS, "stages", BOUNDARY_STEP)
+    return {key: text for key, text in arm.settings.items() if key not in of_factors} | {TEXT: text_of(arm)}
 
 
 def follows_schedule(config: dict[str, Any]) -> bool:
@@ -133,18 +136,12 @@ def follows_schedule(config: dict[str, Any]) -> bool:
     stages = config.get("stages")
     if not isinstance(stages, list) or not stages:
         return True
-    steps = whole(config.get("steps"))
-    if steps is None:
+    if whole(config.get("steps")) is None:
         return False
+    given = {knob.key: number(config.get(knob.key)) for knob in having(Role.in_stages)}
     try:
-        wanted = RunConfig(steps=steps, warmup_steps=whole(config.get("warmup_steps")))
-        for key in ("lr", "wd1", "wd2", "boundary", "lr_boundary"):
-            if (value := number(config.get(key))) is not None:
-                setattr(wanted, key, value)
-        for name in ("warmup", "lr_bend_from", "lr_bend_to", "lr_final"):
-            if (value := number(config.get(f"schedule.{name}"))) is not None:
-                setattr(wanted.schedule, name, value)
-        expected = list(_numbers(plain(resolve(wanted).stages)))
+        wanted = resolve(from_plain({key: value for key, value in given.items() if value is not None}))
+        expected = list(_numbers(plain(wanted.stages)))
     except ConfigError:
         return False
     found = list(_numbers(stages))

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bitnet_sweep.config import added_knobs
+from bitnet_sweep.config import added_knobs, flatten
 from bitnet_sweep.identity import digest
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.report.settings import UNKNOWN, as_read, shown
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import Table, frame_of
