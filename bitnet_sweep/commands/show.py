@@ -83,6 +83,7 @@ def _next(run: OpenRun) -> Iterator[str]:
     yield f"  in Python     bitnet_sweep.open_run({str(run.store)!r}, {run.run_id!r})"
     if (run.folder / "final.safetensors").is_file():
         yield f"  write text    {shlex.join([*verb, 'generate', run.run_id, *of_store, '--prompt', 'The '])}"
+        yield f"  export it     {shlex.join([*verb, 'export', run.run_id, *of_store, '--to', 'hf', 'DIR'])}"
     yield f"  remove it     {shlex.join([*verb, 'rm', run.run_id, *of_store])}"
     command = _command(run)
     if command is not None:
