@@ -196,6 +196,7 @@ def export(
     to: Literal["hf", "gguf"],
     store: StoreFolder = _RUNS,
     check: bool = True,
+    packing: Literal["tq2_0", "tq1_0"] | None = None,
 ) -> int:
     """Write a finished run's model for another program, and prove there that it is the same model.
 
@@ -205,10 +206,12 @@ def export(
         hf: a folder that stock transformers opens; gguf: a file for llama.cpp.
     check
         Ask that program for the held-out loss and logits; where they differ, nothing is exported.
+    packing
+        Of a gguf: tq2_0 (the default) stores 256 ternary codes in 66 bytes, tq1_0 in 54.
     """
     from bitnet_sweep.commands.export import exported
 
-    return exported(run, where, to=to, store=store, check=check)
+    return exported(run, where, to=to, store=store, check=check, packing=packing)
 
 
 @app.command
