@@ -215,6 +215,32 @@ def export(
 
 
 @app.command
+def evaluate(
+    run: Run,
+    /,
+    *,
+    tasks: Annotated[list[_Path], Parameter(negative="")],
+    store: StoreFolder = _RUNS,
+    online: Annotated[bool, Flag] = False,
+    check: bool = True,
+) -> int:
+    """Ask lm-evaluation-harness what a finished run's exported model can do, and keep the answer.
+
+    Parameters
+    ----------
+    tasks
+        A JSON file with tasks of the harness on local documents; may be given several times.
+    online
+        Allow the harness to download what the tasks name.
+    check
+        Prove first that the exported model is the same one, as export does.
+    """
+    from bitnet_sweep.commands.evaluate import evaluated
+
+    return evaluated(run, tasks, store=store, online=online, check=check)
+
+
+@app.command
 def rm(run: Run, /, *, store: StoreFolder = _RUNS, yes: Annotated[bool, Flag] = False) -> int:
     """Remove one run, so that the command that trained it trains it again; never one that is being trained.
 
