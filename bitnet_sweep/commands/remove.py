@@ -18,7 +18,7 @@ _REMOVED = ".removed"
 
 
 def remove(root: Path, text: str, *, confirmed: bool) -> bool:
-    """Remove a run and its W&B mirror on this disk; whether it was removed.
+    """Remove a run, its evaluations and its W&B mirror on this disk; whether it was removed.
 
     The sweeps that ask for it stay as they are, and so do the stages that it shares with other runs: the
     same command trains what only this run had.
@@ -65,6 +65,7 @@ def _remove(store: Store, run_id: str, folder: Path) -> None:
         folder.rmdir()
     (store.root / "wandb" / f"{run_id}{SUFFIX}").unlink(missing_ok=True)
     remove_wandb_dirs(store.root / "wandb", run_id)
+    shutil.rmtree(store.root / "evaluations" / run_id, ignore_errors=True)
     shutil.rmtree(aside)
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from bitnet_sweep.api.runs import OpenRun, open_run
 from bitnet_sweep.config import ConfigError, flatten, plain
 from bitnet_sweep.exact import word
+from bitnet_sweep.report.parse import read_document
 from bitnet_sweep.store import Store
+from bitnet_sweep.store.evaluations import summary
 from bitnet_sweep.store.outcome import finite
 from bitnet_sweep.store.recorded import asked_runs
 from bitnet_sweep.store.standing import error_of, standing
@@ -24,7 +26,7 @@ def shown(store: Path, text: str) -> str:
         ConfigError: there is not exactly one such run.
     """
     run = open_run(store, text)
-    lines = [*_standing(run), *_config(run), *_next(run)]
+    lines = [*_standing(run), *_evaluated(run), *_config(run), *_next(run)]
     return "\n".join(lines)
 
 
@@ -55,6 +57,20 @@ def _sweeps(run: OpenRun) -> list[str]:
     return [name for name in names if run.run_id in asked_runs(Store(run.store), name)]
 
 
+def _evaluated(run: OpenRun) -> Iterator[str]:
+    """What its evaluations found, where it has any."""
+    paths = Store(run.store).evaluations(run.run_id)
+    if paths:
+        yield from ("", "evaluated")
+    for path in paths:
+        problems: list[str] = []
+        document = read_document(path, problems, required=True)
+        try:
+            yield from map("  {}".format, problems) if problems else summary(document)
+        except ValueError as error:
+            yield f"  {path.name}: {error}"
+
+
 def _config(run: OpenRun) -> Iterator[str]:
     yield from ("", "config")
     try:
@@ -70,6 +86,9 @@ def _next(run: OpenRun) -> Iterator[str]:
     yield f"  in Python     bitnet_sweep.open_run({str(run.store)!r}, {run.run_id!r})"
     if (run.folder / "final.safetensors").is_file():
         yield f"  write text    {shlex.join([*verb, 'generate', run.run_id, *of_store, '--prompt', 'The '])}"
+        yield f"  export it     {shlex.join([*verb, 'export', run.run_id, *of_store, '--to', 'hf', 'DIR'])}"
+        evaluate = [*verb, "evaluate", run.run_id, *of_store, "--tasks", "FILE.json"]
+        yield f"  evaluate it   {shlex.join(evaluate)}"
     yield f"  remove it     {shlex.join([*verb, 'rm', run.run_id, *of_store])}"
     command = _command(run)
     if command is not None:

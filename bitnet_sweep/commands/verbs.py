@@ -196,6 +196,7 @@ def export(
     to: Literal["hf", "gguf"],
     store: StoreFolder = _RUNS,
     check: bool = True,
+    packing: Literal["tq2_0", "tq1_0"] | None = None,
 ) -> int:
     """Write a finished run's model for another program, and prove there that it is the same model.
 
@@ -205,10 +206,38 @@ def export(
         hf: a folder that stock transformers opens; gguf: a file for llama.cpp.
     check
         Ask that program for the held-out loss and logits; where they differ, nothing is exported.
+    packing
+        Of a gguf: tq2_0 (the default) stores 256 ternary codes in 66 bytes, tq1_0 in 54.
     """
     from bitnet_sweep.commands.export import exported
 
-    return exported(run, where, to=to, store=store, check=check)
+    return exported(run, where, to=to, store=store, check=check, packing=packing)
+
+
+@app.command
+def evaluate(
+    run: Run,
+    /,
+    *,
+    tasks: Annotated[list[_Path], Parameter(negative="")],
+    store: StoreFolder = _RUNS,
+    online: Annotated[bool, Flag] = False,
+    check: bool = True,
+) -> int:
+    """Ask lm-evaluation-harness what a finished run's exported model can do, and keep the answer.
+
+    Parameters
+    ----------
+    tasks
+        A JSON file with tasks of the harness on local documents; may be given several times.
+    online
+        Allow the harness to download what the tasks name.
+    check
+        Prove first that the exported model is the same one, as export does.
+    """
+    from bitnet_sweep.commands.evaluate import evaluated
+
+    return evaluated(run, tasks, store=store, online=online, check=check)
 
 
 @app.command

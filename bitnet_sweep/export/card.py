@@ -65,6 +65,7 @@ class Told:
             "val/loss": finite(last, "val/loss"),
             "ref/unigram_loss": finite(last, "ref/unigram_loss"),
             "parameters": status.parameters if status else {},
+            "bytes": {"export": self.bytes_written, "float32": self.bytes_fp32},
             "science_version": status.science_version if status else None,
             "provenance": status.provenance if status else {},
             "exported_by": f"bitnet_sweep {__version__}",
@@ -96,7 +97,15 @@ class Told:
             "steps": about["step"],
             "parameters": about["parameters"].get("total", "unknown"),
             "bytes of the weights": f"{self.bytes_written:,} ({self.bytes_fp32:,} in float32)",
+            **self._speed(),
         }
+
+    def _speed(self) -> dict[str, str]:
+        """As the check measured it, on this machine."""
+        speed = self.check.get("perf/tokens_per_s")
+        if speed is None:
+            return {}
+        return {"tokens/s read": f"{speed['export']:,.0f} ({speed['here']:,.0f} by the program it is from)"}
 
     def _checked(self) -> str:
         if not self.check:

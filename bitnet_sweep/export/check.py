@@ -158,7 +158,7 @@ def ask(child: str, exported: Path, rows: Rows, count: int) -> dict[str, Tensor]
         ]
         done = subprocess.run(
             [sys.executable, "-m", child, *words],
-            env=_environment(),
+            env=environment(),
             capture_output=True,
             text=True,
             errors="replace",
@@ -180,7 +180,7 @@ def tokens_per_s(model: Any, rows: Rows) -> float:
     return sum(x_BT.numel() for x_BT, _ in measured) / (time.perf_counter() - start)
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, this package to be found from any folder, and no connection to a hub."""
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

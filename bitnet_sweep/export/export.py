@@ -64,7 +64,9 @@ def export_to_hf(store: Path, text: str, folder: Path, *, checked: bool = True) 
     return summary(told, folder)
 
 
-def export_to_gguf(store: Path, text: str, path: Path, *, checked: bool = True) -> str:
+def export_to_gguf(
+    store: Path, text: str, path: Path, *, checked: bool = True, packing: str = gguf.PACKINGS[0]
+) -> str:
     """Export a run as a file for llama.cpp, its card and the check's report beside it; what to tell.
 
     Args:
@@ -72,6 +74,7 @@ def export_to_gguf(store: Path, text: str, path: Path, *, checked: bool = True) 
         text: which run.
         path: a new file.
         checked: ask llama.cpp whether it is the same model.
+        packing: of the ternary codes, one of ``gguf.PACKINGS``.
 
     Raises:
         ConfigError: not exactly one such run, no weights, not representable, ``path`` is in use, or the
@@ -87,7 +90,8 @@ def export_to_gguf(store: Path, text: str, path: Path, *, checked: bool = True) 
     model = reference(run)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=_parent(path)) as name:
         making = Path(name, path.name)
-        gguf.write_gguf(Parts.of(model), run.config, run.tokenizer, separator_id(run.tokenizer), making)
+        tokenizer = run.tokenizer
+        gguf.write_gguf(Parts.of(model), run.config, tokenizer, separator_id(tokenizer), making, packing)
         told = Told(run, _size(making), 4 * sum(p.numel() for p in model.parameters()))
         if checked:
             told = dataclasses.replace(told, check=_checked_gguf(model, rows, making))

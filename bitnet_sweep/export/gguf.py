@@ -1,8 +1,8 @@
 """A GGUF file for llama.cpp's ``bitnet``: tied head, norms inside alone, SiLU.
 
-Each ternary matrix is stored by its codes alone (TQ2_0: 256 codes in 66 bytes), its absmean in a tensor of
-its own beside it, so nothing is rounded. What differs is the rounding of activations: llama.cpp has a scale
-for each 256 of a token's activations, and we have one for the token.
+Each ternary matrix is stored by its codes alone (TQ2_0: 256 codes in 66 bytes; TQ1_0: in 54), its absmean in
+a tensor of its own beside it, so nothing is rounded. What differs is the rounding of activations: llama.cpp
+has a scale for each 256 of a token's activations, and we have one for the token.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 BLOCK = 256
 """Codes that share one block of the format."""
 
+PACKINGS = ("tq2_0", "tq1_0")
+"""How codes are stored: two bits each, or five in a byte, which is slower to read; the default first."""
+
 
 def refuse(config: ModelConfig) -> None:
     """Raise where llama.cpp's ``bitnet`` computes something else.
@@ -57,8 +60,15 @@ def refuse(config: ModelConfig) -> None:
         raise ConfigError("--to", "gguf", allowed)
 
 
-def write_gguf(parts: Parts, config: RunConfig, tokenizer: Tokenizer, separator: int, path: Path) -> None:
-    """Write weights, settings and tokeniser.
+def write_gguf(
+    parts: Parts,
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    separator: int,
+    path: Path,
+    packing: str = PACKINGS[0],
+) -> None:
+    """Write weights, settings and tokeniser; ``packing`` is one of :data:`PACKINGS`.
 
     Raises:
         ConfigError: see :func:`refuse`.
@@ -68,19 +78,19 @@ def write_gguf(parts: Parts, config: RunConfig, tokenizer: Tokenizer, separator:
     refuse(config.model)
     with files.replacing(path) as temporary:
         writer = gguf.GGUFWriter(temporary, "bitnet")
-        _add_settings(writer, config)
+        _add_settings(writer, config, packing)
         _add_tokenizer(writer, json.loads(tokenizer.to_str()), separator)
         writer.add_tensor("token_embd.weight", _array(parts.embedding))
         writer.add_tensor("output_norm.weight", _array(parts.final_gain))
         for i, block in enumerate(parts.blocks):
-            _add_block(writer, f"blk.{i}", block)
+            _add_block(writer, f"blk.{i}", block, packing)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
 
 
-def _add_settings(writer: Any, config: RunConfig) -> None:
+def _add_settings(writer: Any, config: RunConfig, packing: str) -> None:
     import gguf
 
     model = config.model
@@ -95,7 +105,7 @@ def _add_settings(writer: Any, config: RunConfig) -> None:
     writer.add_rope_dimension_count(model.hidden // model.num_heads)
     writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
     writer.add_vocab_size(config.tokenizer.vocab_size)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_TQ2_0)
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{packing.upper()}"])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
 
 
@@ -117,7 +127,7 @@ def _add_tokenizer(writer: Any, document: dict[str, Any], separator: int) -> Non
     writer.add_add_bos_token(False)
 
 
-def _add_block(writer: Any, prefix: str, block: BlockParts) -> None:
+def _add_block(writer: Any, prefix: str, block: BlockParts, packing: str) -> None:
     matrices = {
         "attn_q": block.q,
         "attn_k": block.k,
@@ -128,7 +138,7 @@ def _add_block(writer: Any, prefix: str, block: BlockParts) -> None:
         "ffn_down": block.down,
     }
     for name, matrix in matrices.items():
-        _add_matrix(writer, f"{prefix}.{name}", matrix)
+        _add_matrix(writer, f"{prefix}.{name}", matrix, packing)
     gains = {
         "attn_norm": block.q.gain,
         "attn_sub_norm": block.out.gain,
@@ -139,10 +149,10 @@ def _add_block(writer: Any, prefix: str, block: BlockParts) -> None:
         writer.add_tensor(f"{prefix}.{name}.weight", _array(gain))
 
 
-def _add_matrix(writer: Any, name: str, matrix: Matrix) -> None:
+def _add_matrix(writer: Any, name: str, matrix: Matrix, packing: str) -> None:
     import gguf
 
-    kind = gguf.GGMLQuantizationType.TQ2_0
+    kind = gguf.GGMLQuantizationType[packing.upper()]
     writer.add_tensor(f"{name}.weight", gguf.quants.quantize(_array(matrix.codes), kind), raw_dtype=kind)
     writer.add_tensor(f"{name}.scale", _array(matrix.scale.reshape(1)))
 

@@ -13,6 +13,7 @@ from itertools import combinations, pairwise
 
 from bitnet_sweep.report.arms import Arm, Section, text_of
 from bitnet_sweep.report.contrast import Contrast
+from bitnet_sweep.report.evaluated import ABOUT, labels_of, scored, shown_scores
 from bitnet_sweep.report.factors import Factor, Level, Placed, factors_of, ordered, placed_arms
 from bitnet_sweep.report.intervals import mean_interval
 from bitnet_sweep.report.pairs import Pair, pair_of
@@ -55,6 +56,7 @@ def leaderboard(sections: Sequence[Section]) -> Table:
     placed = placed_arms(sections)
     factors = factors_of(placed)
     values = {each.arm.run_id: each.values for each in placed}
+    labels = labels_of(section.arms for section in sections)
     boards: dict[str, list[Row]] = {}
     told = {text for each in placed if (text := text_of(each.arm)) != UNKNOWN}
     for section in sections:
@@ -62,6 +64,7 @@ def leaderboard(sections: Sequence[Section]) -> Table:
             texts = {text_of(arm) for arm in cell} - {UNKNOWN} or told
             text = texts.pop() if len(texts) == 1 else UNKNOWN
             row = {"cell": cell_text(factors, values[cell[0].run_id]), "text": text} | _ended(cell)
+            row |= scored(cell, labels)
             boards.setdefault(text, []).append(row)
     parts, rows = [], []
     for text, board in boards.items():
@@ -72,11 +75,13 @@ def leaderboard(sections: Sequence[Section]) -> Table:
         shown = [
             {"rank": row["rank"], "cell": row["cell"] or "all runs", N: row[N], "loss": _short(row["mean"])}
             | {"95%": _bounds(row), "outcome": row["outcome"]}
+            | shown_scores(row, labels)
             for row in board
         ]
         caption = f"Held-out text with a unigram loss of {text}" if len(boards) > 1 else ""
         parts.append(Part(None, caption, frame_of(shown), [row["run_ids"] for row in board]))
     about = "Cells (runs equal but for the seed) by their mean held-out loss at the end, nats per token."
+    about += f" {ABOUT}" if labels else ""
     return Table("leaderboard", "Leaderboard", about, frame_of(rows, _LEADERBOARD), parts)
 
 

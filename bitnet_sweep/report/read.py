@@ -15,8 +15,10 @@ from typing import Any
 
 from bitnet_sweep.config import ConfigError, added_knobs, flatten
 from bitnet_sweep.records import Record
+from bitnet_sweep.report.evaluated import merged, scores_of
 from bitnet_sweep.report.parse import read_document, read_rows, records_of
 from bitnet_sweep.store import Store, opened
+from bitnet_sweep.store.evaluations import Score
 from bitnet_sweep.store.folder import SCHEMA
 from bitnet_sweep.store.recorded import asked_runs
 from bitnet_sweep.store.standing import error_before
@@ -44,6 +46,8 @@ class Run:
     store: str = ""
     name: str = ""
     """As its sweep has it, of one that has not begun."""
+    scores: Sequence[Score] = ()
+    """What its evaluations found."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,10 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
     for project in projects:
         for run in project.runs.values():
             runs[run.run_id] = _better(runs.get(run.run_id), run)
+    for path, store in folders.items():
+        for run_id, found in scores_of(Store(store), str(path), notes).items():
+            if run_id in runs:
+                runs[run_id] = replace(runs[run_id], scores=merged(runs[run_id].scores, found))
     missing = [id_ for recorded in sweeps.values() for id_ in recorded.run_ids if id_ not in runs]
     runs |= _not_begun(missing, list(folders.values()))
     return Evidence(runs, sweeps, notes)

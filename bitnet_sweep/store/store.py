@@ -71,6 +71,15 @@ class Store:
         files.write_json(path, document)
         return path
 
+    def evaluations(self, run_id: str) -> list[Path]:
+        """The records of a run's evaluations, by name; see ``store.evaluations``."""
+        return sorted((self.root / "evaluations" / run_id).glob("*.json"))
+
+    def write_evaluation(self, run_id: str, name: str, document: dict[str, Any]) -> Path:
+        path = self.root / "evaluations" / run_id / f"{name}.json"
+        files.write_json(path, document)
+        return path
+
     def rename_bisection(self, name: str, new_name: str) -> None:
         """Where there is one."""
         folder = self.root / "bisections"

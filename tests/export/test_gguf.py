@@ -91,14 +91,15 @@ def q_for_k(parts):
 
 @pytest.mark.system
 @needs_extra
+@pytest.mark.parametrize("packing", gguf.PACKINGS)
 @pytest.mark.parametrize("mutate", [None, silu_for_relu2, inverse_scale, gate_for_up, dropped_gain, q_for_k])
-def test_llama_cpp_answers_as_we_do(inside_and_silu, tokenizer, tmp_path, mutate):
+def test_llama_cpp_answers_as_we_do(inside_and_silu, tokenizer, tmp_path, mutate, packing):
     model, config = inside_and_silu()
     parts = Parts.of(model)
     whole = {name: value.clone() for name, value in model.state_dict().items()}
     if mutate is not None:
         mutate(parts)
-    gguf.write_gguf(parts, config, tokenizer, separator_id(tokenizer), tmp_path / "m.gguf")
+    gguf.write_gguf(parts, config, tokenizer, separator_id(tokenizer), tmp_path / "m.gguf", packing)
     model.load_state_dict(whole)
     if mutate is silu_for_relu2:
         for block in model.blocks:
@@ -124,18 +125,20 @@ def test_a_run_goes_through_with_its_report_beside_it(corpus_file, tmp_path):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="the extra export is not installed")
-def test_codes_and_scales_come_back_exactly(inside_and_silu, tokenizer, tmp_path):
+@pytest.mark.parametrize(("packing", "block_bytes"), [("tq2_0", 66), ("tq1_0", 54)])
+def test_codes_and_scales_come_back_exactly(inside_and_silu, tokenizer, tmp_path, packing, block_bytes):
     from gguf import GGUFReader, quants
 
     model, config = inside_and_silu()
     parts = Parts.of(model)
-    gguf.write_gguf(parts, config, tokenizer, separator_id(tokenizer), tmp_path / "m.gguf")
+    gguf.write_gguf(parts, config, tokenizer, separator_id(tokenizer), tmp_path / "m.gguf", packing)
     tensors = {tensor.name: tensor for tensor in GGUFReader(tmp_path / "m.gguf").tensors}
     for i, block in enumerate(parts.blocks):
         for name, matrix in {"attn_k": block.k, "ffn_down": block.down}.items():
             stored = tensors[f"blk.{i}.{name}.weight"]
             codes = quants.dequantize(stored.data, stored.tensor_type)
             assert np.array_equal(codes, matrix.codes.numpy())
+            assert stored.n_bytes == matrix.codes.numel() // gguf.BLOCK * block_bytes
             assert tensors[f"blk.{i}.{name}.scale"].data == matrix.scale.numpy()
 
 

@@ -53,7 +53,13 @@ def test_an_export_is_checked_and_writes_the_same_text(trained, tmp_path, i):
     # the recorded loss is that of precision=mixed
     assert report["loss"] == pytest.approx(run.records["val/loss"].iloc[-1], abs=0.02)
     card = (tmp_path / "out" / "README.md").read_text()
-    for told in (run.run_id, run.outcome, "held-out loss", "wd2: ", "commit: "):
+    about = json.loads((tmp_path / "out" / "bitnet_sweep.json").read_text())
+    size = (tmp_path / "out" / "model.safetensors").stat().st_size
+    weights = sum(parameter.numel() for parameter in run.model.parameters())
+    assert about["bytes"] == {"export": size, "float32": 4 * weights}
+    assert f"{size:,} bytes of weights, {4 * weights:,} in float32" in out
+    assert report["perf/tokens_per_s"].keys() == {"export", "here"}
+    for told in (run.run_id, run.outcome, "held-out loss", "wd2: ", "commit: ", f"| {size:,} (", "tokens/s"):
         assert told in card
     for prompt in ("the ", "abc def", "<|endoftext|> ghi"):
         done = subprocess.run(
@@ -140,6 +146,17 @@ def test_a_refusal_is_one_line_and_2(trained, tmp_path, prepare, told):
     assert len(err.splitlines()) == 1
     assert told in err
     assert {path for path in tmp_path.rglob("*") if "tokens" not in path.parts} == before
+
+
+def test_a_packing_is_of_gguf(trained, tmp_path):
+    words = ("export", trained[1][0], "--to=hf", tmp_path / "out")
+    status, out, err = verb(trained[0], *words, "--packing=tq1_0")
+    assert (status, out, err) == (2, "", "bitnet_sweep: --packing=tq1_0: allowed with --to=gguf\n")
+    status, _, err = verb(trained[0], *words, "--packing=q4_0")
+    assert status == 2
+    assert "tq2_0" in err
+    assert "tq1_0" in err
+    assert not list(tmp_path.iterdir())
 
 
 def test_another_target_is_refused(trained, tmp_path):

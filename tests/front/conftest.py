@@ -10,6 +10,9 @@ import pytest
 import bitnet_sweep as bs
 from tests.commands import run
 
+PATIENCE_SECONDS = 200
+"""Only a verb that hangs is ended by it; those that train or ask other programs are given more."""
+
 VERB = "import sys; sys.argv[0] = 'bitnet-sweep'; from bitnet_sweep.commands import main; main()"
 
 
@@ -51,8 +54,7 @@ def verb(folder, *words, **options):
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=200,
         check=False,
-        **{"stdin": subprocess.DEVNULL, **options},
+        **{"stdin": subprocess.DEVNULL, "timeout": PATIENCE_SECONDS, **options},
     )
     return done.returncode, done.stdout, done.stderr

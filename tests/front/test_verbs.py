@@ -174,11 +174,15 @@ def test_generate(swept, tmp_path):
 def test_a_removed_run_is_trained_again_by_the_same_command(copied, corpus_file):
     before = science(copied / "runs")
     run_id = next(id_ for id_ in before if bs.open_run(copied / "runs", id_).config.wd2 == 0.05)
+    store = Store(copied / "runs")
+    kept = [store.write_evaluation(id_, "quiz.0", {}) for id_ in before if id_ != run_id]
+    store.write_evaluation(run_id, "quiz.0", {})
     status, out, err = verb(copied, "rm", "wd2=0.05", "--yes")
     assert (status, err) == (0, "")
     assert run_id in out
     assert not Store(copied / "runs").run(run_id).path.exists()
     assert not list((copied / "runs").glob(".*"))
+    assert list((copied / "runs" / "evaluations").glob("*/*")) == kept
     assert len(Store(copied / "runs").runs()) == 1
     status, out, err = verb(copied, "run", "-m", "wd2=0.0,0.05", *_words(corpus_file))
     assert status == 0, err

@@ -1,0 +1,84 @@
+"""What evaluations found, as columns of the leaderboard; without any evaluation there are none."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bitnet_sweep.report.parse import read_document
+from bitnet_sweep.store import Store
+from bitnet_sweep.store.evaluations import Score, scores
+
+if TYPE_CHECKING:
+    from bitnet_sweep.report.arms import Arm
+
+Label = tuple[str, str, str, str]
+"""Task file, which version of it, task, metric."""
+
+ABOUT = "Behind them, what evaluations found: task file/task/metric, mean over the seeds that have it."
+
+
+def scores_of(store: Store, name: str, notes: list[str]) -> dict[str, list[Score]]:
+    """The numbers of every run with evaluations; a record that cannot be read is told in ``notes``."""
+    found: dict[str, list[Score]] = {}
+    for path in sorted((store.root / "evaluations").glob("*/*.json")):
+        problems: list[str] = []
+        document = read_document(path, problems, required=True)
+        try:
+            read = [] if problems else scores(document)
+        except ValueError as error:
+            read, problems = [], [str(error)]
+        if problems:
+            notes.append(f"evaluation {path.stem} of {path.parent.name} in {name}: {'; '.join(problems)}")
+        found.setdefault(path.parent.name, []).extend(read)
+    return found
+
+
+def merged(known: Sequence[Score], found: Sequence[Score]) -> list[Score]:
+    """The numbers of two stores; of what both have the first one's."""
+    labels = {_label(score) for score in known}
+    return [*known, *(score for score in found if _label(score) not in labels)]
+
+
+def labels_of(groups: Iterable[Iterable[Arm]]) -> dict[Label, str]:
+    """The columns by what they hold; two versions of a task file are told apart, and never averaged."""
+    found = sorted({_label(score) for arms in groups for arm in arms for score in arm.run.scores})
+    versions: dict[str, set[str]] = {}
+    for tasks, content, _, _ in found:
+        versions.setdefault(tasks, set()).add(content)
+    return {
+        (tasks, content, task, metric): "/".join(
+            [tasks if len(versions[tasks]) == 1 else f"{tasks}@{content}", task, metric]
+        )
+        for tasks, content, task, metric in found
+    }
+
+
+def scored(cell: Sequence[Arm], labels: Mapping[Label, str]) -> dict[str, str]:
+    """Mean of each column over the runs of a cell that have it, and how many those are."""
+    row: dict[str, str] = {}
+    for label, column in labels.items():
+        values = [
+            score.value
+            for arm in cell
+            for score in arm.run.scores
+            if _label(score) == label and score.value is not None
+        ]
+        row[column] = f"{statistics.fmean(values):.7g}" if values else ""
+        row[f"{column} n"] = str(len(values))
+    return row
+
+
+def shown_scores(row: Mapping[str, str], labels: Mapping[Label, str]) -> dict[str, str]:
+    """The same to be read: four digits, and how many runs where some of the cell have none."""
+    shown = {}
+    for column in labels.values():
+        value, n = row[column], row[f"{column} n"]
+        of = "" if n == row["runs"] else f" ({n}/{row['runs']})"
+        shown[column] = f"{float(value):.4g}{of}" if value else ""
+    return shown
+
+
+def _label(score: Score) -> Label:
+    return score.tasks, score.content, score.task, score.metric

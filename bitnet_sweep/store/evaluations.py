@@ -1,0 +1,75 @@
+"""Records of evaluations: what a harness said of a run's model, beside the run, which they do not change.
+
+``evaluations/<run_id>/<name>.json``, one a task file and version of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+SCHEMA = 1
+"""Of these records; a reader leaves out what is newer than itself."""
+
+
+class Score(NamedTuple):
+    """One number that a record holds."""
+
+    tasks: str
+    """The task file's name without its ending."""
+    content: str
+    """Which version of the file and its documents: the beginning of a hash."""
+    task: str
+    metric: str
+    value: float | None
+    """None where it is not finite."""
+    stderr: float | None
+
+
+def scores(document: Mapping[str, Any]) -> list[Score]:
+    """The numbers of a record.
+
+    Raises:
+        ValueError: it is none, or a newer version wrote it.
+    """
+    schema, name, content = (document.get(key) for key in ("schema", "tasks_file", "content"))
+    if schema != SCHEMA:
+        raise ValueError(f"written with schema {schema!r}; this version reads {SCHEMA}")
+    results = document.get("results")
+    if not isinstance(name, str) or not isinstance(content, str) or not isinstance(results, dict):
+        raise ValueError("no record of an evaluation")
+    stem = name.removesuffix(".json")
+    return [Score(stem, content[:8], *found) for found in _numbers(results)]
+
+
+def _numbers(results: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None, float | None]]:
+    for task, metrics in results.items():
+        if not isinstance(metrics, dict):
+            raise ValueError(f"no results of {task}")
+        for metric, found in metrics.items():
+            if not isinstance(found, dict):
+                raise ValueError(f"no number of {task}, {metric}")
+            value, stderr = (found.get(key) for key in ("value", "stderr"))
+            yield task, metric, _number(value), _number(stderr)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def summary(document: Mapping[str, Any]) -> list[str]:
+    """A line for each number of a record.
+
+    Raises:
+        ValueError: as of :func:`scores`.
+    """
+    samples = document.get("samples")
+    counts = samples if isinstance(samples, dict) else {}
+    lines = []
+    for score in scores(document):
+        value = "not finite" if score.value is None else f"{score.value:.4g}"
+        error = "" if score.stderr is None else f" ± {score.stderr:.2g}"
+        of = f", n={counts[score.task]}" if score.task in counts else ""
+        lines.append(f"  {score.tasks} ({score.content}) {score.task}: {score.metric} {value}{error}{of}")
+    return lines
