@@ -20,9 +20,10 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas as pd
 from omegaconf import OmegaConf
 
-from bitnet_sweep.report import make_report, write_report
+from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.store.archive import pack
 
 KEPT = ("config.yaml", "status.json", "records.jsonl")
@@ -44,8 +45,10 @@ def publish(store: Path, sweep: str, target: Path) -> None:
         for name in kept:
             if (store / name).exists():
                 _copy(store / name, new / "store" / name)
-        write_report(make_report([new / "store"], sweep, claims="notes"), new)
+        report = make_report([new / "store"], sweep, claims="notes")
+        write_report(report, new)
         (new / "tables" / "records.csv").unlink()  # the store's records once more, and the largest file
+        kept_provenance(report).to_csv(new / "tables" / "provenance.csv", index=False, lineterminator="\n")
         shown = shown_in(target / "README.md")
         for picture in (new / "figures").glob("*"):
             if picture.name not in shown:
@@ -55,6 +58,15 @@ def publish(store: Path, sweep: str, target: Path) -> None:
             shutil.rmtree(target / part, ignore_errors=True)
         for part in ("store.tar.gz", "tables", *(["figures"] if any((new / "figures").glob("*")) else [])):
             (new / part).rename(target / part)
+
+
+def kept_provenance(report: Report) -> pd.DataFrame:
+    """The report's ``provenance`` as studies keep it: without their sweep, runs as the tables call them.
+
+    The first studies were published before the table told either; so all of them stay alike.
+    """
+    labels = [arm.label for arm in report.study.arms]
+    return report.table("provenance").csv.drop(columns="sweep").assign(name=labels)
 
 
 def shown_in(readme: Path) -> set[str]:

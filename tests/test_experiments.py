@@ -68,6 +68,7 @@ def test_tables_follow_from_the_store(experiment):
     report = report_of(experiment)
     assert report.study.gaps() == [], "report --check objects"
     made = {f"{table.name}.csv": as_csv(table.csv) for table in report.tables if table.name != "records"}
+    made["provenance.csv"] = as_csv(program("publish")["kept_provenance"](report))
     kept = {path.name: path.read_text() for path in (experiment / "tables").iterdir()}
     for name in ("boundaries.csv", "contrasts.csv", "leaderboard.csv"):  # newer than most studies
         if name not in kept:

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.report import make_report
-from bitnet_sweep.report.summary import Study
-from bitnet_sweep.store import Store, is_archive, opened
-from bitnet_sweep.store.recorded import AskedRun, asked_runs
 
 Stores = str | Path | Sequence[str | Path]
 """A store or several, which merge by run_id."""
@@ -58,12 +54,7 @@ def records(store: Stores, sweep: str | None = None) -> pd.DataFrame:
     Raises:
         ConfigError: a store is not there, or none records ``sweep``.
     """
-    report = make_report(stores_of(store), sweep)
-    frame = report.table("records").csv.copy()
-    settings = _settings(report.study, stores_of(store))
-    missing = [name for name in settings if name not in frame]
-    joined = settings[missing].reindex(frame["run_id"]).reset_index(drop=True)
-    frame = pd.concat([frame, joined], axis=1)
+    frame = make_report(stores_of(store), sweep).table("records").csv.copy()
     frame.attrs["units"] = units_of(frame)
     return frame
 
@@ -78,31 +69,3 @@ def units_of(frame: pd.DataFrame) -> dict[str, str]:
     """The unit of each column that has one."""
     found = {str(name): UNITS.get(str(name)) or UNITS.get(str(name).rpartition("/")[0]) for name in frame}
     return {name: unit for name, unit in found.items() if unit is not None}
-
-
-def _settings(study: Study, stores: Sequence[Path]) -> pd.DataFrame:
-    """A row for each run: its sweeps, its name, and its config by dotted key."""
-    asked: dict[str, AskedRun] = {}
-    for path in stores:
-        if path.is_dir() or is_archive(path):
-            with opened(path) as folder:
-                asked |= asked_runs(Store(folder))
-    sweeps: dict[str, list[str]] = {}
-    for sweep in study.evidence.sweeps.values():
-        for run_id in sweep.run_ids:
-            sweeps.setdefault(run_id, []).append(sweep.name)
-    rows: list[dict[str, Any]] = []
-    for arm in study.arms:
-        name = asked[arm.run_id].name if arm.run_id in asked else ""
-        own = {"name": name or arm.label, "sweep": " ".join(sweeps.get(arm.run_id, []))}
-        rows.append({"run_id": arm.run_id, **own, **{k: _cell(v) for k, v in arm.run.config.items()}})
-    return (
-        pd.DataFrame(rows, columns=None if rows else ["run_id", "name", "sweep"])
-        .set_index("run_id")
-        .convert_dtypes()
-    )
-
-
-def _cell(value: Any) -> Any:
-    """Lists, such as the stages, as text."""
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from bitnet_sweep.config import ConfigError, flatten, plain
 from bitnet_sweep.exact import word
 from bitnet_sweep.report.parse import read_document
 from bitnet_sweep.store import Store
+from bitnet_sweep.store.commands import rerun_command, verb_command
 from bitnet_sweep.store.evaluations import summary
 from bitnet_sweep.store.outcome import finite
 from bitnet_sweep.store.recorded import asked_runs
@@ -80,25 +80,13 @@ def _config(run: OpenRun) -> Iterator[str]:
 
 
 def _next(run: OpenRun) -> Iterator[str]:
-    of_store = [] if run.store == Path("runs") else ["--store", str(run.store)]
-    verb = ["bitnet-sweep"]
     yield from ("", "what next")
     yield f"  in Python     bitnet_sweep.open_run({str(run.store)!r}, {run.run_id!r})"
     if (run.folder / "final.safetensors").is_file():
-        yield f"  write text    {shlex.join([*verb, 'generate', run.run_id, *of_store, '--prompt', 'The '])}"
-        yield f"  export it     {shlex.join([*verb, 'export', run.run_id, *of_store, '--to', 'hf', 'DIR'])}"
-        evaluate = [*verb, "evaluate", run.run_id, *of_store, "--tasks", "FILE.json"]
-        yield f"  evaluate it   {shlex.join(evaluate)}"
-    yield f"  remove it     {shlex.join([*verb, 'rm', run.run_id, *of_store])}"
-    command = _command(run)
+        yield f"  write text    {verb_command('generate', run.store, run.run_id, '--prompt', 'The ')}"
+        yield f"  export it     {verb_command('export', run.store, run.run_id, '--to', 'hf', 'DIR')}"
+        yield f"  evaluate it   {verb_command('evaluate', run.store, run.run_id, '--tasks', 'FILE.json')}"
+    yield f"  remove it     {verb_command('rm', run.store, run.run_id)}"
+    command = rerun_command(run.status.provenance.get("command") if run.status else None)
     if command is not None:
         yield f"  run it again  {command}    (after rm; nothing is trained while it is there)"
-
-
-def _command(run: OpenRun) -> str | None:
-    """What trains this run alone: the overrides of its job, without what the sweep told it."""
-    words = (run.status.provenance.get("command") if run.status else None) or []
-    if not isinstance(words, list) or not words:
-        return None
-    own = [str(word) for word in words if not str(word).startswith(("sweep.name=", "sweep.until_stage="))]
-    return shlex.join(["bitnet-sweep", "run", *own])

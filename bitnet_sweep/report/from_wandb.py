@@ -141,7 +141,8 @@ def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], so
         status[ORIGIN] = {key.removeprefix(f"{ORIGIN}."): value for key, value in origin.items()}
     if isinstance(stage_ids := summary.get("stage_ids"), str):
         status["stage_ids"] = stage_ids.split()
-    return Run(listed.id, state, config, status, records, problems=problems, store=source)
+    name = str(listed.name or "")
+    return Run(listed.id, state, config, status, records, problems=problems, store=source, name=name)
 
 
 def _state(on_server: str, noted: object) -> str:

@@ -18,6 +18,9 @@ _RESAMPLES = 9_999
 _BOOTSTRAP_SEED = 0
 """Fixed, so that the same records give the same report."""
 
+_ROUNDING = 1e-12
+"""By which equal differences of losses may differ in binary, of 1 or of the largest, if that is more."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -43,6 +46,8 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
         error = statistics.stdev(values) / n**0.5
         half = _t_quantile(n - 1) * error
         return Interval(mean - half, mean + half, f"t, df = {n - 1}")
+    if max(values) - min(values) <= _ROUNDING * max(1.0, *map(abs, values)):
+        return Interval(mean, mean, "all equal")  # the bootstrap would divide nothing by nothing
     bounds = stats.bootstrap(
         (values,),
         np.mean,

@@ -12,7 +12,9 @@ from bitnet_sweep.config import NormPlace
 from bitnet_sweep.counts import ternary_counts
 from bitnet_sweep.records import FIELDS, Record
 from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.columns import run_columns
 from bitnet_sweep.report.settings import UNKNOWN, shown, whole
+from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import HIDDEN, Part, Row, Table, frame_of, step_text
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import finite
@@ -63,8 +65,12 @@ def trajectory(sections: Sequence[Section]) -> Table:
     return Table("trajectory", "Training trajectory", about, pd.DataFrame(rows, columns=_TRAJECTORY), parts)
 
 
-def records(arms: Sequence[Arm]) -> Table:
-    """The tidy frame: a row for each record of each run, numbers unrounded, null where null."""
+def records(study: Study) -> Table:
+    """The tidy frame: a row for each record of each run, numbers unrounded, null where null.
+
+    Each row has the name, the sweeps and the settings of its run too, as ``provenance`` does.
+    """
+    arms = study.arms
     rows = [record for arm in arms for record in arm.records]
     found = {key for keys in {tuple(row) for row in rows} for key in keys} - set(_RECORD_OF)
     fields = [*(name for name in FIELDS if name in found), *sorted(found - set(FIELDS))]
@@ -72,9 +78,16 @@ def records(arms: Sequence[Arm]) -> Table:
     for name, of in _RECORD_OF.items():
         column = [value for arm in arms for value in [of(arm)] * len(arm.records)]
         columns[name] = _whole_column(column) if name in _WHOLE else column
-    columns |= _matrix(rows, fields)
-    frame = pd.DataFrame(columns)
-    return Table("records", "Records", "The tidy frame.", frame.convert_dtypes(), is_data=True)
+    measured = pd.DataFrame(_matrix(rows, fields), index=range(len(rows))).convert_dtypes()
+    placed = pd.DataFrame(columns).convert_dtypes()
+    taken = {*placed, *measured}
+    settings = run_columns(study)
+    runs = np.repeat(np.arange(len(arms)), [len(arm.records) for arm in arms])
+    told = settings[[name for name in settings if name not in taken]].take(runs).reset_index(drop=True)
+    frame = pd.concat([placed, told, measured], axis=1)
+    frame.insert(1, "name", frame.pop("name"))
+    frame.insert(2, "sweep", frame.pop("sweep"))
+    return Table("records", "Records", "The tidy frame.", frame, is_data=True)
 
 
 _LARGEST_EXACT = 2**53

@@ -45,7 +45,7 @@ class Run:
     problems: list[str] = field(default_factory=list)
     store: str = ""
     name: str = ""
-    """As its sweep has it, of one that has not begun."""
+    """As its sweep has it."""
     scores: Sequence[Score] = ()
     """What its evaluations found."""
 
@@ -118,25 +118,25 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
         for run in project.runs.values():
             runs[run.run_id] = _better(runs.get(run.run_id), run)
     for path, store in folders.items():
-        for run_id, found in scores_of(Store(store), str(path), notes).items():
+        for run_id, scores in scores_of(Store(store), str(path), notes).items():
             if run_id in runs:
-                runs[run_id] = replace(runs[run_id], scores=merged(runs[run_id].scores, found))
-    missing = [id_ for recorded in sweeps.values() for id_ in recorded.run_ids if id_ not in runs]
-    runs |= _not_begun(missing, list(folders.values()))
-    return Evidence(runs, sweeps, notes)
+                runs[run_id] = replace(runs[run_id], scores=merged(runs[run_id].scores, scores))
+    for recorded in sweeps.values():
+        for run_id in recorded.run_ids:
+            runs.setdefault(run_id, Run(run_id, "missing", problems=["no store holds it"]))
+    return Evidence(_as_asked(runs, list(folders.values())), sweeps, notes)
 
 
-def _not_begun(run_ids: Sequence[str], folders: Sequence[Path]) -> dict[str, Run]:
-    """Runs that sweeps list and no store holds, with what their sweep and trunks say of them."""
-    found = {run_id: Run(run_id, "missing", problems=["no store holds it"]) for run_id in run_ids}
-    for store in map(Store, folders if run_ids else ()):
+def _as_asked(runs: Mapping[str, Run], folders: Sequence[Path]) -> dict[str, Run]:
+    """The runs by the names that sweeps gave them; of a missing one also what its trunks say."""
+    found = dict(runs)
+    for store in map(Store, folders):
         asked = asked_runs(store)
         for run_id in asked.keys() & found.keys():
-            failed = _error_before(store, asked[run_id].stage_ids)
-            problems = [f"a trunk before it failed: {failed}"] if failed else found[run_id].problems
-            found[run_id] = replace(
-                found[run_id], problems=problems, name=asked[run_id].name or found[run_id].name
-            )
+            run = found[run_id]
+            if run.state == "missing" and (failed := _error_before(store, asked[run_id].stage_ids)):
+                run = replace(run, problems=[f"a trunk before it failed: {failed}"])
+            found[run_id] = replace(run, name=asked[run_id].name or run.name)
     return found
 
 

@@ -37,7 +37,7 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "claims": lambda study: claims_table(study.sections),
     "model_sizes": lambda study: model_sizes(study.sections),
     "trajectory": lambda study: trajectory(study.sections),
-    "records": lambda study: records(study.arms),
+    "records": records,
     "provenance": provenance,
 }
 """Every table by its file name without ``.csv``, in the order of the report."""
@@ -150,7 +150,8 @@ def _write_numbers(path: Path, frame: pd.DataFrame) -> None:
     texts = [name for name in frame if pd.api.types.is_string_dtype(frame[name].dtype)]
     safe = frame.copy(deep=False)
     for name in texts:
-        safe[name] = frame[name].map(_no_formula, na_action="ignore")
+        texts_once = {text: _no_formula(text) for text in frame[name].dropna().unique()}
+        safe[name] = frame[name].map(texts_once).astype("string")
     safe = safe.rename(columns=_no_formula)
     with files.replacing(path) as temporary:
         arrow_csv.write_csv(pa.Table.from_pandas(safe, preserve_index=False), temporary)

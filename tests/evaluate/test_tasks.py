@@ -49,8 +49,8 @@ def test_files_of_every_form(written, tmp_path, named):
         written(TASK | {"dataset_kwargs": {"data_files": named, "field": "x"}}), online=False
     ).tasks
     whole = str(tmp_path / "quiz.jsonl")
-    turned = {str: whole, list: [whole], dict: {"test": [whole]}}[type(named)]
-    assert task["dataset_kwargs"] == {"data_files": turned, "field": "x"}
+    turned: dict[str, object] = {"str": whole, "list": [whole], "dict": {"test": [whole]}}
+    assert task["dataset_kwargs"] == {"data_files": turned[type(named).__name__], "field": "x"}
 
 
 def test_a_change_of_tasks_or_documents_is_another_version(written, tmp_path):

@@ -306,11 +306,11 @@ def test_a_row_names_its_runs_and_each_run_its_origin(store: Any, tmp_path: Path
     write_report(report, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert '<a href="#run-0">aaaa</a>' in page
-    assert '<tr id="run-0">' in page
+    assert '<article class="run" id="run-0">' in page
     assert "run aaaa, commit c0ffee" in page
     rows = (tmp_path / "tables" / "provenance.csv").read_text().splitlines()
-    assert rows[0].startswith("run_id,name,state,commit,command,versions,machine,")
-    assert rows[1].startswith("aaaa,h64 wd2=0.0 s0,finished,c0ffee,unknown,torch 2.13.0,")
+    assert rows[0].startswith("run_id,name,sweep,state,commit,command,versions,machine,")
+    assert rows[1].startswith("aaaa,h64 wd2=0.0 s0,-,finished,c0ffee,unknown,torch 2.13.0,")
 
 
 def test_a_citation_says_that_a_commit_is_not_known(store: Any) -> None:

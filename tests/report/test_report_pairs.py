@@ -180,6 +180,17 @@ def test_few_values_get_a_t_interval() -> None:
     assert interval.high == pytest.approx(2 + 4.3027 / math.sqrt(3), abs=1e-4)
 
 
+@pytest.mark.parametrize("level", [0.0, 0.3, 6.25, 1e5])
+@pytest.mark.parametrize("n", [2, 5, 20, 21, 300])
+def test_values_that_differ_by_rounding_alone_have_an_interval(level: float, n: int) -> None:
+    """Losses a thousandth apart from seed to seed, less the same thousandth: equal but for the last bits."""
+    values = [level + seed / 1000 - seed / 1000 * (1 + seed * 1e-16) for seed in range(n)]
+    interval = mean_interval(values)
+    assert interval is not None
+    assert interval.low == pytest.approx(level, abs=1e-9 * max(1.0, level))
+    assert interval.high == pytest.approx(level, abs=1e-9 * max(1.0, level))
+
+
 @pytest.mark.parametrize("n", [2, 5, 6, 7, 10, 20])
 def test_up_to_twenty_values_the_interval_covers_what_it_says(n: int) -> None:
     """Of 2,000 samples of normal values with mean 0 all but 5 % hold it; a bootstrap's do not below 20."""

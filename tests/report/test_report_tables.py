@@ -205,6 +205,51 @@ def test_records_are_the_tidy_frame(out: Path, read_table: ReadTable) -> None:
     assert (row["probe/unique_tokens"], row["outcome"]) == ("2", "stuck")
 
 
+@pytest.mark.parametrize("named", [True, False], ids=["named by its sweep", "named by nobody"])
+def test_provenance_and_records_join_by_run_id(
+    store: Any, tmp_path: Path, read_table: ReadTable, named: bool
+) -> None:
+    """Both have the name, the sweeps and every setting of a run, whatever kind of value it is."""
+    text, number = {"data__path": "=1+1", "track": {"tags": ["a", "b"]}}, 2**70
+    store.run("aaaa", RECOVERS, **text)
+    store.run("bbbb", STUCK, wd2=0.05, seed=number, model__tied=True, data__lines="stripped")
+    store.run("cccc", RECOVERS, lr=1e-3)
+    runs: list[Any] = [
+        {"run_id": run_id, "name": f"h64 {run_id}", "stage_ids": [], "stage_ends": []}
+        for run_id in ("aaaa", "bbbb")
+    ]
+    store.sweep("one", ["aaaa", "bbbb"], **({"runs": runs} if named else {}))
+    store.sweep("two", ["bbbb"])
+    write_report(make_report([store.root]), tmp_path)
+    provenance = {row["run_id"]: row for row in read_table(tmp_path, "provenance")}
+    records = read_table(tmp_path, "records")
+    assert {row["sweep"] for row in records if row["run_id"] == "bbbb"} == {"one two"}
+    assert [provenance[run_id]["sweep"] for run_id in ("aaaa", "bbbb", "cccc")] == ["one", "one two", "-"]
+    assert provenance["aaaa"]["name"].startswith("h64 aaaa" if named else "h64 wd2=0.0 s0 [")
+    settings = list(provenance["aaaa"])[list(provenance["aaaa"]).index("store") + 1 :]
+    assert {"lr", "wd2", "seed", "data.path", "data.lines", "track.tags", "model.tied"} <= set(settings)
+    none = ("unknown", "null", "")
+    for row in records:
+        run = provenance[row["run_id"]]
+        assert row["name"] == run["name"]
+        for name in settings:
+            told, wanted = row[name], run[name]
+            if told != wanted and not (told in none and wanted in none):
+                assert told.lower() == wanted.lower() or float(told) == float(wanted), name
+    assert {row["data.path"] for row in records if row["run_id"] == "aaaa"} == {"'=1+1"}
+
+
+def test_a_field_that_is_called_like_a_setting_stays_the_records_own(
+    store: Any, tmp_path: Path, read_table: ReadTable
+) -> None:
+    folder = store.run("aaaa", {1: 9.0})
+    (folder / "records.jsonl").write_text('{"step": 1, "lr": 0.25, "name": 7}\n')
+    make_report([store.root]).table("records")
+    write_report(make_report([store.root]), tmp_path)
+    (row,) = read_table(tmp_path, "records")
+    assert (row["lr"], row["name"]) == ("0.25", "7")
+
+
 def test_the_summary(report: Report) -> None:
     assert report.summary.counts == [("runs", 6), ("recovered", 3), ("stuck", 3)]
     assert report.summary.verdicts[0].lines == [

@@ -19,6 +19,7 @@ from bitnet_sweep.report.figures import INK, Figure
 from bitnet_sweep.report.markdown import MOST_NOTES
 from bitnet_sweep.report.page.charts import chart_data
 from bitnet_sweep.report.page.provenance import citation, parted
+from bitnet_sweep.report.page.runs import MOST_RUNS, panels
 from bitnet_sweep.report.read import STATES
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.summary import QUESTION, Study, Summary
@@ -32,8 +33,6 @@ _MOST_SVG = 1_200_000
 """Characters of drawings on the page; those past it are told by their file."""
 _MOST_SAMPLES = 120
 """Runs whose texts are on the page."""
-_MOST_RUNS = 300
-"""Runs whose provenance is on the page."""
 _LONG = 32
 """Characters of a cell that gets room for more than a word a line."""
 _MOST_TEXT = 1_200
@@ -61,7 +60,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
     }
     frame = next((table.csv for table in tables if table.name == "provenance"), pd.DataFrame())
     shared, own = parted(frame)
-    runs = own.head(_MOST_RUNS)
+    runs = own.head(MOST_RUNS)
     samples = samples_of(study)
     script = "".join((_HERE / name).read_text("utf-8") for name in ("table.js", "chart.js", "print.js"))
     return environment.get_template("page.html.j2").render(
@@ -76,6 +75,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         sweeps=list(study.evidence.sweeps.values()),
         shared=shared,
         provenance=runs,
+        panels=panels(study, {str(column) for column in own}),
         runs_in_all=len(own),
         anchors={run_id: f"run-{n}" for n, run_id in enumerate(runs["run_id"])} if len(runs) else {},
         citation=citation(summary.name, study.arms),

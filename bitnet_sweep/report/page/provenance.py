@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from bitnet_sweep.config import added_knobs, flatten
+from bitnet_sweep.config import flatten
 from bitnet_sweep.identity import digest
 from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.columns import name_of, setting_keys, sweeps_of
 from bitnet_sweep.report.settings import UNKNOWN, as_read, shown
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import Table, frame_of
@@ -18,24 +19,22 @@ _MACHINE = ("cpu", "cpu_class", "cores", "threads", "platform", "host")
 _TOLD = ("run_id", "state", "error")
 """Of a status, what has its own place on the page."""
 
-ALWAYS = ("run_id", "name", "state", "commit", "command")
+ALWAYS = ("run_id", "name", "sweep", "state", "commit", "command")
 """What every run's row says, even where all runs agree."""
 
 
 def provenance(study: Study) -> Table:
-    """A row a run: how it came about, its status, and its settings in full.
-
-    A knob that was added later has no column while every run is as before it.
-    """
+    """A row a run: how it came about, its status, and its settings in full."""
     rows = []
     told: dict[str, list[str]] = {}
-    configs = [arm.run.config for arm in study.arms if arm.run.config]
-    unused = {key for key, was in added_knobs().items() if all(config.get(key) == was for config in configs)}
-    for key in dict.fromkeys(key for config in configs for key in config if key not in {"stages", *unused}):
+    sweeps = sweeps_of(study)
+    for key in setting_keys(study):
         column = (shown(arm.run.config[key]) if key in arm.run.config else UNKNOWN for arm in study.arms)
         told[key] = as_read(list(column))
     for i, arm in enumerate(study.arms):
-        row = {"run_id": arm.run_id, "name": arm.label, "state": arm.run.state, **_origin(arm)}
+        asked = " ".join(sweeps.get(arm.run_id, ())) or "-"
+        row = {"run_id": arm.run_id, "name": name_of(arm), "sweep": asked}
+        row |= {"state": arm.run.state, **_origin(arm)}
         row |= {"store": arm.run.store}
         rows.append(row | {key: column[i] for key, column in told.items()})
     if any("earlier" in row for row in rows):  # the others' attempts were all alike

@@ -1,0 +1,60 @@
+"""What the files to compute with say of each run beside its id: its name, its sweeps, its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from bitnet_sweep.config import added_knobs
+from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.summary import Study
+
+
+def name_of(arm: Arm) -> str:
+    """The name that its sweep gave a run, which the commands take; of a run that no sweep names its label."""
+    return arm.run.name or arm.label
+
+
+def sweeps_of(study: Study) -> dict[str, list[str]]:
+    """The names of the sweeps that ask for each run, by run_id."""
+    found: dict[str, list[str]] = {}
+    for sweep in study.evidence.sweeps.values():
+        for run_id in sweep.run_ids:
+            found.setdefault(run_id, []).append(sweep.name)
+    return found
+
+
+def setting_keys(study: Study) -> list[str]:
+    """The settings of all runs, by dotted key, the stages apart, which are many numbers.
+
+    A knob that was added later is left out while every run is as before it.
+    """
+    configs = [arm.run.config for arm in study.arms if arm.run.config]
+    unused = {key for key, was in added_knobs().items() if all(config.get(key) == was for config in configs)}
+    return list(dict.fromkeys(key for config in configs for key in config if key not in {"stages", *unused}))
+
+
+def run_columns(study: Study) -> pd.DataFrame:
+    """A row for each run of ``study.arms``, in their order: its name, its sweeps, and its settings."""
+    keys, sweeps = setting_keys(study), sweeps_of(study)
+    columns: dict[str, list[Any]] = {
+        "name": [name_of(arm) for arm in study.arms],
+        "sweep": [" ".join(sweeps.get(arm.run_id, ())) for arm in study.arms],
+    }
+    columns |= {key: [_cell(arm.run.config.get(key)) for arm in study.arms] for key in keys}
+    return pd.DataFrame({name: _typed(column) for name, column in columns.items()})
+
+
+def _cell(value: Any) -> Any:
+    """Lists, such as tags, as text."""
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+def _typed(column: list[Any]) -> pd.Series[Any]:
+    """Of one type: a column of several, or of whole numbers past 64 bits, is text."""
+    kinds = {type(value) for value in column if value is not None}
+    is_large = any(abs(value) >= 2**63 for value in column if type(value) is int)
+    if is_large or (len(kinds) > 1 and kinds != {int, float}):
+        return pd.Series([None if value is None else str(value) for value in column], dtype="string")
+    return pd.Series(column, dtype=object).convert_dtypes() if kinds else pd.Series(column, dtype="string")
