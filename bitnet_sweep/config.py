@@ -514,6 +514,7 @@ class Knot:
     step: int
     """Completed steps of the stage."""
     lr: float
+    """The learning rate there."""
 
     def __post_init__(self) -> None:
         _settle(self, "stages[?].lr[?].")
@@ -524,7 +525,9 @@ class Stage:
     """A stretch of training with one decay and one piecewise-linear learning-rate path."""
 
     steps: int
+    """Its length in updates of the optimizer."""
     weight_decay: float
+    """The same for all of it."""
     lr: list[Knot]
     """The first knot at step 0, the last at ``steps``."""
 
