@@ -120,9 +120,9 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
         for run in project.runs.values():
             runs[run.run_id] = _better(runs.get(run.run_id), run)
     for path, store in folders.items():
-        for run_id, found in scores_of(Store(store), str(path), notes).items():
+        for run_id, scores in scores_of(Store(store), str(path), notes).items():
             if run_id in runs:
-                runs[run_id] = replace(runs[run_id], scores=merged(runs[run_id].scores, found))
+                runs[run_id] = replace(runs[run_id], scores=merged(runs[run_id].scores, scores))
     missing = [id_ for recorded in sweeps.values() for id_ in recorded.run_ids if id_ not in runs]
     runs |= _not_begun(missing, list(folders.values()))
     return Evidence(runs, sweeps, notes)

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 from importlib import metadata
+from typing import Any
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ needs_extra = pytest.mark.skipif(bool(MISSING), reason="the extra evaluate is no
 LONG_SECONDS = 800
 """Only what hangs is ended by it: importing the harness takes ten seconds, and so do two more programs."""
 
-QUESTIONS = [
+QUESTIONS: list[dict[str, Any]] = [
     {"text": "the abc", "choices": ["def", "gh", "ij k"], "answer": 0},
     {"text": "on the", "choices": ["lm", "nop.", "abc"], "answer": 1},
     {"text": "a b", "choices": ["c", "d", "e"], "answer": 2},

@@ -49,7 +49,8 @@ def test_files_of_every_form(written, tmp_path, named):
         written(TASK | {"dataset_kwargs": {"data_files": named, "field": "x"}}), online=False
     ).tasks
     whole = str(tmp_path / "quiz.jsonl")
-    turned = {str: whole, list: [whole], dict: {"test": [whole]}}[type(named)]
+    turned = whole if isinstance(named, str) else [whole] if isinstance(named, list) else {"test": [whole]}
+    assert isinstance(task, dict)
     assert task["dataset_kwargs"] == {"data_files": turned, "field": "x"}
 
 

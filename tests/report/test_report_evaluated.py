@@ -115,4 +115,4 @@ def test_a_record_that_cannot_be_read_is_told_and_left_out(cells: Any, text: str
         len([note for note in report.study.evidence.notes if note.startswith("evaluation q.aaaa of a0")]) == 1
     )
     assert "run_ids" in report.table("leaderboard").csv
-    assert not [name for name in report.table("leaderboard").csv if "/" in name]
+    assert not [name for name in report.table("leaderboard").csv if "/" in str(name)]
