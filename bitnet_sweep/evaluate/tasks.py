@@ -85,9 +85,10 @@ def _task(path: Path, item: object, data: dict[str, str], online: bool) -> dict[
             return item
         allowed = f"allowed: {', '.join(LOCAL)}, or a name of the hub with --online"
         raise ConfigError(KEY, path, f"the task {name!r} has dataset_path={form!r}; {allowed}")
-    kwargs = item.get("dataset_kwargs")
-    named = kwargs.get("data_files") if isinstance(kwargs, dict) else None
-    if not isinstance(kwargs, dict) or not named:
+    given = item.get("dataset_kwargs")
+    kwargs: dict[str, Any] = given if isinstance(given, dict) else {}
+    named = kwargs.get("data_files")
+    if not named:
         raise ConfigError(KEY, path, f"the task {name!r} names no files at dataset_kwargs.data_files")
     return item | {"dataset_kwargs": {**kwargs, "data_files": _files(path, named, data)}}
 

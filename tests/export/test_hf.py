@@ -11,7 +11,8 @@ from bitnet_sweep.export import hf
 from bitnet_sweep.export.check import compare, num_logits
 from bitnet_sweep.export.hf_child import answers
 from bitnet_sweep.export.parts import Parts
-from tests.export.models import built, config_of, drawn, rows, train, written
+from bitnet_sweep.model.transformer import Transformer
+from tests.export.models import WIDTHS, built, config_of, drawn, rows, train, written
 
 
 def checked(model, config, export):
@@ -19,8 +20,16 @@ def checked(model, config, export):
     return compare(model, asked, answers(export, asked, num_logits(config.tokenizer.vocab_size)))
 
 
-@pytest.mark.system
-@pytest.mark.parametrize("seed", range(50))
+FIRST = 16
+"""Random models of `make test`; `make test-system` has all fifty."""
+
+
+def quick_or_system(is_first, value):
+    """A parameter that `make test` runs, too; or only `make test-system`, where all take a while."""
+    return pytest.param(value, marks=pytest.mark.slow if is_first else pytest.mark.system)
+
+
+@pytest.mark.parametrize("seed", [quick_or_system(seed < FIRST, seed) for seed in range(50)])
 def test_a_random_model_goes_through(hf_model, tmp_path, seed):
     config = drawn(seed)
     model = built(config)
@@ -50,12 +59,36 @@ def test_a_model_with_norms_inside_alone_goes_through(
     assert (found.roundings > 0) == (activations is Activations.int8)
 
 
-def test_the_random_models_are_of_every_kind():
-    configs = [drawn(seed).model for seed in range(50)]
-    assert {config.tied for config in configs} == {True, False}
-    assert {config.weights for config in configs} == set(Weights)
-    assert any(config.hidden % 4 for config in configs)
-    assert any(bitlinear.codes().any().logical_not() for bitlinear in built(drawn(3)).bitlinears().values())
+@pytest.mark.parametrize("seeds", [range(FIRST), range(50)])
+def test_the_random_models_are_of_every_kind(seeds):
+    configs = [drawn(seed) for seed in seeds]
+    models = [config.model for config in configs]
+    assert {model.tied for model in models} == {True, False}
+    assert {model.weights for model in models} == set(Weights)
+    assert {model.norm for model in models} == set(NormPlace)
+    assert {model.activation for model in models} == set(GateActivation)
+    assert len({(model.hidden, model.num_heads) for model in models}) == len(WIDTHS)
+    assert any(model.hidden % 4 for model in models)
+
+
+@pytest.mark.slow
+def test_the_random_models_are_in_every_state():
+    kinds = [kinds_of(drawn(seed)) for seed in range(FIRST)]
+    for kind in ("has gains of its own", "is trained", "has a dead layer"):
+        assert {kind in found for found in kinds} == {True, False}, kind
+
+
+def kinds_of(config):
+    """What was done to a random model."""
+    fresh, model = Transformer(config.model, config.tokenizer.vocab_size, config.seed), built(config)
+    gains = [bitlinear.norm.weight for bitlinear in model.bitlinears().values()]
+    is_dead = [not bitlinear.codes().any() for bitlinear in model.bitlinears().values()]
+    told = {
+        "has gains of its own": any((gain != 1).any() for gain in gains),
+        "is trained": not torch.equal(fresh.embedding, model.embedding),
+        "has a dead layer": any(is_dead),
+    }
+    return {name for name, holds in told.items() if holds}
 
 
 def tensors_changed(change):
@@ -165,9 +198,12 @@ MUTANTS = {
 }
 
 
-@pytest.mark.system
+FIVE = ("inverse scale", "inner norms dropped", "silu", "q and k", "eps of the inner norms")
+"""What goes wrong most often; `make test` has these, `make test-system` all."""
+
+
 @pytest.mark.parametrize("is_trained", [False, True], ids=["untrained", "trained"])
-@pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
+@pytest.mark.parametrize("mutant", [quick_or_system(name in FIVE, name) for name in MUTANTS])
 def test_a_faulty_export_fails_the_check(hf_model, tmp_path, mutant, is_trained):
     config = config_of(ModelConfig(hidden=32, num_heads=4, num_layers=2, tied=False))
     model = built(config)
@@ -180,7 +216,7 @@ def test_a_faulty_export_fails_the_check(hf_model, tmp_path, mutant, is_trained)
     if is_trained:
         train(model, rows(config))
     assert checked(model, config, hf_model(written(model, config, tmp_path))).is_same
-    mutant(tmp_path)
+    MUTANTS[mutant](tmp_path)
     found = checked(model, config, hf_model(tmp_path))
     assert not found.is_same, found
 
