@@ -599,6 +599,8 @@ class RunConfig:
     """Distance of two probes; null means ``schedule.probe_every`` of the run."""
     checkpoint_every_steps: int | None = None
     """Distance of two checkpoints; null means ``schedule.checkpoint_every`` of the run."""
+    log_every_steps: int | None = None
+    """Distance of two rows of the log of the training loss; null means 1 % of the run."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     stages: list[Stage] = field(default_factory=list)
     """Left empty, the stages follow from the schedule; written out, they are the schedule."""
@@ -629,7 +631,7 @@ class RunConfig:
         check_whole("steps", self.steps, 2)
         _fraction("boundary", self.boundary)
         _fraction("lr_boundary", self.lr_boundary)
-        for name in ("warmup_steps", "probe_every_steps", "checkpoint_every_steps"):
+        for name in ("warmup_steps", "probe_every_steps", "checkpoint_every_steps", "log_every_steps"):
             value = getattr(self, name)
             if value is not None:
                 check_whole(name, value)

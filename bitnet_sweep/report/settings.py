@@ -21,7 +21,7 @@ AXES = ("model.hidden", "wd2", "seed")
 """What the rows of a table differ in; everything else makes a section."""
 
 _NO_INFLUENCE = ("store", "track", "sweep", "hydra", "threads", "device")
-_NO_INFLUENCE_KEYS = ("checkpoint_every_steps", "schedule.checkpoint_every")
+_NO_INFLUENCE_KEYS = ("checkpoint_every_steps", "log_every_steps", "schedule.checkpoint_every")
 """Settings that name, place or speed up a run and cannot change its records."""
 
 

@@ -24,7 +24,7 @@ MAX_NAME_LENGTH = 128
 _SAID = ("model.hidden", "wd2", "lr", "seed")
 """In every name, at its head."""
 
-_NOT_SCIENCE = ("store", "track", "sweep", "device", "threads", "checkpoint_every_steps")
+_NOT_SCIENCE = ("store", "track", "sweep", "device", "threads", "checkpoint_every_steps", "log_every_steps")
 
 _SAID_BY_OTHERS = ("stages",)
 """Follow from the shorthands, or have a mark."""

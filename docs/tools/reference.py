@@ -15,7 +15,13 @@ from bitnet_sweep.config import RunConfig
 from bitnet_sweep.keys import key_docs
 from bitnet_sweep.records import FIELDS
 
-HOW_ALONE = ("scale", "checkpoint_every_steps", "schedule.name", "schedule.checkpoint_every")
+HOW_ALONE = (
+    "scale",
+    "checkpoint_every_steps",
+    "log_every_steps",
+    "schedule.name",
+    "schedule.checkpoint_every",
+)
 """Keys that say how a run is made and not what it computes, besides those of :data:`HOW_GROUPS`."""
 HOW_GROUPS = ("track.", "sweep.", "device", "threads", "store")
 

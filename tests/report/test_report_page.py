@@ -264,6 +264,37 @@ def test_a_panel_of_the_phase_map_names_settings_whole(store: Any) -> None:
     assert figure.svg.count(">model.num_heads=1<") == figure.svg.count(">model.num_heads=2<") == 1
 
 
+def test_the_training_loss_is_a_figure_of_its_own(store: Any, tmp_path: Path) -> None:
+    """Lines of the log, which forks as the records do; one damaged line is left out and nothing else."""
+    trunk = {1: 9.0, 20: 8.5, 50: 8.0}
+    store.run("aaaa", RECOVERS, log=trunk | {52: 7.0, 100: None})
+    folder = store.run("bbbb", STUCK, wd2=0.05, log=trunk | {52: 7.5, 99: 7.25})
+    text = (folder / "log.jsonl").read_bytes()
+    (folder / "log.jsonl").write_bytes(text + b'{"step": 60, "log\n[1]\n{"step": "x"}\n\xff\n' + b"[" * 5000)
+    store.run("cccc", RECOVERS, seed=1)
+    report = make_report([store.root])
+    arms = [arm for arm in report.study.arms if arm.run_id != "cccc"]
+    assert [(line.steps, line.wd2) for line in lines_of(arms, "log/train_loss")] == [
+        ([1, 20, 50], None),
+        ([50, 52, 100], 0.0),
+        ([50, 52, 99], 0.05),
+    ]
+    assert not report.summary.gaps
+    assert not report.summary.remarks
+    write_report(report, tmp_path)
+    svg = (tmp_path / "figures" / "training_loss.svg").read_text()
+    assert ">training loss (nats per token)<" in svg
+    page = (tmp_path / "report.html").read_text()
+    assert "Training loss against step" in page
+    assert page.count("training loss (nats per token)</figcaption>") == 2, (
+        "of no run without a log or such records"
+    )
+    (folder / "log.jsonl").unlink()
+    (store.root / "runs" / "aaaa" / "log.jsonl").unlink()
+    write_report(make_report([store.root]), tmp_path)
+    assert not (tmp_path / "figures" / "training_loss.svg").exists()
+
+
 def test_what_cannot_be_drawn_is_no_figure(store: Any) -> None:
     store.run("a", RECOVERS)
     sections = make_report([store.root]).study.sections
