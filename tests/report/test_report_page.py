@@ -112,6 +112,35 @@ def test_the_page_is_whole_and_fetches_nothing(page: Elements) -> None:
         assert not [name for name in attributes if name.startswith("on")]
 
 
+def test_the_page_of_a_sweep_over_lr_and_optimizer_is_about_that_sweep(store: Any, tmp_path: Path) -> None:
+    """Overlay, leaderboard, results and contrasts in this order; no empty table, none of the notes' columns."""
+    grid = [(lr, name) for lr in (1e-3, 3e-3) for name in ("adam_l2", "adamw")]
+    for number, (lr, name) in enumerate(grid):
+        losses = RECOVERS | {100: 4.0 + number}
+        store.run(f"run{number}", losses, lr=lr, optimizer__name=name, model__activations="int8")
+    write_report(make_report([store.root]), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    sections = re.findall(r'<section id="(\w+)">', page)
+    assert sections == [
+        *("chart", "leaderboard", "results", "contrasts", "loss_transition", "token_transition"),
+        *("model_sizes", "trajectory", "figures", "runs", "provenance", "definitions"),
+    ]
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    assert re.findall(r'href="#(\w+)"', contents) == sections
+    sizes = page[page.index('<section id="model_sizes">') : page.index('<section id="trajectory">')]
+    assert "Published" not in sizes
+    assert "notes" not in sizes
+    (data,) = re.findall(r'id="chart-data">(.*?)</script>', page)
+    (panel,) = json.loads(data)["panels"]
+    assert {arm["name"].split(", seed")[0] for arm in panel["arms"]} == {
+        f"lr={lr} optimizer={name} wd2=0.0" for lr in (0.001, 0.003) for name in ("adam_l2", "adamw")
+    }
+    trajectory = page[page.index('<section id="trajectory">') : page.index('<section id="figures">')]
+    assert trajectory.count("<details") == 4
+    assert trajectory.count("<details open") == 1
+    assert (tmp_path / "tables" / "stage2_contrast.csv").exists(), "a table without rows has a file still"
+
+
 def test_links_within_the_page_have_their_targets(page: Elements) -> None:
     ids = {attributes.get("id") for _, attributes in page.found}
     targets = {(a.get("href") or "")[1:] for tag, a in page.found if tag == "a"}
