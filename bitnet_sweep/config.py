@@ -578,6 +578,8 @@ class RunConfig:
     """Distance of two probes; null means ``schedule.probe_every`` of the run."""
     checkpoint_every_steps: int | None = knob(None, Role.operational)
     """Distance of two checkpoints; null means ``schedule.checkpoint_every`` of the run."""
+    log_every_steps: int | None = knob(None, Role.operational)
+    """Distance of two rows of the log of the training loss; null means 1 % of the run."""
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     stages: list[Stage] = knob([], Role.in_stages | Role.follows)
     """Left empty, the stages follow from the schedule; written out, they are the schedule."""
@@ -599,7 +601,7 @@ class RunConfig:
         _settle(self)
         if self.seed >= 2**63:
             raise ConfigError("seed", self.seed, "must be less than 2**63")
-        for name in ("warmup_steps", "probe_every_steps", "checkpoint_every_steps"):
+        for name in ("warmup_steps", "probe_every_steps", "checkpoint_every_steps", "log_every_steps"):
             value = getattr(self, name)
             if value is not None and value > self.steps:
                 raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")

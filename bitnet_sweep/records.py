@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Value = int | float | None
 Record = dict[str, Value]
 SampleRow = dict[str, Any]
 """A continuation that a probe wrote: ``step``, ``prompt``, ``continuation``."""
+
+LogRow = dict[str, Value]
+"""A row of the training log, which stands beside the records and is denser: the fields of ``LOG_FIELDS``."""
 
 FIELDS: dict[str, str] = {
     "step": "completed optimizer updates; a diverged run's last record counts the one that was not made, too",
@@ -68,6 +71,25 @@ one of each for each BitLinear; the second is null where its weights are not ter
 
 ZERO_SHARE = "ternary/zero_frac/"
 """How the field of a layer's own share of zeros begins; its name follows."""
+
+LOG = "log/"
+"""How the fields of the training log begin, and no field of a record."""
+LOG_LOSS, LOG_LR = "log/train_loss", "log/lr"
+LOG_FIELDS: dict[str, str] = {
+    "step": "completed optimizer updates",
+    LOG_LOSS: "training objective, mean over the steps since the last row",
+    LOG_LR: "learning rate of the update that completed this step",
+}
+
+
+def in_order(
+    records: Sequence[Record], log: Sequence[LogRow]
+) -> Iterator[tuple[Record | None, LogRow | None]]:
+    """What each step has left, by step: its record, its row of the log, or both."""
+    found: dict[Value, tuple[Record | None, LogRow | None]] = {row["step"]: (row, None) for row in records}
+    for row in log:
+        found[row["step"]] = (found.get(row["step"], (None, None))[0], row)
+    yield from (pair for _, pair in sorted(found.items(), key=lambda item: item[0] or 0))
 
 
 def clean(record: Mapping[str, Value]) -> Record:

@@ -11,6 +11,9 @@ from itertools import pairwise
 from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, check_number, check_whole, interpolate
 from bitnet_sweep.counts import feed_forward_width
 
+LOG_EVERY = 0.01
+"""Of a run, between two rows of the training log (chosen: a curve of 100 points)."""
+
 
 def resolve(config: RunConfig) -> RunConfig:
     """The config with every length absolute and the stages written out; idempotent.
@@ -28,6 +31,7 @@ def resolve(config: RunConfig) -> RunConfig:
     config.warmup_steps = config.warmup_steps or _length(shape.warmup, steps)
     config.probe_every_steps = config.probe_every_steps or _length(shape.probe_every, steps)
     config.checkpoint_every_steps = config.checkpoint_every_steps or _length(shape.checkpoint_every, steps)
+    config.log_every_steps = config.log_every_steps or _length(LOG_EVERY, steps)
     if config.stages:
         _check_stages(config)
     else:
@@ -132,16 +136,18 @@ def stage_ends(stages: list[Stage]) -> list[int]:
 
 @dataclass(frozen=True)
 class Timetable:
-    """Which step belongs to which stage, and which steps are probed."""
+    """Which step belongs to which stage, and which steps are probed or logged."""
 
     ends: list[int]
     probe_every_steps: int
+    log_every_steps: int = 1
 
     @classmethod
     def of(cls, config: RunConfig) -> Timetable:
         """Of a resolved config."""
         assert config.probe_every_steps is not None, "the config is not resolved"
-        return cls(stage_ends(config.stages), config.probe_every_steps)
+        assert config.log_every_steps is not None, "the config is not resolved"
+        return cls(stage_ends(config.stages), config.probe_every_steps, config.log_every_steps)
 
     def stage_of(self, step: int) -> int:
         """0, 1, ...: the stage that ``step`` (from 1) belongs to."""
@@ -159,6 +165,10 @@ class Timetable:
     def is_probed(self, step: int) -> bool:
         """Step 1, every ``probe_every_steps``, each stage's last step."""
         return step == 1 or step % self.probe_every_steps == 0 or step in self.ends
+
+    def is_logged(self, step: int) -> bool:
+        """Step 1, every ``log_every_steps``, the run's last step."""
+        return step == 1 or step % self.log_every_steps == 0 or step == self.ends[-1]
 
     def next_probed(self, step: int) -> int:
         """The first probed step that is ``step`` or later."""

@@ -61,7 +61,7 @@ def publish(store: Path, sweep: str, target: Path) -> None:
 
 
 def kept_provenance(report: Report) -> pd.DataFrame:
-    """The report's ``provenance`` as studies keep it: without their sweep, runs as the tables call them.
+    """The report's ``provenance`` as studies keep it: without their one sweep, runs by their labels.
 
     The first studies were published before the table told either; so all of them stay alike.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bitnet_sweep.config import RunConfig
-from bitnet_sweep.records import FIELDS
+from bitnet_sweep.records import FIELDS, LOG_FIELDS
 from docs.tools import links, reference, words
 from tests.test_identity import EXPECTED, NEITHER
 
@@ -66,6 +66,8 @@ def test_the_tables_have_every_key_and_every_field():
     assert sorted(re.findall(r"^\| `([\w.]+)` \|", told, re.MULTILINE)) == sorted(KEYS)
     fields = re.findall(r"^\| `([\w./]+)` \|", reference.record_tables(), re.MULTILINE)
     assert sorted(fields) == sorted(FIELDS)
+    page = (ROOT / "docs" / "reference" / "records.md").read_text()
+    assert re.findall(r"^\| `([\w./]+)` \| (.+) \|$", page, re.MULTILINE) == list(LOG_FIELDS.items())
 
 
 @pytest.mark.parametrize("name", ["model.hidden", "optimizer.clip", "precision", "track.name"])

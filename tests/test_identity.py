@@ -50,6 +50,7 @@ EXPECTED = {
     "warmup_steps": BOTH,
     "probe_every_steps": BOTH,
     "checkpoint_every_steps": NEITHER,
+    "log_every_steps": NEITHER,
     "schedule.name": NEITHER,
     "schedule.warmup": BOTH,
     "schedule.probe_every": BOTH,
@@ -151,6 +152,7 @@ def test_changing_a_field(name):
         "warmup_steps": 20,
         "probe_every_steps": 7,
         "checkpoint_every_steps": 3,
+        "log_every_steps": 3,
     }
     setattr(owner, last, replacement.get(name, _changed(before)))
     old, new = stage_ids(resolve(BASE), "corpus"), stage_ids(resolve(config), "corpus")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bitnet_sweep.paths import expanded
+from bitnet_sweep.records import LOG_LOSS, LOG_LR
 from bitnet_sweep.report import make_report
 
 Stores = str | Path | Sequence[str | Path]
@@ -33,8 +34,8 @@ UNITS = {
     **dict.fromkeys(("ternary/absmean", "ternary/absmean_min"), "weight"),
     "ternary/clamped_layers": "layers",
     **dict.fromkeys(("weights/embedding_rms", "weights/head_rms"), "weight"),
-    **dict.fromkeys(("optim/lr", "optim/weight_decay"), "dimensionless"),
-    "optim/grad_norm": _NATS,
+    **dict.fromkeys(("optim/lr", "optim/weight_decay", LOG_LR), "dimensionless"),
+    **dict.fromkeys(("optim/grad_norm", LOG_LOSS), _NATS),
     "perf/tokens_per_s": "tokens/s",
     **dict.fromkeys(("perf/step_ms", "perf/probe_ms"), "ms"),
     "perf/peak_memory_mb": "MB",

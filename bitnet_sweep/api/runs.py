@@ -12,6 +12,7 @@ from bitnet_sweep.config import ConfigError, RunConfig, TokenizerName, check_who
 from bitnet_sweep.find import find_run, run_names
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.paths import expanded
+from bitnet_sweep.records import LOG_FIELDS
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder, Status, Store
 from bitnet_sweep.store.outcome import outcome_text
@@ -74,6 +75,17 @@ class OpenRun:
         from bitnet_sweep.api.frames import units_of
 
         frame = pd.DataFrame(self._folder.records())
+        frame.attrs["units"] = units_of(frame)
+        return frame
+
+    @property
+    def training_loss(self) -> pd.DataFrame:
+        """Its training log so far: the training loss and the learning rate every ``log_every_steps``."""
+        import pandas as pd
+
+        from bitnet_sweep.api.frames import units_of
+
+        frame = pd.DataFrame(self._folder.log(), columns=list(LOG_FIELDS))
         frame.attrs["units"] = units_of(frame)
         return frame
 

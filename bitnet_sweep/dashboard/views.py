@@ -10,6 +10,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from bitnet_sweep.dashboard.pictures import key_of
+from bitnet_sweep.records import LOG_LOSS
 from bitnet_sweep.report import Report
 from bitnet_sweep.report.factors import factors_of, placed_arms
 from bitnet_sweep.report.figures import Figure
@@ -26,6 +27,7 @@ NAME = "bitnet_sweep: collapse and recovery"
 
 PANELS = {
     "val/loss": "Held-out loss, nats per token",
+    LOG_LOSS: "Training loss, nats per token",
     "probe/unique_tokens": "Unique predicted tokens, of 20",
     "ternary/flip_rate": "Share of codes changed by the last step",
     "ternary/absmean": "Mean |latent weight|",

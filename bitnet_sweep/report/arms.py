@@ -18,6 +18,7 @@ from bitnet_sweep.config import KNOBS
 from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
+from bitnet_sweep.report.parse import log_of
 from bitnet_sweep.report.read import Evidence, Run
 from bitnet_sweep.report.settings import (
     SCIENCE_VERSION,
@@ -120,6 +121,11 @@ class Arm:
     @cached_property
     def by_step(self) -> dict[int, Record]:
         return {step: record for record in self.records if (step := whole(record["step"])) is not None}
+
+    @cached_property
+    def log_by_step(self) -> dict[int, Record]:
+        """The training log, which is denser than the records; empty where there is none."""
+        return {step: row for row in log_of(self.run.log) if (step := whole(row["step"])) is not None}
 
     @property
     def result(self) -> str:

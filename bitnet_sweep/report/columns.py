@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import pandas as pd
 
-from bitnet_sweep.config import added_knobs
+from bitnet_sweep.config import RunConfig, added_knobs, plain
 from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.parse import flatten
+from bitnet_sweep.report.settings import number
 from bitnet_sweep.report.summary import Study
 
 
@@ -42,13 +45,21 @@ def run_columns(study: Study) -> pd.DataFrame:
         "name": [name_of(arm) for arm in study.arms],
         "sweep": [" ".join(sweeps.get(arm.run_id, ())) for arm in study.arms],
     }
-    columns |= {key: [_cell(arm.run.config.get(key)) for arm in study.arms] for key in keys}
+    columns |= {key: [_cell(key, arm.run.config.get(key)) for arm in study.arms] for key in keys}
     return pd.DataFrame({name: _typed(column) for name, column in columns.items()})
 
 
-def _cell(value: Any) -> Any:
-    """Lists, such as tags, as text."""
+def _cell(key: str, value: Any) -> Any:
+    """Lists, such as tags, as text, and a number that YAML reads as text (1e-8) as one."""
+    if isinstance(value, str) and key in _fractions():
+        return value if (found := number(value)) is None else found
     return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+
+
+@cache
+def _fractions() -> set[str]:
+    """The settings that are numbers with a fraction, by dotted key."""
+    return {key for key, value in flatten(plain(RunConfig())).items() if isinstance(value, float)}
 
 
 def _typed(column: list[Any]) -> pd.Series[Any]:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bitnet_sweep.config import ConfigError, added_knobs, flatten, having
+from bitnet_sweep.records import LOG, to_json_line
 from bitnet_sweep.report.parse import records_of
 from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep
 from bitnet_sweep.roles import Role
@@ -133,7 +134,9 @@ def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], so
     except WandbError as error:
         rows, state = {}, "unreadable"
         problems.append(f"cannot be read: history ({error})")
-    records = records_of([_plain(row) for row in rows.values()], problems)
+    plain = [_plain(row) for row in rows.values()]
+    records = records_of([row for whole in plain if (row := _record(whole)) is not None], problems)
+    log = b"".join(to_json_line(_log_row(row)).encode() + b"\n" for row in plain if _log_row(row))
     status = {"schema": SCHEMA, "state": state, "outcome": summary.get("outcome")}
     if (version := config.pop("science_version", None)) is not None:
         status["science_version"] = version
@@ -142,7 +145,7 @@ def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], so
     if isinstance(stage_ids := summary.get("stage_ids"), str):
         status["stage_ids"] = stage_ids.split()
     name = str(listed.name or "")
-    return Run(listed.id, state, config, status, records, problems=problems, store=source, name=name)
+    return Run(listed.id, state, config, status, records, [], problems, log, source, name)
 
 
 def _state(on_server: str, noted: object) -> str:
@@ -161,6 +164,18 @@ def _state(on_server: str, noted: object) -> str:
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
     """The record in a row of history: without W&B's own fields, and without tables."""
     return {key: v for key, v in row.items() if not key.startswith("_") and not isinstance(v, dict)}
+
+
+def _record(row: dict[str, Any]) -> dict[str, Any] | None:
+    """The record's own part of a row; None where the training log alone has written it."""
+    own = {key: value for key, value in row.items() if not key.startswith(LOG)}
+    return None if len(own) < len(row) and own.keys() <= {"step"} else own
+
+
+def _log_row(row: dict[str, Any]) -> dict[str, Any]:
+    """The training log's own part, with its step; empty where it has none."""
+    own = {key: v for key, v in row.items() if key.startswith(LOG) and isinstance(v, int | float | None)}
+    return own and {"step": row.get("step"), **own}
 
 
 def _names(run_ids: Sequence[str]) -> str:

@@ -44,6 +44,9 @@ def model_sizes(sections: Sequence[Section]) -> Table:
         "so counts the embeddings wrong; the notes' own model (4 blocks, 50,257 tokens) is counted beside it."
     )
     spaced = frame.assign(**{name: frame[name].map(_with_commas) for name in _COUNTS})
+    if (frame[list(_OF_THE_NOTES)] == "-").all(axis=None):
+        spaced = spaced.drop(columns=list(_OF_THE_NOTES))
+        about = "Counted from the config."
     return Table("model_sizes", "Model sizes", about, frame, [Part(None, "", spaced)] if rows else [])
 
 
@@ -161,10 +164,9 @@ def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
     return dict(zip(_SIZES, (*own, *_published_cells(hidden)), strict=True))
 
 
-_SIZES = (
-    *(HIDDEN, "Layers", "Vocabulary", "Params", "Ternary", "Embedding"),
-    *("Published", "Notes' model, true", "Published is"),
-)
+_OF_THE_NOTES = ("Published", "Notes' model, true", "Published is")
+"""Columns that are read where a model has a size of the notes."""
+_SIZES = (*(HIDDEN, "Layers", "Vocabulary", "Params", "Ternary", "Embedding"), *_OF_THE_NOTES)
 _COUNTS = ("Params", "Ternary", "Embedding", "Notes' model, true")
 
 

@@ -125,6 +125,18 @@ def records_of(rows: list[dict[str, Any]], problems: list[str]) -> list[Record]:
     return [by_step[step] for step in sorted(by_step)]
 
 
+def log_of(data: bytes) -> list[Record]:
+    """The rows of a training log by step; a line that is none is left out, as no result rests on one."""
+    rows: list[dict[str, Any]] = []
+    for line in data.splitlines():
+        try:
+            row = _JSON.decode(line.decode())
+        except (ValueError, RecursionError):
+            continue
+        rows += [row] if isinstance(row, dict) else []
+    return records_of(rows, [])
+
+
 def _plain(row: dict[str, Any]) -> Record:
     """The row itself, with whatever is no usable number made None; few calls tell that 50 values are."""
     values = row.values()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ class Run:
     """By rising step, one a step; a number that is not finite is None."""
     samples: list[dict[str, Any]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    log: bytes = b""
+    """The training log as lines of JSON; ``Arm.log_by_step`` reads it, since few of many runs are drawn."""
     store: str = ""
     name: str = ""
     """As its sweep has it."""
@@ -190,7 +192,10 @@ def read_run(folder: Path, store: str = "") -> Run:
         state = "unknown"
     if state == "failed" and status.get("error"):
         problems.append(str(status["error"]).strip().splitlines()[-1])
-    return Run(folder.name, state, config, status, records, samples, problems, store)
+    log = b""
+    with suppress(OSError):  # no result rests on it either, and older stores have none
+        log = (folder / "log.jsonl").read_bytes()
+    return Run(folder.name, state, config, status, records, samples, problems, log, store)
 
 
 def _sweeps(store: Path, name: str, notes: list[str]) -> list[Sweep]:

@@ -1,8 +1,8 @@
 """One folder of the store: a run, or a trunk (a stage that runs fork from).
 
 Both hold the same files, so both are written, resumed and read by the same code:
-``config.yaml``, ``status.json``, ``records.jsonl`` and ``samples.jsonl`` (from step 1 on), the newest
-checkpoint while training (``latest.json`` and the tensors it names), and at the end
+``config.yaml``, ``status.json``, ``records.jsonl``, ``samples.jsonl`` and ``log.jsonl`` (from step 1 on),
+the newest checkpoint while training (``latest.json`` and the tensors it names), and at the end
 ``boundary.*`` (trunk: weights and optimizer) or ``final.safetensors`` (run: weights).
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +20,7 @@ import yaml
 
 from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError, RunConfig, from_plain
-from bitnet_sweep.records import Record, SampleRow, to_json_line
+from bitnet_sweep.records import LogRow, Record, SampleRow, to_json_line
 
 SCHEMA = 1
 """Of the store's files; a reader refuses what is newer than itself."""
@@ -98,6 +98,10 @@ class Folder:
         return self.path / "samples.jsonl"
 
     @property
+    def log_path(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
     def final_path(self) -> Path:
         return self.path / "final.safetensors"
 
@@ -157,8 +161,15 @@ class Folder:
         """The samples on disk, likewise."""
         return _until(files.read_json_lines(self.samples_path), until_step)
 
-    def rewrite(self, records: Sequence[Record], samples: Sequence[SampleRow]) -> None:
-        """Replace all records and samples, at a fork or when going on from a checkpoint."""
+    def log(self, until_step: int | None = None) -> list[LogRow]:
+        """The training log on disk, likewise; what cannot be read is left out, no result rests on it."""
+        return cast(list[LogRow], _until(list(_readable(self.log_path)), until_step))
+
+    def rewrite(
+        self, records: Sequence[Record], samples: Sequence[SampleRow], log: Sequence[LogRow] = ()
+    ) -> None:
+        """Replace all records, samples and the log, at a fork or when going on from a checkpoint."""
+        files.write_lines(self.log_path, map(to_json_line, log))
         files.write_lines(self.records_path, map(to_json_line, records))
         files.write_lines(self.samples_path, (json.dumps(row) for row in samples))
 
@@ -168,6 +179,24 @@ class Folder:
             files.append_line(self.samples_path, json.dumps(row))
         files.append_line(self.records_path, to_json_line(record))
 
+    def append_log(self, row: LogRow) -> None:
+        """Add a row to the training log."""
+        files.append_line(self.log_path, to_json_line(row))
+
 
 def _until(rows: list[dict[str, Any]], step: int | None) -> list[dict[str, Any]]:
     return rows if step is None else [row for row in rows if row["step"] <= step]
+
+
+def _readable(path: Path) -> Iterator[dict[str, Any]]:
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and type(row.get("step")) is int:
+            yield row

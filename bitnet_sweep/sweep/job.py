@@ -18,7 +18,7 @@ from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.data import Batches, fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.records import Record, SampleRow, clean
+from bitnet_sweep.records import LogRow, Record, SampleRow, clean
 from bitnet_sweep.store import BOUNDARY, FAILED, FINISHED, INTERRUPTED, LATEST, RUNNING, Status, Store
 from bitnet_sweep.store.lease import HeldError, Lease, LostError, Watch, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
@@ -97,7 +97,7 @@ class Job:
         self._batches = Batches.of(config, corpus)
 
     def _target_sink(self) -> Sink:
-        def open_run_tracker(records: list[Record], samples: list[SampleRow]) -> Tracker:
+        def open_run_tracker(records: list[Record], samples: list[SampleRow], log: list[LogRow]) -> Tracker:
             return open_tracker(
                 self._config,
                 run_id=self._target.folder.id,
@@ -105,6 +105,7 @@ class Job:
                 store=self._store.root,
                 past=records,
                 past_samples=samples,
+                past_log=log,
                 origin=self._origin(),
             )
 
@@ -155,7 +156,7 @@ class Job:
             assert reached is not None, "a trunk that was reached has a status"
             if reached.diverged_step is not None:
                 status.diverged_step = reached.diverged_step
-                sink.catch_up(leg.folder.records(), leg.folder.samples())
+                sink.catch_up(leg.folder.records(), leg.folder.samples(), leg.folder.log())
                 return
 
     def _first_leg(self) -> int:
@@ -183,20 +184,19 @@ class Job:
         if leg.has(LATEST):
             state, past = self._restored(leg, LATEST)
         elif parent is not None and state is not None:
-            past = parent.folder.records(), parent.folder.samples()
+            past = parent.folder.records(), parent.folder.samples(), parent.folder.log()
         elif parent is not None:
             state, past = self._restored(parent, BOUNDARY)
         else:
-            state, past = TrainState.fresh(self._config, self._device), ([], [])
+            state, past = TrainState.fresh(self._config, self._device), ([], [], [])
         for sink in sinks:
             sink.catch_up(*past)
         self._raise_if_asked_to_stop()
         with checkpoint.Saver(leg.folder.path, LATEST) as saver:
             for step in train(self._config, state, self._batches, self._probe, leg.end):
                 self._report(step)
-                if step.record is not None:
-                    for sink in sinks:
-                        sink.put(step.record, step.samples)
+                for sink in sinks:
+                    sink.put(step.record, step.samples, step.log)
                 if step.step < leg.end and not state.diverged:
                     stop = self._hooks.should_stop()
                     if stop or step.step % (self._config.checkpoint_every_steps or leg.end) == 0:

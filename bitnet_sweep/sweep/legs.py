@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError, RunConfig
-from bitnet_sweep.records import Record, SampleRow
+from bitnet_sweep.records import LogRow, Record, SampleRow
 from bitnet_sweep.stages import Timetable
 from bitnet_sweep.store import BOUNDARY, FINISHED, LATEST, Folder, Status, Store
 
-Past = tuple[list[Record], list[SampleRow]]
+Past = tuple[list[Record], list[SampleRow], list[LogRow]]
 """What a folder holds up to some step."""
 
 
@@ -59,7 +59,7 @@ class Leg:
             return 0
 
     def past(self, until_step: int) -> Past | None:
-        """Records and samples up to a step; None where one is missing: a machine can lose the last ones."""
+        """What there is up to a step; None where a record is missing: a machine can lose the last ones."""
         try:
             records, samples = self.folder.records(until_step), self.folder.samples(until_step)
         except ValueError:
@@ -68,7 +68,9 @@ class Leg:
         probed = range(1, (diverged or until_step) + 1)
         steps = {step for step in probed if self.timetable.is_probed(step)}
         whole = sorted(steps | ({diverged} if diverged else set()))
-        return (records, samples) if [record["step"] for record in records] == whole else None
+        if [record["step"] for record in records] != whole:
+            return None
+        return records, samples, self.folder.log(until_step)
 
     def left_behind(self) -> Past | None:
         """All of a leg that came to its end, whatever its status says; None where it did not.

@@ -56,7 +56,7 @@ def upload(path: Path, timeout: float, sweeps: Sequence[str] = ()) -> Mirror:
         server = set_variable("WANDB_BASE_URL") or track["base_url"]
         _contact(server, track["entity"])
         run = WandbRun(mirror, Path(scratch), server=server, timeout=timeout)
-        run.replay(folder.records(), folder.samples())
+        run.replay(folder.records(), folder.samples(), folder.log())
         run.finish(mirror)
         mirror.uploaded = True
         mirror.save(wandb_folder)

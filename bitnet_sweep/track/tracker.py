@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bitnet_sweep.config import RunConfig, TrackName
-from bitnet_sweep.records import Record, SampleRow, Value
+from bitnet_sweep.records import LogRow, Record, SampleRow, Value
 from bitnet_sweep.wandb_environment import leave_out
 
 _UNKNOWN: Mapping[str, Any] = {}
@@ -21,6 +21,9 @@ class Tracker(Protocol):
 
     def log(self, record: Record) -> None:
         """Mirror one record, as the row at ``record["step"]``."""
+
+    def log_row(self, row: LogRow) -> None:
+        """Mirror one row of the training log; of a step that has a record too, after that."""
 
     def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
         """Mirror the sample text of the record logged last."""
@@ -40,6 +43,9 @@ class NoTracker(Tracker):
     def log(self, record: Record) -> None:
         """Nothing to do."""
 
+    def log_row(self, row: LogRow) -> None:
+        """Nothing to do."""
+
     def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
         """Nothing to do."""
 
@@ -55,6 +61,7 @@ def open_tracker(
     store: Path,
     past: Sequence[Record],
     past_samples: Sequence[SampleRow],
+    past_log: Sequence[LogRow] = (),
     origin: Mapping[str, Any] = _UNKNOWN,
 ) -> Tracker:
     """Open the mirror that ``config.track`` asks for and bring it up to date.
@@ -66,6 +73,7 @@ def open_tracker(
         store: root of the store; W&B's own files go to ``<store>/wandb``.
         past: the run's records so far, from step 1 on; an earlier mirror of the run is replaced.
         past_samples: the sample text so far.
+        past_log: the training log so far.
         origin: where the run comes from, such as its commit and the class of its processor.
     """
     if config.track.name is TrackName.none:
@@ -76,4 +84,4 @@ def open_tracker(
     except Exception as error:  # whatever a broken installation raises, training can do without
         log.warning("W&B cannot be imported (%s); run %s is not mirrored", error, run_id)
         return NoTracker()
-    return WandbTracker(config, run_id, group, store, past, past_samples, origin)
+    return WandbTracker(config, run_id, group, store, past, past_samples, past_log, origin)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import wandb
 
-from bitnet_sweep.records import Record, SampleRow, to_json_line
+from bitnet_sweep.records import LogRow, Record, SampleRow, in_order, to_json_line
 from bitnet_sweep.store import INTERRUPTED
 from bitnet_sweep.track.mirror import Mirror
 from bitnet_sweep.wandb_client import WandbError, bounded, require_credentials, start_client
@@ -57,19 +57,27 @@ class WandbRun:
         self._first_step = self._run.starting_step
         """Steps before this one are on the server already."""
 
-    def replay(self, records: Sequence[Record], samples: Sequence[SampleRow]) -> None:
+    def replay(
+        self, records: Sequence[Record], samples: Sequence[SampleRow], log: Sequence[LogRow] = ()
+    ) -> None:
         """Log what the store has, from step 1 on.
 
         Raises:
             WandbError: anything went wrong; likewise in the methods below.
         """
-        for record in records:
-            self.log(record)
-            if any(row["step"] == record["step"] for row in samples):
-                self.samples(int(record["step"] or 0), samples)
+        for record, logged in in_order(records, log):
+            if record is not None:
+                self.log(record)
+                if any(row["step"] == record["step"] for row in samples):
+                    self.samples(int(record["step"] or 0), samples)
+            if logged is not None:
+                self.log(logged)
 
-    def log(self, record: Record) -> None:
-        """Log one record. W&B holds its row back until the next one, so samples can still join it."""
+    def log(self, record: Record | LogRow) -> None:
+        """Log one record, or one row of the training log, whose fields have other names.
+
+        W&B holds its row back until the next step, so that samples and the log can still join a record's.
+        """
         row = json.loads(to_json_line(record))  # as it stands in the store: nothing that is not finite
         if row["step"] >= self._first_step:
             with bounded(self._seconds):

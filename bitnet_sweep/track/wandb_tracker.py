@@ -11,7 +11,7 @@ from typing import Any
 
 from bitnet_sweep import identity
 from bitnet_sweep.config import RunConfig, TrackMode, plain
-from bitnet_sweep.records import Record, SampleRow, Value
+from bitnet_sweep.records import LogRow, Record, SampleRow, Value
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.recorded import sweeps_of_runs
 from bitnet_sweep.track.alerts import COLLAPSE, Alert, alerts_of
@@ -39,6 +39,7 @@ class WandbTracker(Tracker):
         store: Path,
         past: Sequence[Record],
         past_samples: Sequence[SampleRow],
+        past_log: Sequence[LogRow],
         origin: Mapping[str, Any],
     ) -> None:
         asked = sweeps_of_runs(Store(store)).get(run_id, [])
@@ -56,6 +57,7 @@ class WandbTracker(Tracker):
         self._timeout = config.track.timeout_seconds
         self._records = list(past)
         self._samples = list(past_samples)
+        self._log = list(past_log)
         self._begun_online = config.track.mode is TrackMode.online
         self._servers = [config.track.base_url if self._begun_online else None, None]
         """Where to mirror, at first and after a failure; None is offline."""
@@ -68,6 +70,11 @@ class WandbTracker(Tracker):
         self._do(lambda run: run.log(record))
         self._records.append(record)
         self._tell()
+
+    def log_row(self, row: LogRow) -> None:
+        """Mirror one row of the training log."""
+        self._do(lambda run: run.log(row))
+        self._log.append(row)
 
     def samples(self, step: int, rows: Sequence[SampleRow]) -> None:
         """Mirror the sample text of the record logged last."""
@@ -137,7 +144,7 @@ class WandbTracker(Tracker):
                 remove_wandb_dirs(self._folder, self._mirror.run_id)
                 self._mirror.save(self._folder)
                 run = WandbRun(self._mirror, self._store, server=server, timeout=self._timeout)
-                run.replay(self._records, self._samples)
+                run.replay(self._records, self._samples, self._log)
                 self._run = run
             except (WandbError, OSError) as error:
                 failures.append(error)

@@ -11,7 +11,7 @@ import torch
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.data import Batches
-from bitnet_sweep.records import Record, SampleRow, Value, clean
+from bitnet_sweep.records import LOG_LOSS, LOG_LR, LogRow, Record, SampleRow, Value, clean
 from bitnet_sweep.stages import Timetable
 from bitnet_sweep.train.optimizer import update
 from bitnet_sweep.train.runtime import peak_memory_mb
@@ -31,6 +31,8 @@ class Step:
     record: Record | None = None
     """Of a step that is probed."""
     samples: tuple[SampleRow, ...] = ()
+    log: LogRow | None = None
+    """Of a step that the training log has; it costs nothing, as every step's loss is read anyway."""
 
 
 def train(
@@ -62,14 +64,22 @@ def train(
         state.loss_sum += loss
         state.grad_norm_sum += grad_norm
         state.steps_since_record += 1
+        state.log_sum += loss
+        state.steps_since_log += 1
         if state.diverged:
             state.watch.cut_short(step)
         else:
             state.watch.after_step(step, timetable.next_probed(step))
         seconds += time.perf_counter() - started
         timed_steps += 1
+        row = None
+        if timetable.is_logged(step) or state.diverged:
+            row = clean(
+                {"step": step, LOG_LOSS: state.log_sum / state.steps_since_log, LOG_LR: learning_rate}
+            )
+            state.log_sum, state.steps_since_log = 0.0, 0
         if not (timetable.is_probed(step) or state.diverged):
-            yield Step(step, loss)
+            yield Step(step, loss, log=row)
             continue
         targets = config.batch_size * config.row_targets
         record: Record = {
@@ -92,7 +102,7 @@ def train(
         }
         state.loss_sum, state.grad_norm_sum, state.steps_since_record = 0.0, 0.0, 0
         seconds, timed_steps = 0.0, 0
-        yield Step(step, loss, clean(record), tuple(samples))
+        yield Step(step, loss, clean(record), tuple(samples), row)
         if state.diverged:
             return
 

@@ -30,6 +30,9 @@ class TrainState:
     """Of the steps since the last record."""
     grad_norm_sum: float = 0.0
     steps_since_record: int = 0
+    log_sum: float = 0.0
+    """Of the steps since the last row of the training log."""
+    steps_since_log: int = 0
     diverged: bool = False
     """A loss stopped being finite; there is no next step."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -55,6 +58,8 @@ class TrainState:
             "loss_sum": self.loss_sum,
             "grad_norm_sum": self.grad_norm_sum if math.isfinite(self.grad_norm_sum) else None,
             "steps_since_record": self.steps_since_record,
+            "log_sum": self.log_sum,
+            "steps_since_log": self.steps_since_log,
             "watch": watch_facts,
         }
         return tensors, facts
@@ -78,6 +83,8 @@ class TrainState:
         kept_sum = facts["grad_norm_sum"]  # null: it was not finite, so the record's mean is null too
         self.grad_norm_sum = math.nan if kept_sum is None else kept_sum
         self.steps_since_record = facts["steps_since_record"]
+        self.log_sum = facts.get("log_sum", 0.0)  # a checkpoint of before the training log has none
+        self.steps_since_log = facts.get("steps_since_log", 0)
 
     def weights(self) -> dict[str, Tensor]:
         """The weights alone, by the model's own names."""

@@ -14,7 +14,7 @@ import torch
 
 import bitnet_sweep as bs
 from bitnet_sweep.api.frames import UNITS
-from bitnet_sweep.records import FIELDS
+from bitnet_sweep.records import FIELDS, LOG_FIELDS
 from bitnet_sweep.store import FINISHED, Store
 from tests.front.conftest import settings
 from tests.sweep.command import is_training, wait_for
@@ -160,6 +160,7 @@ def test_records_have_settings_and_units(swept):
     assert len(frame) == 2 * 20
     assert set(frame["wd2"]) == {0.0, 0.05}
     assert set(frame["lr"]) == {1.5e-3}
+    assert set(frame["optimizer.eps"]) == {1e-8}, "YAML calls 1e-08 text"
     assert set(frame["optimizer.name"]) == {"adam_l2"}
     assert set(frame["sweep"]) >= {swept.sweep.name}
     assert all(name.startswith("h16 wd2=") for name in frame["name"])
@@ -172,7 +173,25 @@ def test_records_have_settings_and_units(swept):
     pd.testing.assert_frame_equal(frame, swept.sweep.records())
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.slow
+def test_the_training_loss_of_a_run_is_a_frame(swept):
+    run = bs.open_run(swept.store, swept.sweep.run_ids[0])
+    frame = run.training_loss
+    assert list(frame["step"]) == list(range(1, 21)), "1 % of 20 steps is less than one"
+    assert frame.attrs["units"] == {
+        "step": "steps",
+        "log/train_loss": "nats per token",
+        "log/lr": "dimensionless",
+    }
+    batches = run.records["train/loss_batch"]
+    assert list(frame["log/train_loss"]) == list(batches), "both are of every step here"
+    (run.folder / "log.jsonl").rename(run.folder / "aside")
+    assert list(run.training_loss.columns) == list(frame.columns)
+    assert run.training_loss.empty
+    (run.folder / "aside").rename(run.folder / "log.jsonl")
+
+
+@pytest.mark.parametrize("field", [*FIELDS, *LOG_FIELDS])
 def test_every_field_has_a_unit(field):
     assert UNITS[field]
 

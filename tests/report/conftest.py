@@ -54,6 +54,7 @@ class StoreWriter:
         status: dict[str, Any] | None = None,
         samples: list[dict[str, Any]] | None = None,
         unigram: float | None = 6.0,
+        log: dict[int, float | None] | None = None,
         **config: Any,
     ) -> Path:
         """A run of 100 steps; keywords change its config, ``a__b`` for ``a.b``."""
@@ -75,6 +76,9 @@ class StoreWriter:
             row |= {"ref/unigram_loss": unigram}
             rows.append(row | ({"probe/unique_tokens": tokens[step]} if tokens and step in tokens else {}))
         _write_lines(folder / "records.jsonl", rows)
+        if log is not None:
+            log_rows = [{"step": step, "log/train_loss": loss, "log/lr": 0.001} for step, loss in log.items()]
+            _write_lines(folder / "log.jsonl", log_rows)
         if samples is not None:
             _write_lines(folder / "samples.jsonl", samples)
         return folder

@@ -647,6 +647,7 @@ def test_the_setting_is_told_and_text_is_escaped(store, tmp_path):
 
 
 def test_claims_are_judged_only_when_asked_for_and_come_last(store, tmp_path, capsys):
+    store.run("a", LOSSES)
     assert main([str(store.root), "--out", str(tmp_path), "--claims", "notes"]) == 0
     page = (tmp_path / "report.html").read_text()
     assert page.index('<section id="results">') < page.index('<section id="claims">')

@@ -112,6 +112,35 @@ def test_the_page_is_whole_and_fetches_nothing(page: Elements) -> None:
         assert not [name for name in attributes if name.startswith("on")]
 
 
+def test_the_page_of_a_sweep_over_lr_and_optimizer_is_about_that_sweep(store: Any, tmp_path: Path) -> None:
+    """Overlay, leaderboard, results and contrasts in this order; nothing empty, no columns of the notes."""
+    grid = [(lr, name) for lr in (1e-3, 3e-3) for name in ("adam_l2", "adamw")]
+    for number, (lr, name) in enumerate(grid):
+        losses = RECOVERS | {100: 4.0 + number}
+        store.run(f"run{number}", losses, lr=lr, optimizer__name=name, model__activations="int8")
+    write_report(make_report([store.root]), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    sections = re.findall(r'<section id="(\w+)">', page)
+    assert sections == [
+        *("chart", "leaderboard", "results", "contrasts", "loss_transition", "token_transition"),
+        *("model_sizes", "trajectory", "figures", "runs", "provenance", "definitions"),
+    ]
+    contents = page[page.index("<nav") : page.index("</nav>")]
+    assert re.findall(r'href="#(\w+)"', contents) == sections
+    sizes = page[page.index('<section id="model_sizes">') : page.index('<section id="trajectory">')]
+    assert "Published" not in sizes
+    assert "notes" not in sizes
+    (data,) = re.findall(r'id="chart-data">(.*?)</script>', page)
+    (panel,) = json.loads(data)["panels"]
+    assert {arm["name"].split(", seed")[0] for arm in panel["arms"]} == {
+        f"lr={lr} optimizer={name} wd2=0.0" for lr in (0.001, 0.003) for name in ("adam_l2", "adamw")
+    }
+    trajectory = page[page.index('<section id="trajectory">') : page.index('<section id="figures">')]
+    assert trajectory.count("<details") == 4
+    assert trajectory.count("<details open") == 1
+    assert (tmp_path / "tables" / "stage2_contrast.csv").exists(), "a table without rows has a file still"
+
+
 def test_links_within_the_page_have_their_targets(page: Elements) -> None:
     ids = {attributes.get("id") for _, attributes in page.found}
     targets = {(a.get("href") or "")[1:] for tag, a in page.found if tag == "a"}
@@ -262,6 +291,37 @@ def test_a_panel_of_the_phase_map_names_settings_whole(store: Any) -> None:
     figure = phase_map_of(make_report([store.root]).study.sections)
     assert figure is not None
     assert figure.svg.count(">model.num_heads=1<") == figure.svg.count(">model.num_heads=2<") == 1
+
+
+def test_the_training_loss_is_a_figure_of_its_own(store: Any, tmp_path: Path) -> None:
+    """Lines of the log, which forks as the records do; one damaged line is left out and nothing else."""
+    trunk = {1: 9.0, 20: 8.5, 50: 8.0}
+    store.run("aaaa", RECOVERS, log=trunk | {52: 7.0, 100: None})
+    folder = store.run("bbbb", STUCK, wd2=0.05, log=trunk | {52: 7.5, 99: 7.25})
+    text = (folder / "log.jsonl").read_bytes()
+    (folder / "log.jsonl").write_bytes(text + b'{"step": 60, "log\n[1]\n{"step": "x"}\n\xff\n' + b"[" * 5000)
+    store.run("cccc", RECOVERS, seed=1)
+    report = make_report([store.root])
+    arms = [arm for arm in report.study.arms if arm.run_id != "cccc"]
+    assert [(line.steps, line.wd2) for line in lines_of(arms, "log/train_loss")] == [
+        ([1, 20, 50], None),
+        ([50, 52, 100], 0.0),
+        ([50, 52, 99], 0.05),
+    ]
+    assert not report.summary.gaps
+    assert not report.summary.remarks
+    write_report(report, tmp_path)
+    svg = (tmp_path / "figures" / "training_loss.svg").read_text()
+    assert ">training loss (nats per token)<" in svg
+    page = (tmp_path / "report.html").read_text()
+    assert "Training loss against step" in page
+    assert page.count("training loss (nats per token)</figcaption>") == 2, (
+        "of no run without a log or such records"
+    )
+    (folder / "log.jsonl").unlink()
+    (store.root / "runs" / "aaaa" / "log.jsonl").unlink()
+    write_report(make_report([store.root]), tmp_path)
+    assert not (tmp_path / "figures" / "training_loss.svg").exists()
 
 
 def test_what_cannot_be_drawn_is_no_figure(store: Any) -> None:

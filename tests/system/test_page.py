@@ -195,9 +195,44 @@ def test_the_chart_is_read_with_the_keyboard(page) -> None:
 
 def test_a_row_leads_to_its_run(page) -> None:
     sound_table(page).get_by_role("link", name="run2").click()
-    target = page.locator("tr:target")
-    assert target.locator("td").first.inner_text() == "run2"
+    target = page.locator(".run:target")
+    assert target.locator("h3").inner_text().startswith("run2: ")
     assert target.is_visible()
+    assert page.locator(".run:visible").count() == 1
+    assert target.locator("svg").count() == 2, "loss and unique tokens"
+    target.get_by_role("link", name="Close").click()
+    assert page.locator(".run:visible").count() == 0
+
+
+def test_the_panel_of_a_run_needs_no_script_and_shows_hostile_text_as_text(browser, html) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(html.as_uri())
+    opened.locator("#provenance").get_by_role("link", name=HOSTILE.replace("/", "")).click()
+    panel = opened.locator(".run:target")
+    assert panel.is_visible()
+    assert HOSTILE.replace("/", "") in panel.locator("h3").inner_text()
+    assert HOSTILE in panel.locator("p.wrap").first.inner_text()
+    assert f"scale={HOSTILE}" in panel.locator("p.mono").inner_text()
+    assert panel.locator("img, script").count() == 0
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "medium"), [(390, "screen"), (718, "print")], ids=["phone", "paper"])
+@pytest.mark.parametrize("anchor", ["", "#run-0"], ids=["page", "panel"])
+def test_nothing_is_cut_off(page, width: int, medium: str, anchor: str) -> None:
+    """At 390 pixels only tables and pictures scroll; paper, 19 cm wide, cannot scroll."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(media=medium)
+    page.evaluate(f"location.hash = '{anchor}'")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_paper_is_white_for_a_reader_in_the_dark_too(page) -> None:
+    page.emulate_media(media="print", color_scheme="dark")
+    colour = "node => getComputedStyle(node).backgroundColor.match(/[0-9]+/g).map(Number)"
+    for place in ("body", ".notice", ".tiles td.k-stuck"):
+        assert min(page.locator(place).first.evaluate(colour)[:3]) > 200, place
 
 
 @pytest.mark.parametrize(("scheme", "paper"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(20, 24, 30)")])

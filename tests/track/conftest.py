@@ -9,14 +9,14 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bitnet_sweep.config import RunConfig, TrackConfig, TrackMode
-from bitnet_sweep.records import Record
+from bitnet_sweep.records import LOG_LOSS, LOG_LR, LogRow, Record
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
 from bitnet_sweep.track import Tracker, open_tracker
@@ -111,16 +111,21 @@ class MirrorStore:
         return {"step": step, "val/loss": 8 / step, "ternary/absmean": None}
 
     @staticmethod
+    def log_row(step: int) -> LogRow:
+        return {"step": step, LOG_LOSS: 9 / step, LOG_LR: 1e-3}
+
+    @staticmethod
     def sample(step: int) -> dict[str, Any]:
         return {"step": step, "prompt": "The <b>", "continuation": f" after {step} é"}
 
     def train(
         self,
         config: RunConfig,
-        steps: Iterable[int],
+        steps: Collection[int],
         *,
         run_id: str = run_id,
         samples_at: Collection[int] = (),
+        log_at: Collection[int] = (),
         state: str | None = "finished",
     ) -> Tracker:
         """Go on with a run from what the store has of it, over ``steps``; None leaves it open."""
@@ -132,14 +137,19 @@ class MirrorStore:
             store=self.root,
             past=folder.records(),
             past_samples=folder.samples(),
+            past_log=folder.log(),
         )
         folder.path.mkdir(parents=True, exist_ok=True)
-        for step in steps:
-            samples = [self.sample(step)] if step in samples_at else []
-            folder.append(self.record(step), samples)
-            tracker.log(self.record(step))
-            if samples:
-                tracker.samples(step, samples)
+        for step in sorted({*steps, *log_at}):
+            if step in steps:
+                samples = [self.sample(step)] if step in samples_at else []
+                folder.append(self.record(step), samples)
+                tracker.log(self.record(step))
+                if samples:
+                    tracker.samples(step, samples)
+            if step in log_at:
+                folder.append_log(self.log_row(step))
+                tracker.log_row(self.log_row(step))
         if state is not None:
             tracker.finish(state, {"outcome": "stuck", "transition/loss_drop": -0.5})
         return tracker

@@ -57,6 +57,20 @@ def test_the_files_hold_the_run(store: MirrorStore, config: RunConfig, home: Pat
     assert not (home / "data").exists()
 
 
+def test_the_training_log_stands_between_the_records(store: MirrorStore, config: RunConfig) -> None:
+    """A step has one row, whatever of record, texts and log it has, in a mirror that is rebuilt too."""
+    store.train(config, [1, 5], samples_at=[5], log_at=[1, 2, 4, 5], state="interrupted")
+    store.train(config, [10], log_at=[6, 8, 10])
+    rows = [row["item"] for row in of_type(store.inspect(), "history")]
+    assert [(row["_step"], row.get("val/loss"), row.get("log/train_loss")) for row in rows] == [
+        *((1, 8, 9), (2, None, 4.5), (4, None, 2.25), (5, 1.6, 1.8)),
+        *((6, None, 1.5), (8, None, 1.125), (10, 0.8, 0.9)),
+    ]
+    assert [row["_step"] for row in rows if "samples.path" in row] == [5]
+    assert {row["log/lr"] for row in rows} == {0.001}
+    assert [row["step"] for row in rows] == [row["_step"] for row in rows]
+
+
 def test_after_a_kill_it_is_rebuilt(store: MirrorStore, config: RunConfig) -> None:
     store.train_and_be_killed(config)
     store.train(config, [15, 20], samples_at=[20])

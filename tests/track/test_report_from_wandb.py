@@ -21,6 +21,7 @@ from bitnet_sweep.report.__main__ import main
 from bitnet_sweep.report.read import read_stores
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
+from bitnet_sweep.track import run_name
 from tests import commands
 from tests.track.conftest import API_KEY, REPO, MirrorStore
 
@@ -50,7 +51,8 @@ class ForkedStore(MirrorStore):
 
     def arm(self, config: RunConfig, run_id: str, **status: Any) -> None:
         """One finished run, its files included."""
-        tracker = self.train(config, LOSSES, run_id=run_id, samples_at=[10], state=None)
+        log_at = [1, 2, 10, 11, 13, 20]
+        tracker = self.train(config, LOSSES, run_id=run_id, samples_at=[10], log_at=log_at, state=None)
         tracker.finish("finished", {"outcome": "recovered", "stage_ids": f"{TRUNK} {run_id}"})
         folder = Store(self.root).run(run_id)
         files.write_json(folder.path / "config.yaml", plain(config))
@@ -85,6 +87,11 @@ def test_the_project_gives_the_tables_of_the_store(
     for config, run_id in zip(arms, ("a" * 16, "b" * 16), strict=True):
         store.arm(config, run_id)
     server.runs["b" * 16].exported = 3
+    runs = [
+        {"run_id": run_id, "name": run_name(config), "stage_ids": [TRUNK, run_id], "stage_ends": [10, 20]}
+        for config, run_id in zip(arms, ("a" * 16, "b" * 16), strict=True)
+    ]
+    Store(store.root).write_sweep("my-sweep", {"run_ids": [run["run_id"] for run in runs], "runs": runs})
     assert main([str(store.root), "--out", str(tmp_path / "here")]) == 0
     status, said = report_command(PROJECT, server.url, tmp_path / "there")
     assert status == 0
@@ -99,6 +106,12 @@ def test_the_project_gives_the_tables_of_the_store(
     for path in home.rglob("*"):  # nothing is kept of what was read, and no key
         assert path.suffix != ".parquet"
         assert not path.is_file() or API_KEY.encode() not in path.read_bytes()
+    arms_here, arms_there = (make_report([Path(source)]).study.arms for source in (store.root, PROJECT))
+    for one, other in zip(arms_here, arms_there, strict=True):
+        assert one.by_step == other.by_step
+        assert list(one.by_step) == list(LOSSES), "a row of the log is no record"
+        assert list(one.log_by_step) == [1, 2, 10, 11, 13, 20]
+        assert one.log_by_step == other.log_by_step
     (sweep,) = read_stores([Path(PROJECT)]).sweeps.values()
     assert (sweep.name, sweep.run_ids) == ("my-sweep", ["a" * 16, "b" * 16])
 
@@ -193,7 +206,9 @@ def test_what_is_not_a_run_of_ours_is_left_out_and_named(
 ) -> None:
     good: list[dict[str, Any]] = [
         {"_step": 1, "step": 1, "val/loss": 8.0},
-        {"_step": 20, "step": 20, "val/loss": "NaN"},
+        {"_step": 3, "step": 3, "log/train_loss": "<b>", "log/lr": 1e-3},
+        {"_step": 4, "step": "x", "log/train_loss": 7.0},
+        {"_step": 20, "step": 20, "val/loss": "NaN", "log/train_loss": 5.0},
     ]
     add(server, "good", arms[0], rows=good, summary={"outcome": "diverged"})
     bad: list[dict[str, Any]] = [
@@ -216,6 +231,8 @@ def test_what_is_not_a_run_of_ours_is_left_out_and_named(
     assert "run deep left out, cannot be read" in remarks
     found = report.study.evidence.runs
     assert found["good"].records[-1] == {"step": 20, "val/loss": None}
+    (good_arm,) = (arm for arm in report.study.arms if arm.run_id == "good")
+    assert good_arm.log_by_step == {3: {"step": 3, "log/lr": 1e-3}, 20: {"step": 20, "log/train_loss": 5.0}}
     assert [record["step"] for record in found["bad"].records] == [20]
     assert sum("without a step" in problem for problem in found["bad"].problems) == 2
     assert ("diverged", 1) in report.summary.counts

@@ -110,6 +110,10 @@ def test_a_name_that_is_cut_stays_its_own():
             {"store": "x", "threads": 2, "sweep": SweepConfig(name="y"), "checkpoint_every_steps": 7},
             "h256 wd2=0 lr=1.5e-3 s0",
         ),
+        (
+            {"log_every_steps": 7},
+            "h256 wd2=0 lr=1.5e-3 s0",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

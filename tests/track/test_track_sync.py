@@ -50,6 +50,20 @@ def test_offline_runs_are_uploaded_once(
     assert server.requests == requests
 
 
+def test_the_training_log_is_uploaded_once_too(
+    server: WandbServer, store: MirrorStore, config: RunConfig, api_key: str
+) -> None:
+    store.train(config, [1, 5], samples_at=[5], log_at=[1, 2, 4], state="interrupted")
+    assert sync.main([str(store.root)]) == 0
+    store.train(config, [10], log_at=[6, 10])
+    assert sync.main([str(store.root)]) == 0
+    run = server.runs[store.run_id]
+    assert steps(server, store.run_id) == [1, 2, 4, 5, 6, 10]
+    assert run.received["wandb-history.jsonl"] == 6
+    told = {row["step"]: row["log/train_loss"] for row in run.history if "log/train_loss" in row}
+    assert told == {1: 9, 2: 4.5, 4: 2.25, 6: 1.5, 10: 0.9}
+
+
 def test_uploaded_resumed_and_uploaded_again(
     server: WandbServer, store: MirrorStore, config: RunConfig, api_key: str
 ) -> None:

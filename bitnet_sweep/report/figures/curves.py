@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from bitnet_sweep.records import Record
+from bitnet_sweep.records import LOG_LOSS, Record
 from bitnet_sweep.report.arms import Arm, Section
 from bitnet_sweep.report.figures.drawing import INK, Figure, Style, drawing, figure_of, styles_of
 from bitnet_sweep.report.overlay import short
@@ -66,15 +66,18 @@ class Stretch:
     first: int
     last: float
 
-    def points(self) -> list[tuple[int, Record]]:
-        return [(step, row) for step, row in self.arm.by_step.items() if self.first <= step <= self.last]
+    def points(self, field: str = LOSS) -> list[tuple[int, Record]]:
+        """The rows that have a field: of the training log for one of its own, else the records."""
+        rows = self.arm.log_by_step if field == LOG_LOSS else self.arm.by_step
+        return [(step, row) for step, row in rows.items() if self.first <= step <= self.last]
 
 
 def curves_of(section: Section, suffix: str) -> list[Figure]:
-    """Loss and unique tokens against step, as far as there are any on record."""
+    """Losses and unique tokens against step, as far as there are any on record."""
     found = []
     for name, field, title, axis in (
         ("loss", LOSS, "Held-out loss against step", "held-out loss (nats per token)"),
+        ("training_loss", LOG_LOSS, "Training loss against step", "training loss (nats per token)"),
         ("tokens", TOKENS, "Unique tokens against step", "unique tokens (of 20)"),
     ):
         figure = _curves(section, field, axis, f"{name}{suffix}", _titled(title, section))
@@ -158,7 +161,7 @@ def _parting(arms: list[Arm], first: int, num_shared: int) -> list[Stretch]:
 
 
 def _line(stretch: Stretch, field: str) -> Line:
-    points = [(step, finite(row, field)) for step, row in stretch.points()]
+    points = [(step, finite(row, field)) for step, row in stretch.points(field)]
     wd2 = None if len(stretch.arms) > 1 else stretch.arm.wd2
     return Line([step for step, _ in points], [math.nan if v is None else v for _, v in points], wd2)
 

@@ -38,6 +38,12 @@ _LONG = 32
 _MOST_TEXT = 1_200
 """Characters of one text."""
 
+_ORDER = (
+    *("leaderboard", "results", "contrasts", "loss_transition", "token_transition", "boundaries"),
+    *("stage2_contrast", "model_sizes", "trajectory", "claims", "records", "provenance"),
+)
+"""Of the tables: the page is about the user's own runs, so what others claimed comes last."""
+
 SampleText = tuple[str, str, str]
 """Prompt, continuation at the boundary, continuation at the end."""
 
@@ -67,7 +73,11 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         question=QUESTION,
         summary=summary,
         most_notes=MOST_NOTES,
-        tables=[shortened(table) for table in sorted(tables, key=_is_claim) if not table.is_data],
+        tables=[
+            shortened(table)
+            for table in sorted(tables, key=lambda table: _ORDER.index(table.name))
+            if table.parts and not table.is_data
+        ],
         figures=_inlined(figures),
         chart=chart_data(study.sections),
         samples=samples[:_MOST_SAMPLES],
@@ -84,11 +94,6 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         as_json=as_json,
     )
-
-
-def _is_claim(table: Table) -> bool:
-    """The page is about the user's own runs: what others claimed comes behind their tables."""
-    return table.name == "claims"
 
 
 def as_json(document: Any) -> Markup:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from bitnet_sweep.records import LOG_LOSS
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.columns import name_of, sweeps_of
 from bitnet_sweep.report.figures.curves import ABSMEAN, FLIPS
@@ -113,6 +114,7 @@ def _curves(arm: Arm) -> list[Curve]:
             [(LOSS, _points(arm, LOSS))],
             None if unigram is None else ("unigram", unigram),
         ),
+        Curve("training loss (nats per token)", [(LOG_LOSS, _logged(arm))]),
         Curve("unique tokens (of 20)", [(TOKENS, _points(arm, TOKENS))]),
         Curve("flip rate (share of codes, one step)", [(FLIPS, _points(arm, FLIPS))]),
         Curve("absmean (mean |latent weight|)", [(ABSMEAN, _points(arm, ABSMEAN))], is_log=True),
@@ -121,6 +123,12 @@ def _curves(arm: Arm) -> list[Curve]:
 
 def _points(arm: Arm, field: str) -> Points:
     return [(step, finite(record, field)) for step, record in arm.by_step.items()]
+
+
+def _logged(arm: Arm) -> Points:
+    """The training log; of an older run, which has none, what its records say."""
+    rows = [(step, finite(row, LOG_LOSS)) for step, row in arm.log_by_step.items()]
+    return rows or _points(arm, "train/loss")
 
 
 def _texts(arm: Arm) -> tuple[int, list[tuple[str, str]]]:

@@ -17,6 +17,7 @@ _WIDTH, _HEIGHT = 250, 120
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 8, 20
 _MOST_POINTS = 48
 """Of a line: about one every fourth pixel."""
+_LITTLE, _MUCH = 0.01, 1e4
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,9 @@ def _known(value: float | None) -> list[float]:
 
 
 def _told(value: float, is_log: bool) -> str:
-    return f"{10**value:.1e}" if is_log else f"{value:.3g}"
+    """In at most seven characters, as wide as the margin is."""
+    shown = 10**value if is_log else value
+    return f"{shown:.1e}" if is_log or 0 < abs(shown) < _LITTLE or abs(shown) >= _MUCH else f"{shown:.3g}"
 
 
 def _thinned(points: Points) -> Points:
