@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 FOLDERS = ("data", "measure", "model", "train")
-FILES = ("config.py", "counts.py", "cpu.py", "identity.py", "stages.py")
+FILES = ("config.py", "counts.py", "cpu.py", "identity.py", "roles.py", "stages.py")
 """What the folders import, and what says which run a config is."""
 
 DIGITS = 12

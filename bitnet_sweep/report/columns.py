@@ -7,9 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from bitnet_sweep.config import RunConfig, added_knobs, plain
+from bitnet_sweep.config import RunConfig, added_knobs, flatten, plain
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.parse import flatten
 from bitnet_sweep.report.settings import number
 from bitnet_sweep.report.summary import Study
 
