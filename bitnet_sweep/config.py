@@ -686,9 +686,10 @@ def from_plain(document: object) -> RunConfig:
     if not isinstance(document, Mapping):
         raise ConfigError("config", document, f"must be {words_for(RunConfig)}")
     values = flatten(document)
-    for key in [key for key in values if key not in KNOBS]:
-        close = difflib.get_close_matches(key, KNOBS, n=1)
-        raise ConfigError(key, values[key], f"no such key{''.join(f'; did you mean {k}?' for k in close)}")
+    if unknown := [key for key in values if key not in KNOBS]:
+        close = difflib.get_close_matches(unknown[0], KNOBS, n=1)
+        guess = f"; did you mean {close[0]}?" if close else ""
+        raise ConfigError(unknown[0], values[unknown[0]], f"no such key{guess}")
     typed = {key: _typed(KNOBS[key].kind, value, key) for key, value in values.items()}
     config: RunConfig = built(RunConfig, typed)
     return config

@@ -16,8 +16,8 @@ from bitnet_sweep.report.pairs import all_settings
 from bitnet_sweep.report.settings import BOUNDARY_STEP, UNKNOWN, number
 from bitnet_sweep.roles import Role
 
-_FOLLOWING = [knob.key for knob in having(Role.follows)]
-FOLLOWING = (TEXT, *_FOLLOWING[:-1], BOUNDARY_STEP, _FOLLOWING[-1])
+_RESOLVED = [knob.key for knob in having(Role.follows) if knob.key != "stages"]
+FOLLOWING = (TEXT, *_RESOLVED, BOUNDARY_STEP, "stages")
 """Factors only where no other setting that varies tells them; each is told by those before it, too."""
 
 GROUPS = tuple(knob.key for knob in having(Role.preset))

@@ -142,9 +142,10 @@ class Folder:
             ConfigError: it is none of this program's.
         """
         try:
-            return from_plain(files.parse_yaml(self.config_path.read_bytes()))
-        except yaml.YAMLError as error:
+            document = files.parse_yaml(self.config_path.read_bytes())
+        except (yaml.YAMLError, ValueError) as error:
             raise ConfigError("store", self.config_path, "is not YAML") from error
+        return from_plain(document)
 
     def write_config(self, config: dict[str, Any]) -> None:
         files.write_text(self.config_path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from bitnet_sweep.config import ConfigError
+from bitnet_sweep.config import ConfigError, RunConfig, plain
+from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FINISHED, RUNNING, Folder, Status, Store
 from bitnet_sweep.store.folder import SCHEMA
 
@@ -71,3 +72,25 @@ def test_store_that_cannot_be_written(tmp_path):
     with pytest.raises(ConfigError) as caught:
         Store(tmp_path / "file").open_for_writing()
     assert caught.value.key == "store"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{oops", "when: 2026-99-99", "\xff\xfe", "", "- lr", "lr: -1", "model: {hiden: 3}"],
+    ids=["no YAML", "no date", "no text", "empty", "a list", "a wrong value", "another program's key"],
+)
+def test_a_config_that_is_none_is_refused_in_a_line(tmp_path, text):
+    folder = Store(tmp_path).run("a")
+    folder.path.mkdir(parents=True)
+    folder.config_path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ConfigError) as error:
+        folder.config()
+    assert "\n" not in str(error.value)
+
+
+def test_a_config_comes_back_as_it_was_written(tmp_path):
+    folder = Store(tmp_path).run("a")
+    config = resolve(RunConfig(wd2=0.05, boundary=0.3))
+    folder.path.mkdir(parents=True)
+    folder.write_config(plain(config))
+    assert folder.config() == config

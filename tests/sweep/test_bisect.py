@@ -100,6 +100,7 @@ def test_search_from_settings():
         (SweepConfig(bisect="wd2:a..b"), "must be key:low..high"),
         (SweepConfig(bisect="wd3:0..1"), "must name a key of the run that takes any number"),
         (SweepConfig(bisect="model.hidden:16..64"), "must name a key of the run that takes any number"),
+        (SweepConfig(bisect="data.path:0..1"), "must name a key of the run that takes any number"),
         (SweepConfig(bisect="wd2:0..1", until="fine"), "sweep.until=fine: must be one of healthy, recovered"),
         (SweepConfig(bisect="wd2:0..1", until="unknown"), "sweep.until=unknown: must be one of"),
     ],
