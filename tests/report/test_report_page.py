@@ -113,7 +113,7 @@ def test_the_page_is_whole_and_fetches_nothing(page: Elements) -> None:
 
 
 def test_the_page_of_a_sweep_over_lr_and_optimizer_is_about_that_sweep(store: Any, tmp_path: Path) -> None:
-    """Overlay, leaderboard, results and contrasts in this order; nothing empty, no columns of the notes."""
+    """Overlay, leaderboard, results and contrasts in this order; no empty table, no column of the notes."""
     grid = [(lr, name) for lr in (1e-3, 3e-3) for name in ("adam_l2", "adamw")]
     for number, (lr, name) in enumerate(grid):
         losses = RECOVERS | {100: 4.0 + number}

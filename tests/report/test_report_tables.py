@@ -214,7 +214,7 @@ def test_provenance_and_records_join_by_run_id(
     store.run("aaaa", RECOVERS, **text)
     store.run("bbbb", STUCK, wd2=0.05, seed=number, model__tied=True, data__lines="stripped")
     store.run("cccc", RECOVERS, lr=1e-3)
-    runs: list[Any] = [
+    runs: list[dict[str, Any]] = [
         {"run_id": run_id, "name": f"h64 {run_id}", "stage_ids": [], "stage_ends": []}
         for run_id in ("aaaa", "bbbb")
     ]

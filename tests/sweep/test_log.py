@@ -8,12 +8,13 @@ import pytest
 from bitnet_sweep.config import ConfigError, OptimizerConfig, OptimizerName, RunConfig
 from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.records import LOG_FIELDS, LOG_LOSS, LOG_LR, in_order
+from bitnet_sweep.records import LOG_FIELDS, LOG_LOSS, LOG_LR, LogRow, Record, in_order
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import BOUNDARY, Store
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.train import checkpoint
+from bitnet_sweep.train.loop import Step
 
 
 def complete(config, **hooks):
@@ -50,7 +51,7 @@ def test_a_distance_that_no_run_can_have(asked):
 @pytest.mark.parametrize("every", [1, 3, 5, 20])
 def test_a_row_has_the_mean_since_the_last_one(tiny, every):
     config = tiny(log_every_steps=every)
-    losses = {}
+    losses: dict[int, float] = {}
     complete(config, on_step=lambda step: losses.setdefault(step.step, step.loss))
     rows = folder_of(config).log()
     assert all(list(row) == list(LOG_FIELDS) for row in rows)
@@ -86,7 +87,7 @@ def test_interrupted_anywhere_no_row_is_twice_or_missing(tiny, tmp_path, share, 
     complete(calm)
     stops = 0
     while True:
-        seen = []
+        seen: list[Step] = []
         try:
             complete(broken, should_stop=lambda seen=seen: len(seen) >= 3, on_step=seen.append)
         except InterruptedRunError:
@@ -117,7 +118,7 @@ def test_after_a_kill_behind_a_checkpoint_no_row_is_twice(tiny, tmp_path, last):
 def test_a_fork_goes_on_with_the_log_of_its_trunk(tiny):
     """Though each was asked for another distance; the first row behind the fork is of all its steps."""
     trunk = tiny(log_every_steps=4)
-    losses = {}
+    losses: dict[int, float] = {}
     complete(
         dataclasses.replace(trunk, sweep=dataclasses.replace(trunk.sweep, until_stage=1)),
         on_step=lambda step: losses.setdefault(step.step, step.loss),
@@ -171,5 +172,6 @@ def test_a_damaged_line_costs_itself_alone(tiny):
 
 
 def test_what_a_step_left_comes_in_order():
-    records, log = [{"step": 1}, {"step": 4}], [{"step": 1, LOG_LOSS: 2.0}, {"step": 3, LOG_LOSS: 1.0}]
+    records: list[Record] = [{"step": 1}, {"step": 4}]
+    log: list[LogRow] = [{"step": 1, LOG_LOSS: 2.0}, {"step": 3, LOG_LOSS: 1.0}]
     assert list(in_order(records, log)) == [(records[0], log[0]), (None, log[1]), (records[1], None)]

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from bitnet_sweep.records import Record, SampleRow, Value
+from bitnet_sweep.records import LogRow, Record, SampleRow, Value
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.lease import LostError
 from bitnet_sweep.sweep.ending import InterruptedRunError
@@ -20,6 +20,9 @@ class Remembering(Tracker):
         self.states: list[str] = []
 
     def log(self, record: Record) -> None:
+        """Not asked for here."""
+
+    def log_row(self, row: LogRow) -> None:
         """Not asked for here."""
 
     def samples(self, step: int, rows: Sequence[SampleRow]) -> None:

@@ -85,7 +85,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         sweeps=list(study.evidence.sweeps.values()),
         shared=shared,
         provenance=runs,
-        panels=panels(study, {str(column) for column in own}),
+        panels=panels(study, set(map(str, own))),
         runs_in_all=len(own),
         anchors={run_id: f"run-{n}" for n, run_id in enumerate(runs["run_id"])} if len(runs) else {},
         citation=citation(summary.name, study.arms),
