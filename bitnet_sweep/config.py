@@ -277,18 +277,13 @@ class ModelConfig:
     def __post_init__(self) -> None:
         _settle(self, "model.")
         if self.hidden % self.num_heads:
-            raise ConfigError(
-                "model.hidden",
-                self.hidden,
-                f"must be divisible by model.num_heads={self.num_heads}",
-            )
-        if (self.hidden // self.num_heads) % 2:
-            raise ConfigError(
-                "model.num_heads",
-                self.num_heads,
-                f"the head width model.hidden/model.num_heads={self.hidden // self.num_heads} "
-                "must be even (rotary positions turn pairs)",
-            )
+            allowed = f"must be divisible by model.num_heads={self.num_heads}"
+            raise ConfigError("model.hidden", self.hidden, allowed)
+        width = self.hidden // self.num_heads
+        if width % 2:
+            allowed = "must be even (rotary positions turn pairs)"
+            allowed = f"the head width model.hidden/model.num_heads={width} {allowed}"
+            raise ConfigError("model.num_heads", self.num_heads, allowed)
 
 
 @dataclass
@@ -380,11 +375,8 @@ class TokenizerConfig:
                 "tokenizer.vocab_size", self.vocab_size, f"tokenizer=gpt2 has {GPT2_VOCAB_SIZE}"
             )
         if self.vocab_size <= BYTE_ALPHABET:
-            raise ConfigError(
-                "tokenizer.vocab_size",
-                self.vocab_size,
-                f"must be {BYTE_ALPHABET + 1} or more (every byte and the document separator)",
-            )
+            allowed = f"must be {BYTE_ALPHABET + 1} or more (every byte and the document separator)"
+            raise ConfigError("tokenizer.vocab_size", self.vocab_size, allowed)
 
 
 @dataclass

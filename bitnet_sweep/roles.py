@@ -108,8 +108,8 @@ class Knob:
 
     @property
     def is_text(self) -> bool:
-        """Its value is text of any form: ``01`` is not ``1``."""
-        return self.kind in (str, str | None, Any)
+        """Its value is text of any form, or a list of texts: ``01`` is not ``1``."""
+        return self.kind in (str, str | None, list[str], Any)
 
     def is_as_before(self, config: object) -> bool:
         """It was added, and ``config`` is one that could be of before."""

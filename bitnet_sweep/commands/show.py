@@ -13,7 +13,7 @@ from bitnet_sweep.store import Store
 from bitnet_sweep.store.commands import rerun_command, verb_command
 from bitnet_sweep.store.evaluations import summary
 from bitnet_sweep.store.outcome import finite
-from bitnet_sweep.store.recorded import asked_runs
+from bitnet_sweep.store.recorded import sweeps_of_runs
 from bitnet_sweep.store.standing import error_of, standing
 
 _WIDTH = 10
@@ -45,16 +45,10 @@ def _standing(run: OpenRun) -> Iterator[str]:
         "marks": marks if run.outcome else None,
         "step": last.get("step"),
         "val/loss": finite(last, "val/loss"),
-        "sweeps": ", ".join(_sweeps(run)),
+        "sweeps": ", ".join(sweeps_of_runs(Store(run.store)).get(run.run_id, [])),
         "folder": run.folder,
     }
     yield from (f"{name:{_WIDTH}}{value}" for name, value in told.items() if value not in (None, ""))
-
-
-def _sweeps(run: OpenRun) -> list[str]:
-    """The recorded sweeps that ask for it."""
-    names = [path.stem for path in sorted((run.store / "sweeps").glob("*.json"))]
-    return [name for name in names if run.run_id in asked_runs(Store(run.store), name)]
 
 
 def _evaluated(run: OpenRun) -> Iterator[str]:

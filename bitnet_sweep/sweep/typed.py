@@ -9,10 +9,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import ChoiceSweep, Override
 
-from bitnet_sweep.config import ConfigError, check_float
-from bitnet_sweep.explain import type_of
-
-_TEXTS = (str, str | None, list[str])
+from bitnet_sweep.config import KNOBS, ConfigError, check_float
 
 _FLOATS = (float, float | None)
 
@@ -28,14 +25,14 @@ def check_as_typed(overrides: Iterable[Override]) -> None:
     """
     for override in overrides:
         key, raw = override.key_or_group, str(override.input_line).partition("=")[2]
+        knob = KNOBS.get(key)
         words = [word for word in re.split(r"[\[\](){},:=\s]+", raw) if word]
-        is_text = key == "data.path" or type_of(key) in _TEXTS
         values = list(_scalars(override.value()))
         for value in values:
-            if is_text and str(value) not in words:
+            if knob is not None and knob.is_text and str(value) not in words:
                 quoted = f"""'{key}="{raw}"'""" if [raw] == words else "in \" inside of '"
                 raise ConfigError(key, raw, f"{value!r} is what Hydra reads; text is best quoted: {quoted}")
-            if type(value) is int and type_of(key) in _FLOATS and abs(value) < 2**1023:
+            if type(value) is int and knob is not None and knob.kind in _FLOATS and abs(value) < 2**1023:
                 check_float(key, value)
         zeros = sum(value == 0 for value in values if type(value) in (int, float))
         if zeros > sum(map(_is_zero, words)):
