@@ -105,6 +105,7 @@ def test_a_held_folder_is_left_alone(full, held):
         "config.yaml",
         "status.json",
         "records.jsonl",
+        "log.jsonl",
         "samples.jsonl",
         "lease.lock",
     }
