@@ -110,13 +110,19 @@ def test_llama_cpp_answers_as_we_do(inside_and_silu, tokenizer, tmp_path, mutate
 
 @pytest.mark.system
 @needs_extra
-def test_a_run_goes_through_with_its_report_beside_it(corpus_file, tmp_path):
+@pytest.mark.parametrize(("packing", "block_bytes"), [("tq2_0", 66), ("tq1_0", 54)])
+def test_a_run_goes_through_with_its_report_beside_it(corpus_file, tmp_path, packing, block_bytes):
     own = settings(corpus_file, tmp_path / "runs")
     own |= {"model.hidden": 256, "model.tied": True, "sequence_length": 16}
     own |= {"model.norm": "inside", "model.activation": "silu"}
     (run_id,) = bs.sweep({"wd2": [0.0]}, **own).run_ids
-    told = export.export_to_gguf(tmp_path / "runs", run_id, tmp_path / "out" / "m.gguf")
-    assert "bytes of weights" in told
+    told = export.export_to_gguf(tmp_path / "runs", run_id, tmp_path / "out" / "m.gguf", packing=packing)
+    size = (tmp_path / "out" / "m.gguf").stat().st_size
+    assert f"{size:,} bytes of weights" in told
+    assert "tokens/s exported" in told
+    matrices = 2 * 10 * 256**2 // gguf.BLOCK * block_bytes
+    others = 4 * (300 * 256 + 2 * 5 * 256 + 256)  # the embedding and the norms; beside them names and tokens
+    assert 0 < size - matrices - others < 40_000
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {"m.gguf", "m.gguf.check.json", "m.gguf.README.md", "m.gguf.bitnet_sweep.json"}
     report = json.loads((tmp_path / "out" / "m.gguf.check.json").read_text())
