@@ -36,7 +36,7 @@ help:  ## Show the targets
 	@touch $@
 
 .venv/.system: .venv/.dev
-	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[gpt2,dashboard,dev,ray,slurm,browser,bench,export]'
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[gpt2,dashboard,dev,ray,slurm,browser,bench,export,evaluate]'
 	@$(COMPILE)
 	@touch $@
 

@@ -99,6 +99,7 @@ def log_likelihood(run, context, continuation):
     return sum(found), all(logits_TV[i - 1].argmax().item() == ids[i] for i in own)
 
 
+@pytest.mark.system
 @needs_extra
 def test_what_the_harness_says_is_what_our_model_says(trained, evaluated):
     folder, run_ids = trained
@@ -122,6 +123,7 @@ def test_what_the_harness_says_is_what_our_model_says(trained, evaluated):
     assert texts["texts"]["bits_per_byte"]["value"] == pytest.approx(bits, rel=0.02)
 
 
+@pytest.mark.system
 @needs_extra
 def test_the_record(trained, evaluated):
     folder, run_ids = trained
@@ -153,6 +155,7 @@ def test_the_record(trained, evaluated):
     assert f"bitnet-sweep evaluate {run_ids[0]} --tasks FILE.json" in out
 
 
+@pytest.mark.system
 @needs_extra
 def test_the_leaderboard_has_columns_for_it(trained, evaluated):
     folder, run_ids = trained
@@ -164,6 +167,7 @@ def test_the_leaderboard_has_columns_for_it(trained, evaluated):
     assert [str(rows["quiz/quiz/acc n"][run_id]) for run_id in run_ids] == ["1", "0"]
 
 
+@pytest.mark.system
 @needs_extra
 def test_a_long_text_is_told(trained, tmp_path):
     folder, run_ids = trained
@@ -181,6 +185,7 @@ def test_a_long_text_is_told(trained, tmp_path):
     assert "the harness warns: Combined length of context" in out
 
 
+@pytest.mark.system
 @needs_extra
 @pytest.mark.parametrize(
     ("change", "told"),

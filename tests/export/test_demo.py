@@ -17,7 +17,7 @@ from tests.sweep.command import run
 
 HAS_EXTRA = all(importlib.util.find_spec(name) for name in ("transformers", "accelerate"))
 pytestmark = [
-    pytest.mark.slow,  # it trains, and starts processes
+    pytest.mark.system,  # which alone has the extra
     pytest.mark.skipif(not HAS_EXTRA, reason="transformers and accelerate are not installed"),
 ]
 

@@ -130,6 +130,7 @@ def test_a_run_goes_through_with_its_report_beside_it(corpus_file, tmp_path, pac
     assert report["quarter_difference"] <= 1e-4
 
 
+@pytest.mark.system
 @pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="the extra export is not installed")
 @pytest.mark.parametrize(("packing", "block_bytes"), [("tq2_0", 66), ("tq1_0", 54)])
 def test_codes_and_scales_come_back_exactly(inside_and_silu, tokenizer, tmp_path, packing, block_bytes):

@@ -20,16 +20,8 @@ def checked(model, config, export):
     return compare(model, asked, answers(export, asked, num_logits(config.tokenizer.vocab_size)))
 
 
-FIRST = 16
-"""Random models of `make test`; `make test-system` has all fifty."""
-
-
-def quick_or_system(is_first, value):
-    """A parameter that `make test` runs, too; or only `make test-system`, where all take a while."""
-    return pytest.param(value, marks=pytest.mark.slow if is_first else pytest.mark.system)
-
-
-@pytest.mark.parametrize("seed", [quick_or_system(seed < FIRST, seed) for seed in range(50)])
+@pytest.mark.system
+@pytest.mark.parametrize("seed", range(50))
 def test_a_random_model_goes_through(hf_model, tmp_path, seed):
     config = drawn(seed)
     model = built(config)
@@ -59,9 +51,8 @@ def test_a_model_with_norms_inside_alone_goes_through(
     assert (found.roundings > 0) == (activations is Activations.int8)
 
 
-@pytest.mark.parametrize("seeds", [range(FIRST), range(50)])
-def test_the_random_models_are_of_every_kind(seeds):
-    configs = [drawn(seed) for seed in seeds]
+def test_the_random_models_are_of_every_kind():
+    configs = [drawn(seed) for seed in range(50)]
     models = [config.model for config in configs]
     assert {model.tied for model in models} == {True, False}
     assert {model.weights for model in models} == set(Weights)
@@ -73,7 +64,7 @@ def test_the_random_models_are_of_every_kind(seeds):
 
 @pytest.mark.slow
 def test_the_random_models_are_in_every_state():
-    kinds = [kinds_of(drawn(seed)) for seed in range(FIRST)]
+    kinds = [kinds_of(drawn(seed)) for seed in range(16)]
     for kind in ("has gains of its own", "is trained", "has a dead layer"):
         assert {kind in found for found in kinds} == {True, False}, kind
 
@@ -198,12 +189,9 @@ MUTANTS = {
 }
 
 
-FIVE = ("inverse scale", "inner norms dropped", "silu", "q and k", "eps of the inner norms")
-"""What goes wrong most often; `make test` has these, `make test-system` all."""
-
-
 @pytest.mark.parametrize("is_trained", [False, True], ids=["untrained", "trained"])
-@pytest.mark.parametrize("mutant", [quick_or_system(name in FIVE, name) for name in MUTANTS])
+@pytest.mark.system
+@pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_faulty_export_fails_the_check(hf_model, tmp_path, mutant, is_trained):
     config = config_of(ModelConfig(hidden=32, num_heads=4, num_layers=2, tied=False))
     model = built(config)
