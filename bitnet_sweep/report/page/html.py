@@ -67,7 +67,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
     frame = next((table.csv for table in tables if table.name == "provenance"), pd.DataFrame())
     shared, own = parted(frame)
     runs = own.head(MOST_RUNS)
-    each = panels(study, set(map(str, own)))
+    made = panels(study, set(map(str, own)))
     samples = samples_of(study)
     script = "".join((_HERE / name).read_text("utf-8") for name in ("table.js", "chart.js", "print.js"))
     return environment.get_template("page.html.j2").render(
@@ -86,9 +86,9 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         sweeps=list(study.evidence.sweeps.values()),
         shared=shared,
         provenance=runs,
-        panels=each,
-        runs_in_all=len(own),
-        anchors={panel.run_id: f"run-{n}" for n, panel in enumerate(each)},
+        panels=made,
+        runs_in_all=len(study.arms),
+        anchors={panel.run_id: f"run-{n}" for n, panel in enumerate(made)},
         citation=citation(summary.name, study.arms),
         style=_trusted((_HERE / "page.css").read_text("utf-8")),
         script=_trusted(script),
