@@ -56,6 +56,14 @@ def test_the_help_of_run_imports_nothing_heavy(tmp_path):
     assert not imported & {"torch", "pandas", "wandb", "numpy", "cyclopts", "matplotlib", "scipy"}
 
 
+def test_groups_listed_at_once_are_those_that_hydra_lists(tmp_path):
+    code = "import sys; from bitnet_sweep import __main__ as m; m.list_groups_at_once = print; "
+    code += "sys.argv[1:] = ['--help']; m.main()"
+    by_hydra = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert by_hydra.stdout == "\n" + verb(tmp_path, "run", "--help")[1], "print's line and the help"
+    assert "optimizer: adam_l2, adamw" in by_hydra.stdout
+
+
 @pytest.mark.parametrize("name", ["show", "status", "doctor"])
 def test_the_help_of_other_verbs_imports_nothing_heavy(tmp_path, name):
     code = f"import sys; sys.argv[:] = ['b', {name!r}, '--help']\n"
