@@ -29,9 +29,7 @@ CONDITIONS = {
     "stderr full": ("2>/dev/full", {}),
     "stderr unread": ("2> >(true)", {}),
 }
-looked_at = pytest.mark.parametrize(
-    "condition", repeated(CONDITIONS, {"ascii", "no locale", "all closed"})
-)
+looked_at = pytest.mark.parametrize("condition", repeated(CONDITIONS, {"ascii", "no locale", "all closed"}))
 trained = pytest.mark.parametrize("condition", repeated(CONDITIONS, {"all closed"}))
 REPORT, STATUS, SYNC, DASHBOARD = "report", "status", "track.sync", "dashboard"
 
