@@ -7,8 +7,6 @@ import importlib.util
 import json
 import math
 import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,7 +19,7 @@ from bitnet_sweep import __version__
 from bitnet_sweep.api.runs import open_run
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.evaluate.tasks import KEY, TaskFile, read_tasks
-from bitnet_sweep.export.check import environment
+from bitnet_sweep.export.check import environment, failure_of
 from bitnet_sweep.export.export import CHECK, export_to_hf
 from bitnet_sweep.files import read_json
 from bitnet_sweep.store import Store
@@ -132,17 +130,8 @@ def _ask(tasks: TaskFile, folder: Path | None, scratch: Path, online: bool) -> A
     where = None if folder is None else str(folder)
     asked = {"folder": where, "tasks": tasks.tasks, "threads": torch.get_num_threads()}
     question.write_text(json.dumps(asked), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, "-m", _CHILD, str(question), str(answer)],
-        env=_environment(scratch, online),
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise EvaluateError(said[-1])
+    if failed := failure_of(_CHILD, [str(question), str(answer)], _environment(scratch, online)):
+        raise EvaluateError(failed)
     return None if folder is None else json.loads(answer.read_text(encoding="utf-8"))
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,18 +156,24 @@ def ask(child: str, exported: Path, rows: Rows, count: int) -> dict[str, Tensor]
             str(count),
             str(torch.get_num_threads()),
         ]
-        done = subprocess.run(
-            [sys.executable, "-m", child, *words],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        if done.returncode:
-            said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-            raise CheckError(f"the export cannot be opened: {said[-1]}")
+        if failed := failure_of(child, words, environment()):
+            raise CheckError(f"the export cannot be opened: {failed}")
         return load_file(answer)
+
+
+def failure_of(module: str, words: Sequence[str], variables: Mapping[str, str]) -> str | None:
+    """Run ``python -m MODULE WORDS`` to its end; where it failed, the last line that it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words],
+        env=variables,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if not done.returncode:
+        return None
+    return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
 
 
 @torch.no_grad()
