@@ -16,6 +16,7 @@ from bitnet_sweep.store.standing import WITHOUT_A_WORD
 from bitnet_sweep.sweep.closing import next_lines, state_table, tidy, unfinished
 from bitnet_sweep.sweep.display import progress_bar
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.fallback import fallback_lines
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
 from bitnet_sweep.sweep.register import register, set_aside, sweep_name
@@ -90,7 +91,8 @@ def drive(
     plan = make_plan(runs, store)
     name = sweep_name(plan.runs, runs[0].config.sweep.name)
     print(plan.summary() + (f"; {len(excluded)} points excluded" if excluded else ""))
-    print("\n".join([*reuse_lines(plan.other_code), *forecast_lines(plan, store, jobs_at_once)]), flush=True)
+    told = [*reuse_lines(plan.other_code), *fallback_lines([run.config for run in plan.runs])]
+    print("\n".join([*told, *forecast_lines(plan, store, jobs_at_once)]), flush=True)
     if runs[0].config.sweep.dry_run:
         print("\n".join([plan.tree(), *schedule_lines(plan.runs)]))
         return

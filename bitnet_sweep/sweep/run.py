@@ -12,6 +12,7 @@ from bitnet_sweep.sweep.closing import next_lines, state_table, tidy
 from bitnet_sweep.sweep.display import new_bar
 from bitnet_sweep.sweep.drive import plan_runs
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.fallback import fallback_lines
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.sweep.plan import make_plan
@@ -55,8 +56,8 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
     """
     store, [planned] = plan_runs([(tuple(overrides), config)])
     plan = make_plan([planned], store)
-    if reused := reuse_lines(plan.other_code):
-        print("\n".join(reused))
+    if told := [*reuse_lines(plan.other_code), *fallback_lines([planned.config])]:
+        print("\n".join(told))
     if config.sweep.dry_run:
         print(
             "\n".join(
