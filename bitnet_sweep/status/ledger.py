@@ -14,7 +14,8 @@ from bitnet_sweep.store.lease import TWO_LOOKS, Watch
 from bitnet_sweep.store.outcome import finite, outcome_text
 from bitnet_sweep.store.pace import seconds_per_step
 from bitnet_sweep.store.recorded import AskedRun, asked_runs
-from bitnet_sweep.store.standing import UNREADABLE, error_of, standing
+from bitnet_sweep.store.standing import error_of, standing
+from bitnet_sweep.store.states import UNREADABLE
 
 
 @dataclass(frozen=True)

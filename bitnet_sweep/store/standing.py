@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bitnet_sweep.store.folder import FAILED, RUNNING, Folder, Status
+from bitnet_sweep.store.folder import Folder, Status
 from bitnet_sweep.store.lease import Watch, read_lease
+from bitnet_sweep.store.states import DIED, FAILED, RUNNING, UNREADABLE, WAITING
 from bitnet_sweep.store.store import Store
-
-WAITING, DIED, UNREADABLE = "waiting", "died", "unreadable"
-"""Beside the states of a status: not begun; running by its status, but its process is gone; a status
-that cannot be read."""
-
 
 WITHOUT_A_WORD = "its process ended without a word (killed, or out of memory)"
 """The error of a run whose process could not say what happened to it."""
