@@ -237,7 +237,7 @@ def arms_of(evidence: Evidence) -> list[Arm]:
 
 
 def _science_versions(evidence: Evidence) -> dict[str, str]:
-    """Of each run; one that does not tell its own has that of a run with a stage in common."""
+    """The science version of each run; one that tells none has that of a run with a stage in common."""
     stages = {run_id: Arm(run, {}).stage_ids for run_id, run in evidence.runs.items()}
     versions = {run_id: science_version_of(run.status) for run_id, run in evidence.runs.items()}
     of_stage = {

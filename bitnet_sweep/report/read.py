@@ -228,7 +228,7 @@ def _merged(known: Sweep | None, found: Sweep) -> Sweep:
 
 
 def _better(known: Run | None, found: Run) -> Run:
-    """Of two copies of a run the one that got further; the first where they are equal."""
+    """The copy of a run that got further; the first where they are equal."""
     if known is None:
         return found
 

@@ -38,11 +38,11 @@ class Entry:
     unique_tokens: float | None = None
     tokens_per_s: float | None = None
     seconds_left: float | None = None
-    """Of a running one, at the pace of its last record."""
+    """How long a running one still takes, at the pace of its last record."""
     error: str | None = None
     """The last line of what went wrong."""
     outcome: str | None = None
-    """Of a finished run, with its marks."""
+    """What became of a finished run, with its marks."""
 
 
 class Ledger:

@@ -23,7 +23,7 @@ from bitnet_sweep.config import ConfigError, RunConfig, from_plain
 from bitnet_sweep.records import LogRow, Record, SampleRow, to_json_line
 
 SCHEMA = 1
-"""Of the store's files; a reader refuses what is newer than itself."""
+"""Version of the store's files; a reader refuses what is newer than itself."""
 
 LATEST, BOUNDARY = "latest", "boundary"
 """Names of checkpoints: the newest one while training, and the one a trunk leaves behind."""

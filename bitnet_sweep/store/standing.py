@@ -23,7 +23,7 @@ def error_of(status: Status | None, state: str) -> str | None:
 
 
 def error_before(store: Store, stage_ids: Sequence[str]) -> str | None:
-    """Of a run that has not begun: the error of the first trunk before it that has one."""
+    """The error of the first trunk that has one, before a run that has not begun."""
     standings = (standing(store.stage(stage)) for stage in stage_ids[:-1])
     errors = (error_of(status, state) for status, _, state in standings)
     return next((error for error in errors if error), None)

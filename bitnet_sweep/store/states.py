@@ -13,9 +13,9 @@ class State:
     is_written: bool
     """Whether a ``status.json`` may hold it; the others are found by looking."""
     urgency: int
-    """Of the rows of a screen too short for everything the lowest come first; the ledger's own order."""
+    """A screen too short for every row shows the lowest first."""
     worth: int | None = None
-    """Of two copies of a run the report takes the higher; None where no run has it there."""
+    """The report takes the copy of a run that has the higher one; None where no run has it there."""
 
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"

@@ -42,7 +42,7 @@ _ORDER = (
     *("leaderboard", "results", "contrasts", "loss_transition", "token_transition", "boundaries"),
     *("stage2_contrast", "model_sizes", "trajectory", "claims", "records", "provenance"),
 )
-"""Of the tables: the page is about the user's own runs, so what others claimed comes last."""
+"""The order of the tables: the page is about the user's own runs, so what others claimed comes last."""
 
 SampleText = tuple[str, str, str]
 """Prompt, continuation at the boundary, continuation at the end."""
