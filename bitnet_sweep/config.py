@@ -21,7 +21,7 @@ from itertools import pairwise
 from types import UnionType
 from typing import Any
 
-from bitnet_sweep.exact import read_number
+from bitnet_sweep.exact import read_number, word
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.roles import Knob, Role, is_config, knob, knobs_of, types_of, words_for
 
@@ -51,10 +51,22 @@ class Activations(Enum):
 
 
 class OptimizerName(Enum):
-    """The form of weight decay: coupled (L2 in the gradient) or decoupled."""
+    """What updates the weights, and its form of weight decay: coupled (L2 in the gradient) or decoupled."""
 
     adam_l2 = "adam_l2"
     adamw = "adamw"
+    sgd = "sgd"
+    lion = "lion"
+    muon = "muon"
+    torch = "torch"
+
+
+class MuonScale(Enum):
+    """By what Muon multiplies the learning rate of a matrix, which depends on its shape: so that updates are
+    about as large as AdamW's, or as in Keller Jordan's own code."""
+
+    match_rms_adamw = "match_rms_adamw"
+    original = "original"
 
 
 class Decay(Enum):
@@ -305,21 +317,58 @@ class ModelConfig:
 
 @dataclass
 class OptimizerConfig:
-    """Adam with coupled or decoupled decay; the decay's strength is the stage's."""
+    """What updates the weights. The strength of the decay is the stage's; docs/optimizers.md says how each
+    applies it. A key that the chosen optimizer does not use is refused."""
 
     name: OptimizerName = knob(OptimizerName.adam_l2, Role.in_id | Role.preset | Role.basic, label="", rank=4)
     beta1: float = knob(0.9, Role.in_id, below=1.0)
-    """Decay of Adam's mean of gradients."""
+    """Decay of Adam's mean of gradients; of Lion the share of the mean in the direction of a step."""
     beta2: float = knob(0.95, Role.in_id, below=1.0)
-    """Decay of Adam's mean of squared gradients."""
+    """Decay of Adam's mean of squared gradients, and of Lion's mean of gradients."""
     eps: float = knob(1e-8, Role.in_id, above=0.0)
     """What Adam adds to the root it divides by."""
     decay: Decay = knob(Decay.all, Role.in_id)
     clip: float | None = knob(1.0, Role.in_id, null="off", above=0.0)
     """Largest global gradient norm; null switches clipping off."""
+    momentum: float = knob(0.95, Role.in_id | Role.added, below=1.0)
+    """Decay of what SGD and Muon remember of earlier gradients."""
+    matrix_lr: float = knob(1.0, Role.in_id | Role.added, above=0.0)
+    """The learning rate of the matrices that Muon makes orthogonal, as a multiple of ``lr``."""
+    muon_scale: MuonScale = knob(MuonScale.match_rms_adamw, Role.in_id | Role.added)
+    torch_class: str | None = knob(None, Role.in_id | Role.added)
+    """For optimizer=torch: the name of a class of torch.optim."""
+    options: Any = knob(None, Role.in_id | Role.added)
+    """For optimizer=torch: a mapping of what the class is called with, apart from learning rate and decay."""
 
     def __post_init__(self) -> None:
         _settle(self, "optimizer.")
+        for own in sorted(_OWN - USED_BY[self.name]):
+            key, value = f"optimizer.{own}", getattr(self, own)
+            if value != (default := KNOBS[key].default):
+                allowed = f"optimizer={self.name.name} does not use it; allowed here: {word(plain(default))}"
+                raise ConfigError(key, value, allowed)
+        if self.name is OptimizerName.torch and not self.torch_class:
+            raise ConfigError("optimizer.torch_class", None, "optimizer=torch needs the name of a class")
+        self.options = self.options or None
+        if not isinstance(self.options, dict | None) or not all(
+            isinstance(k, str) for k in self.options or ()
+        ):
+            raise ConfigError("optimizer.options", self.options, "must be a mapping like {key:value}")
+        for name in {"params", "lr", "weight_decay"} & (self.options or {}).keys():
+            raise ConfigError("optimizer.options", name, "the run sets it; use lr, wd1 and wd2")
+
+
+_ADAM = frozenset({"beta1", "beta2", "eps"})
+USED_BY = {
+    OptimizerName.adam_l2: _ADAM,
+    OptimizerName.adamw: _ADAM,
+    OptimizerName.sgd: frozenset({"momentum"}),
+    OptimizerName.lion: frozenset({"beta1", "beta2"}),
+    OptimizerName.muon: _ADAM | {"momentum", "matrix_lr", "muon_scale"},
+    OptimizerName.torch: frozenset({"torch_class", "options"}),
+}
+"""The keys that some optimizers do not use, by those that do."""
+_OWN = frozenset[str]().union(*USED_BY.values())
 
 
 @dataclass
@@ -647,10 +696,10 @@ def _refuse_fp32_only(config: RunConfig) -> None:
 
 KNOBS = {each.key: each for each in knobs_of(RunConfig)}
 """Every knob by its dotted key, in the order of the config."""
-
-
 OPTIONS = [key for key, each in KNOBS.items() if typing.get_origin(each.kind) is dict]
 """The knobs that hold the options of a part, by names that the part declares."""
+_MAPPINGS = {*OPTIONS, *(key for key, each in KNOBS.items() if each.kind is Any)}
+"""Those whose value may be a mapping, which is then no group of knobs."""
 
 
 @functools.cache
@@ -761,7 +810,7 @@ def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections as dotted keys, the options of a part as one; dotted keys are left as they are."""
     flat: dict[str, Any] = {}
     for key, value in document.items():
-        if isinstance(value, Mapping) and value and f"{prefix}{key}" not in OPTIONS:
+        if isinstance(value, Mapping) and value and f"{prefix}{key}" not in _MAPPINGS:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from decimal import Decimal
 
@@ -37,7 +38,9 @@ def number_text(value: float) -> str:
 
 
 def word(value: object) -> str:
-    """A value as it is typed: null, true and false have words of their own."""
+    """A value as it is typed: null, true and false have words of their own, a mapping has no spaces."""
+    if isinstance(value, dict):
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).replace('"', "")
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -65,6 +65,8 @@ GROUPS = [
     ["optimizer=adamw", "schedule=trilm", "steps=300"],
     ["scale=smoke", "track=none"],
     ["scale=seed", "tokenizer=bpe"],
+    ["optimizer=lion"],
+    ["optimizer=torch"],
     ["data=text"],
 ]
 VALUES = [
@@ -73,6 +75,8 @@ VALUES = [
     ["model.hidden=64", "model.num_heads=2", "model.ffn=null"],
     ["steps=200", "boundary=0.3", "lr_boundary=0.6", "probe_every_steps=7"],
     ["optimizer.name=adamw", "optimizer.clip=null", "model.tied=true"],
+    ["optimizer.torch_class=NAdam"],
+    ["optimizer.torch_class=NAdam", "optimizer.options={momentum_decay:0.01,betas:[0.9,0.99]}"],
     ["data.path=[a.txt,'b c.txt']", "data.name=text"],
     ["track.tags=[a,5]", "track.project=7", "store='a=b c'", "track.base_url=http://x:1"],
     ["sweep.name=x", "sweep.share_stages=false", "sweep.max_retries=2"],
@@ -125,7 +129,7 @@ def test_zero_has_no_sign(load, words):
         ["~wd2"],
         ["~track"],
         ["+model=full"],
-        ["optimizer=sgd"],
+        ["optimizer=nadam"],
         ["model@loss=full"],
         ["optimizer@loss.x=adamw"],
         ["lr=???"],

@@ -19,6 +19,7 @@ from bitnet_sweep.config import (
     Knot,
     ModelConfig,
     OptimizerConfig,
+    OptimizerName,
     Order,
     Precision,
     RunConfig,
@@ -38,6 +39,11 @@ CONFIGS = {
     "text": RunConfig(data=DataConfig(DataName.text, path=["a", "b*"], order=Order.sequential)),
     "lists": RunConfig(track=TrackConfig(tags=["1", "no"]), sweep=SweepConfig(exclude=[{"wd2": 0.0}])),
     "null": RunConfig(precision=Precision.fp32, optimizer=OptimizerConfig(clip=None)),
+    "torch": RunConfig(
+        optimizer=OptimizerConfig(
+            OptimizerName.torch, torch_class="NAdam", options={"betas": [0.9, 0.99], "momentum_decay": 0.01}
+        )
+    ),
     "gpt2": RunConfig(
         model=ModelConfig(ffn=7, tied=True), tokenizer=TokenizerConfig(TokenizerName.gpt2, 50257)
     ),
@@ -66,7 +72,10 @@ def _other(value: Any) -> Any:
 
 
 NEEDS_MORE = {"track.base_url", "sweep.until", "optimizer.decay", "data.name"}
-NEEDS_MORE |= {"tokenizer.name", "tokenizer.vocab_size"}
+NEEDS_MORE |= {"tokenizer.name", "tokenizer.vocab_size", "optimizer.name"}
+NEEDS_MORE |= {
+    f"optimizer.{key}" for key in ("momentum", "matrix_lr", "muon_scale", "torch_class", "options")
+}
 ALONE = {key: plain(_other(knob.default)) for key, knob in KNOBS.items() if key not in NEEDS_MORE}
 
 

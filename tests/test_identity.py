@@ -69,6 +69,11 @@ EXPECTED = {
     "optimizer.eps": BOTH,
     "optimizer.decay": BOTH,
     "optimizer.clip": BOTH,
+    "optimizer.momentum": BOTH,
+    "optimizer.matrix_lr": BOTH,
+    "optimizer.muon_scale": BOTH,
+    "optimizer.torch_class": BOTH,
+    "optimizer.options": BOTH,
     "loss.label_smoothing": BOTH,
     "loss.z_loss": BOTH,
     "loss.ignore_end_of_text": BOTH,
@@ -155,6 +160,7 @@ def test_changing_a_field(name):
     before = getattr(owner, last)
     replacement = {
         "sweep.tolerance": 0.01,
+        "optimizer.options": {"momentum": 0.5},
         "model.ffn": 100,
         "warmup_steps": 20,
         "probe_every_steps": 7,

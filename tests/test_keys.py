@@ -54,7 +54,7 @@ def test_help_tells_every_key_with_its_value_now(told, key):
     value = {
         "model.hidden": "512",
         "track.project": "a$b$$CONFIG",
-        "optimizer.name": "adamw  (adam_l2 | adamw)",
+        "optimizer.name": "adamw  (adam_l2 | adamw | sgd | lion | muon | torch)",
     }
     assert line == f"  {key}={value[key]}" if key in value else line
     assert " ".join(key_docs()[key].split()[:3]) in told

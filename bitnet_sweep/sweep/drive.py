@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bitnet_sweep.config import ConfigError, Device, RunConfig, TrackName
+from bitnet_sweep.config import ConfigError, Device, OptimizerConfig, OptimizerName, RunConfig, TrackName
 from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
@@ -50,6 +50,7 @@ def plan_runs(
         raise ConfigError("store", ",".join(roots), "a sweep has one store")
     store = Store(Path(roots[0]))
     store.open_for_writing()
+    _check_torch_classes(config.optimizer for _, config in grid)
     fingerprints: dict[str, str] = {}
     runs = []
     for overrides, config in grid:
@@ -64,6 +65,20 @@ def plan_runs(
         runs.append(PlannedRun(overrides, config, tuple(stage_ids(config, fingerprints[key]))))
     check_shorthands(runs)
     return store, runs
+
+
+def _check_torch_classes(optimizers: Iterable[OptimizerConfig]) -> None:
+    """Each class of ``torch.optim`` that is asked for, once with the same options.
+
+    Raises:
+        ConfigError: torch has no such class, or it does not take these options.
+    """
+    asked = {repr(each): each for each in optimizers if each.name is OptimizerName.torch}
+    if asked:
+        from bitnet_sweep.train.optimizer.any_torch import check_torch_class  # late: it imports torch
+
+        for each in asked.values():
+            check_torch_class(each)
 
 
 def drive(

@@ -21,7 +21,7 @@ from bitnet_sweep.sweep.plan import Plan, Unit, cost_of_step
 
 NUM_BYTES_FP32 = 4
 MOMENTS = 2
-"""Running means that Adam keeps for each parameter."""
+"""Running means that Adam keeps for each parameter; the other optimizers here keep one or two."""
 MAX_CODE_SETS = 3
 """Sets of codes in a checkpoint between two records: at the record, now, and their last directions."""
 MAX_MEASURED = 200
@@ -167,7 +167,8 @@ def _computes(config: RunConfig) -> tuple[Any, ...]:
 
 def _work(config: RunConfig) -> tuple[Any, ...]:
     """What decides how much a step and a probe compute."""
-    return config.model, config.tokenizer.vocab_size, config.batch_size, config.sequence_length
+    rows = config.batch_size, config.sequence_length
+    return config.model, config.optimizer.name, config.tokenizer.vocab_size, rows
 
 
 def _pace_of(folder: Folder) -> Pace | None:

@@ -74,8 +74,7 @@ class TrainState:
             for name, parameter in self.model.named_parameters():
                 parameter.copy_(tensors[_MODEL + name])
                 if facts["step"] > 0:
-                    kept = {key: tensors[f"{key}/{name}"] for key in self.optimizer.state_names}
-                    self.optimizer.restore(parameter, facts["step"], kept)
+                    self.optimizer.restore(parameter, facts["step"], _kept_for(name, tensors))
         watch = {k.removeprefix(_WATCH): t for k, t in tensors.items() if k.startswith(_WATCH)}
         self.watch.load_state(watch, facts["watch"])
         self.step = facts["step"]
@@ -89,3 +88,11 @@ class TrainState:
     def weights(self) -> dict[str, Tensor]:
         """The weights alone, by the model's own names."""
         return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+
+
+def _kept_for(parameter: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the optimizer kept for a parameter, by the optimizer's own names."""
+    found = {
+        key.removesuffix(f"/{parameter}"): t for key, t in tensors.items() if key.endswith(f"/{parameter}")
+    }
+    return {name: tensor for name, tensor in found.items() if f"{name}/" not in (_MODEL, _WATCH)}

@@ -16,6 +16,8 @@ from bitnet_sweep.keys import key_docs
 from bitnet_sweep.records import FIELDS
 from bitnet_sweep.roles import Role
 
+_ANY = {"data.path": "text or list", "optimizer.options": "mapping or null"}
+"""Keys whose type says nothing, and what they take."""
 COMPUTES = Role.in_id | Role.in_stages | Role.in_length | Role.in_corpus
 
 
@@ -36,7 +38,7 @@ def all_keys() -> Iterator[Key]:
     told = key_docs()
     for name, knob in KNOBS.items():
         computes = name == "sweep.reuse" or bool(knob.role & COMPUTES)
-        yield Key(name, _kind(knob.kind), _shown(plain(knob.default)), told[name], computes)
+        yield Key(name, _ANY.get(name) or _kind(knob.kind), _shown(plain(knob.default)), told[name], computes)
 
 
 def key_tables() -> str:
@@ -90,7 +92,7 @@ def _kind(hint: Any) -> str:
         if typing.get_origin(hint) is dict:
             return "options"
         return " or ".join(_kind(arg) for arg in args)
-    return "text or list" if hint is Any else str(hint)
+    return str(hint)
 
 
 def _first_paragraph(kind: type) -> str:

@@ -149,7 +149,7 @@ def test_exclusion_looks_at_the_resolved_config():
     [
         ([{"model.hiden": 3}], r"model.hiden=\?: no such key; did you mean model.hidden\?"),
         ([{"wd2": "abc"}], "wd2=abc: must be a number"),
-        ([{"optimizer.name": "sgd"}], "sweep.exclude=.*: optimizer.name=sgd: must be one of"),
+        ([{"optimizer.name": "nadam"}], "sweep.exclude=.*: optimizer.name=nadam: must be one of"),
         ([{}], "sweep.exclude={}: must be a list like"),
         ([3], "sweep.exclude=3: must be a list like"),
         ([{3: 4}], "sweep.exclude={3: 4}: must be a list like"),

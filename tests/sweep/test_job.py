@@ -32,6 +32,7 @@ from bitnet_sweep.sweep import provenance
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.train.loop import Step
+from tests.optimizers import config_of
 
 
 def complete(config, **hooks):
@@ -92,6 +93,11 @@ FOUR = {
     [
         {},
         {"optimizer": ADAMW},
+        {"optimizer": config_of(OptimizerName.muon)},
+        *(
+            pytest.param({"optimizer": config_of(name)}, marks=pytest.mark.system)
+            for name in (OptimizerName.sgd, OptimizerName.lion, OptimizerName.torch)
+        ),
         pytest.param({"optimizer": MATRICES}, marks=pytest.mark.system),
         {"model": FULL},
         pytest.param({"loss": LossConfig(label_smoothing=0.1, z_loss=1e-4)}, marks=pytest.mark.system),
@@ -117,6 +123,10 @@ FOUR = {
     ids=[
         "default",
         "adamw",
+        "muon",
+        "sgd",
+        "lion",
+        "torch",
         "matrices",
         "full",
         "smoothing",

@@ -78,10 +78,13 @@ def test_a_group_is_named_as_a_web_page_writes_its_number(number: float, text: s
     assert views._as_in_json(number) == text
 
 
+ADAMS = (OptimizerName.adam_l2, OptimizerName.adamw)
+
+
 def test_a_workspace_groups_by_whatever_varies(tmp_path: Path) -> None:
     """Here the learning rate and the optimizer; the seed makes no group."""
     for i, (lr, name, seed) in enumerate(
-        (lr, name, seed) for lr in (1e-3, 2e-3) for name in OptimizerName for seed in (0, 1)
+        (lr, name, seed) for lr in (1e-3, 2e-3) for name in ADAMS for seed in (0, 1)
     ):
         config = resolve(RunConfig(steps=10, lr=lr, optimizer=OptimizerConfig(name=name), seed=seed))
         folder = Store(tmp_path).run(f"run-{i}")
