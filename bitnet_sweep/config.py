@@ -336,9 +336,11 @@ class OptimizerConfig:
     """The learning rate of the matrices that Muon makes orthogonal, as a multiple of ``lr``."""
     muon_scale: MuonScale = knob(MuonScale.match_rms_adamw, Role.in_id | Role.added)
     torch_class: str | None = knob(None, Role.in_id | Role.added)
-    """For optimizer=torch: the name of a class of torch.optim."""
+    """For optimizer=torch: the name of a class of torch.optim, or of one of your own (docs/extend.md)."""
     options: Any = knob(None, Role.in_id | Role.added)
     """For optimizer=torch: a mapping of what the class is called with, apart from learning rate and decay."""
+    version: str | None = knob(None, Role.in_id | Role.added | Role.follows)
+    """The version that an optimizer of your own declares, noted by itself; null of any other."""
 
     def __post_init__(self) -> None:
         _settle(self, "optimizer.")
@@ -365,7 +367,7 @@ USED_BY = {
     OptimizerName.sgd: frozenset({"momentum"}),
     OptimizerName.lion: frozenset({"beta1", "beta2"}),
     OptimizerName.muon: _ADAM | {"momentum", "matrix_lr", "muon_scale"},
-    OptimizerName.torch: frozenset({"torch_class", "options"}),
+    OptimizerName.torch: frozenset({"torch_class", "options", "version"}),
 }
 """The keys that some optimizers do not use, by those that do."""
 _OWN = frozenset[str]().union(*USED_BY.values())

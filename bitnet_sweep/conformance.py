@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib
+import inspect
 import random
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from bitnet_sweep.config import (
     DataConfig,
     DataName,
     ModelConfig,
+    OptimizerConfig,
+    OptimizerName,
     Precision,
     RunConfig,
     SweepConfig,
@@ -44,6 +47,7 @@ from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.train.loop import Step
+from bitnet_sweep.train.optimizer.any_torch import check_torch_class
 
 SHAPES = ((6, 11), (1, 8), (7, 1), (32, 16))
 """Rows and columns of the matrices that are tried."""
@@ -128,7 +132,7 @@ def quantiser_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[
         assert isinstance(made, Quantiser), "it makes no bitnet_sweep.model.quantisers.Quantiser"
         return made
 
-    config = ModelConfig(16, 2, 2, quantiser=part.name, quantiser_options=options)
+    config = RunConfig(model=ModelConfig(16, 2, 2, quantiser=part.name, quantiser_options=options))
     return {
         "shapes": lambda: _shapes(make),
         "codes": lambda: _codes(make),
@@ -139,7 +143,24 @@ def quantiser_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[
     }
 
 
-_CHECKS = {"quantiser": quantiser_checks}
+def optimizer_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """Each check of an optimizer by its name."""
+    own = OptimizerConfig(OptimizerName.torch, torch_class=part.name, options=options or None)
+    config = RunConfig(model=ModelConfig(16, 2, 2), optimizer=own)
+    return {"construction": lambda: _construction(part, config), "training": lambda: _training(config)}
+
+
+_CHECKS = {"quantiser": quantiser_checks, "optimizer": optimizer_checks}
+
+
+def _construction(part: Part, config: RunConfig) -> str:
+    kind = part.load()
+    is_one = isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
+    assert is_one, "it is no torch.optim.Optimizer"
+    missing = {"lr", "weight_decay"} - inspect.signature(kind).parameters.keys()
+    assert not missing, f"it does not take {' and '.join(sorted(missing))}"
+    check_torch_class(settled(config).optimizer)
+    return "a class of parameter groups, a learning rate and a decay"
 
 
 def _begun(make: Make, shape: tuple[int, int], scale: float = 0.1) -> tuple[Any, Tensor]:
@@ -224,13 +245,13 @@ def _precision(make: Make) -> str:
     return f"mixed computes what fp32 does; its codes are {'' if is_fast else 'not '}multiplied as such"
 
 
-def _training(model: ModelConfig) -> str:
+def _training(config: RunConfig) -> str:
     """Straight, forked from its trunk, and stopped after every third step: equal bit for bit."""
     with tempfile.TemporaryDirectory(prefix="bitnet_sweep-parts-") as name:
         text = Path(name, "text.txt")
         text.write_text(_made_up_text(), encoding="utf-8")
-        base = RunConfig(
-            model=model,
+        base = dataclasses.replace(
+            config,
             steps=12,
             batch_size=2,
             sequence_length=8,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitnet_sweep.config import RunConfig, plain, value_of
-from bitnet_sweep.parts import Kind, find, known
+from bitnet_sweep.parts import Kind, find, known, look_for
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,14 @@ class Door:
     """The key of its name; likewise the others."""
     options: str
     version: str
+    has_others: bool = False
+    """A name may also be one that no part has; whoever makes it refuses what it does not know."""
 
 
-DOORS = (Door("quantiser", "model.quantiser", "model.quantiser_options", "model.quantiser_version"),)
+DOORS = (
+    Door("quantiser", "model.quantiser", "model.quantiser_options", "model.quantiser_version"),
+    Door("optimizer", "optimizer.torch_class", "optimizer.options", "optimizer.version", has_others=True),
+)
 
 
 def settled(config: RunConfig) -> RunConfig:
@@ -33,10 +38,17 @@ def settled(config: RunConfig) -> RunConfig:
         ConfigError: there is no such part, or an option is wrong.
     """
     for door in DOORS:
-        found = find(door.kind, value_of(config, door.name), config.plugins, door.name)
+        name, given = value_of(config, door.name), value_of(config, door.options)
+        if door.has_others:
+            found = look_for(door.kind, name, config.plugins) if name is not None else None
+        else:
+            found = find(door.kind, name, config.plugins, door.name)
+        if found is None:
+            continue
         found.check_version(value_of(config, door.version), door.version)
-        options = found.options_of(value_of(config, door.options), door.options)
-        config = _with_value(config, door.options, {} if options is None else plain(options))
+        options = found.options_of(given or {}, door.options)
+        if options is not None:
+            config = _with_value(config, door.options, plain(options))
         config = _with_value(config, door.version, found.version)
     return config
 

@@ -154,14 +154,24 @@ def find(kind: Kind, name: str, plugins: Sequence[str] = (), key: str | None = N
     Raises:
         ConfigError: there is none, or a package that should have it cannot be imported.
     """
+    found = look_for(kind, name, plugins)
+    if found is None:
+        more = "; one of your own is found by plugins=[its_package] or its entry point (docs/extend.md)"
+        raise ConfigError(key or kind, name, f"no such {kind}; allowed: {', '.join(names(kind))}{more}")
+    return found
+
+
+def look_for(kind: Kind, name: str, plugins: Sequence[str] = ()) -> Part | None:
+    """As :func:`find`, but None where there is none.
+
+    Raises:
+        ConfigError: a package that should have it cannot be imported.
+    """
     found = known(kind, name)
     if found is None:
         for module in plugins:
             _import_plugin(module)
         found = known(kind, name) or _by_entry_point(kind, name)
-    if found is None:
-        more = "; one of your own is found by plugins=[its_package] or its entry point (docs/extend.md)"
-        raise ConfigError(key or kind, name, f"no such {kind}; allowed: {', '.join(names(kind))}{more}")
     return found
 
 
@@ -182,7 +192,7 @@ def names(kind: Kind) -> list[str]:
     """Every name of a kind that is known; of packages not imported yet by their entry points."""
     importlib.import_module(_BUILT_IN)
     found = dict.fromkeys(name for other, name in _parts if other == kind)
-    for entry in importlib.metadata.entry_points(group=GROUP):
+    for entry in _entry_points():
         prefix, dot, name = entry.name.rpartition(".")
         if prefix == kind or not dot:
             found[name] = None
@@ -203,8 +213,9 @@ def _import_plugin(module: str) -> None:
 
 def _by_entry_point(kind: Kind, name: str) -> Part | None:
     """The part that an entry point of its name, or of ``kind.name``, leads to; None where there is none."""
-    entries = importlib.metadata.entry_points(group=GROUP)
-    for entry in [entry for wanted in (f"{kind}.{name}", name) for entry in entries.select(name=wanted)]:
+    for entry in [
+        each for wanted in (f"{kind}.{name}", name) for each in _entry_points().select(name=wanted)
+    ]:
         try:
             loaded = entry.load()
             if known(kind, name) is None and callable(loaded):
@@ -216,6 +227,12 @@ def _by_entry_point(kind: Kind, name: str) -> Part | None:
         if (found := known(kind, name)) is not None:
             return found
     return None
+
+
+@functools.cache
+def _entry_points() -> importlib.metadata.EntryPoints:
+    """Those of the group; read once, for it takes as long as everything that is installed is much."""
+    return importlib.metadata.entry_points(group=GROUP)
 
 
 def _told(error: Exception) -> str:

@@ -74,6 +74,7 @@ EXPECTED = {
     "optimizer.muon_scale": BOTH,
     "optimizer.torch_class": BOTH,
     "optimizer.options": BOTH,
+    "optimizer.version": BOTH,
     "loss.label_smoothing": BOTH,
     "loss.z_loss": BOTH,
     "loss.ignore_end_of_text": BOTH,

@@ -12,17 +12,30 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+import torch
 import yaml
 
 from bitnet_sweep import parts
 from bitnet_sweep.code import code
-from bitnet_sweep.config import ConfigError, ModelConfig, Reuse, RunConfig, SweepConfig, from_plain, plain
+from bitnet_sweep.config import (
+    ConfigError,
+    ModelConfig,
+    OptimizerConfig,
+    OptimizerName,
+    Reuse,
+    RunConfig,
+    SweepConfig,
+    from_plain,
+    plain,
+)
 from bitnet_sweep.doors import code_of_parts, settled
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.parts import find, known, names, part, register
 from bitnet_sweep.report.settings import setting_text
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.track import run_name
+from bitnet_sweep.train.optimizer import make_optimizer
+from bitnet_sweep.train.optimizer.any_torch import check_torch_class
 
 MODULE = '''
 """Parts of a stranger."""
@@ -63,6 +76,7 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(parts, "_parts", dict(parts._parts))
     yield
     parts._code_of.cache_clear()
+    parts._entry_points.cache_clear()
 
 
 @pytest.fixture
@@ -89,6 +103,7 @@ def installed(folder: Path, *points: str) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("\n".join([f"[{parts.GROUP}]", *points, ""]))
+    parts._entry_points.cache_clear()
 
 
 def refusal(act: Callable[[], Any]) -> str:
@@ -362,6 +377,51 @@ class TestIdentity:
         config = {"model.quantiser_options": {"alpha": 0.5, "turns": 3}}
         assert setting_text(config, "model.quantiser_options") == "alpha=0.5, turns=3"
         assert setting_text({"model.quantiser_options": {}}, "model.quantiser_options") == "none"
+
+
+class TestOptimizer:
+    """One of a user's own goes by the adapter for any class of torch."""
+
+    @pytest.fixture(autouse=True)
+    def registered(self) -> None:
+        register("optimizer", "sign", "torch.optim:SGD", options=SignOptions, version=4)
+
+    def config(self, name: str, **changes: Any) -> RunConfig:
+        return resolve(RunConfig(optimizer=OptimizerConfig(OptimizerName.torch, torch_class=name, **changes)))
+
+    def test_its_options_and_version_are_recorded(self) -> None:
+        own = settled(self.config("sign", options={"momentum": 0.5})).optimizer
+        assert (own.options, own.version) == ({"momentum": 0.5, "nesterov": False}, "4")
+        check_torch_class(own)
+
+    def test_a_class_of_torch_has_none(self) -> None:
+        config = self.config("NAdam")
+        assert settled(config) == config
+
+    def test_it_is_made_with_its_options(self) -> None:
+        own = settled(self.config("sign")).optimizer
+        model = torch.nn.Linear(3, 2)
+        optimizer = make_optimizer(model, own)
+        model(torch.ones(1, 3)).sum().backward()
+        before = model.weight.detach().clone()
+        optimizer.step(0.5, 0.0)
+        assert torch.equal(before - model.weight, torch.full((2, 3), 0.5))
+        assert optimizer.state(model.weight)["momentum_buffer"].tolist() == [[1.0] * 3] * 2
+
+    def test_what_is_refused(self) -> None:
+        said = refusal(lambda: settled(self.config("sign", options={"momentun": 1})))
+        assert said.startswith(
+            "optimizer.options.momentun=1: optimizer sign has no such option; did you mean momentum?"
+        )
+        assert refusal(lambda: check_torch_class(self.config("nine").optimizer)).endswith("of your own")
+        newer = self.config("sign", version="5")
+        assert refusal(lambda: settled(newer)) == "optimizer.version=5: optimizer sign is version 4 here"
+
+
+@dataclass
+class SignOptions:
+    momentum: float = 0.9
+    nesterov: bool = False
 
 
 @pytest.mark.parametrize(

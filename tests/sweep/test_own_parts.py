@@ -169,6 +169,7 @@ def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[s
     ("words", "status", "said"),
     [
         (["stranger:Trim", "cut=0.5"], 0, "quantiser trim, version 1: every check passed"),
+        (["stranger.optimizer:Sign", "momentum=0.5"], 0, "optimizer sign, version 1: every check passed"),
         (["stranger:TrimOptions"], 2, "check=stranger:TrimOptions: is registered as no part"),
         (["stranger:Trim", "cut=-1"], 2, "quantiser trim refuses it: cut must be 0 or more"),
         (["strange:Trim"], 2, "check=strange:Trim: cannot be imported"),

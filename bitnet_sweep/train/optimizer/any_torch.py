@@ -1,4 +1,4 @@
-"""Any optimizer of ``torch.optim``, by the name of its class."""
+"""Any optimizer of ``torch.optim``, by the name of its class, and any of a user's own that is registered."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.autograd.graph import increment_version
 
 from bitnet_sweep.config import ConfigError, OptimizerConfig
 from bitnet_sweep.exact import word
+from bitnet_sweep.parts import known
 from bitnet_sweep.train.optimizer.interface import Optimizer, decaying
 
 
@@ -83,9 +84,16 @@ def _class_of(config: OptimizerConfig) -> Any:
     Raises:
         ConfigError: there is none, or it cannot be used.
     """
+    own = known("optimizer", config.torch_class) if config.torch_class is not None else None
+    if own is not None:
+        own.check_version(config.version, "optimizer.version")
+        return own.load()
     usable = [name for name in dir(torch.optim) if _is_usable(getattr(torch.optim, name))]
     if config.torch_class not in usable:
-        allowed = f"must be a class of torch.optim with lr and weight_decay: {', '.join(usable)}"
+        allowed = (
+            f"must be a class of torch.optim with lr and weight_decay: {', '.join(usable)}; "
+            "or a registered one of your own"
+        )
         raise ConfigError("optimizer.torch_class", config.torch_class, allowed)
     return getattr(torch.optim, config.torch_class)
 
