@@ -29,7 +29,7 @@ from bitnet_sweep.model.quantisers import (
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.model.zoo import LearnedStep, Tequila
 from bitnet_sweep.parts import names
-from bitnet_sweep.train.optimizer import part_of
+from bitnet_sweep.train.optimizer.interface import part_of
 
 ROWS, COLUMNS, TOKENS = 6, 11, 5
 QUANTISERS = ["absmean", "absmedian", "absmean_channel", "binary", "seq2", "lsq3", "lsq4", "tequila"]
