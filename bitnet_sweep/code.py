@@ -12,8 +12,8 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-FOLDERS = ("data", "measure", "model", "train")
-FILES = ("config.py", "counts.py", "cpu.py", "identity.py", "roles.py", "stages.py")
+FOLDERS = ("data", "measure", "model", "train", "workload")
+FILES = ("config.py", "counts.py", "cpu.py", "identity.py", "roles.py", "runtime.py", "stages.py")
 """What the folders import, and what says which run a config is."""
 
 DIGITS = 12

@@ -285,6 +285,11 @@ class ModelConfig:
             allowed = f"the head width model.hidden/model.num_heads={width} {allowed}"
             raise ConfigError("model.num_heads", self.num_heads, allowed)
 
+    @property
+    def ffn_width(self) -> int:
+        """The width of the gated feed-forward: ``ffn``, by default twice the hidden width."""
+        return 2 * self.hidden if self.ffn is None else self.ffn
+
 
 @dataclass
 class OptimizerConfig:

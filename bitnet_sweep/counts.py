@@ -18,11 +18,6 @@ class ParameterCounts:
     """Entries of the embedding matrix and of the head; counted once where they are tied."""
 
 
-def feed_forward_width(config: ModelConfig) -> int:
-    """The width of the gated feed-forward: ``config.ffn``, by default twice the hidden width."""
-    return 2 * config.hidden if config.ffn is None else config.ffn
-
-
 def ternary_counts(
     hidden: int, num_layers: int, ffn: int, vocab_size: int, tied: bool, norm: NormPlace = NormPlace.both
 ) -> ParameterCounts:
@@ -41,6 +36,7 @@ def ternary_counts(
 
 def predicted_counts(config: ModelConfig, vocab_size: int) -> ParameterCounts:
     """The counts of ``Transformer(config, vocab_size, seed)``."""
-    ffn = feed_forward_width(config)
-    counts = ternary_counts(config.hidden, config.num_layers, ffn, vocab_size, config.tied, config.norm)
+    counts = ternary_counts(
+        config.hidden, config.num_layers, config.ffn_width, vocab_size, config.tied, config.norm
+    )
     return counts if config.weights is Weights.ternary else replace(counts, ternary=0)

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitnet_sweep.config import IGNORED, GateActivation, ModelConfig, NormPlace, Precision
-from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.identity import LARGE_SEED
 from bitnet_sweep.model.bitlinear import BitLinear, linear_init
 from bitnet_sweep.model.head import tiled_cross_entropy
@@ -90,7 +89,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
-        hidden, ffn, bitlinear = config.hidden, feed_forward_width(config), BITLINEARS[precision]
+        hidden, ffn, bitlinear = config.hidden, config.ffn_width, BITLINEARS[precision]
         rounding = config.weights, config.activations, config.straight_through
         self.activation = ACTIVATIONS[config.activation]
         self.gate_up = bitlinear(hidden, 2 * ffn, *rounding)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from bitnet_sweep.config import ConfigError, Device, RunConfig, TrackName
-from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
 from bitnet_sweep.store.lease import HeldError, lease
@@ -23,6 +22,7 @@ from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.schedule import check_shorthands, schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.wandb_environment import leave_out
+from bitnet_sweep.workload.find import workload_of
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +49,18 @@ def plan_runs(
         raise ConfigError("store", ",".join(roots), "a sweep has one store")
     store = Store(Path(roots[0]))
     store.open_for_writing()
-    fingerprints: dict[str, str] = {}
+    fingerprints: dict[Hashable, str] = {}
     runs = []
     for overrides, config in grid:
         if config.device is Device.cuda and trains_here:
-            from bitnet_sweep.train.runtime import choose_device  # late: it imports torch
+            from bitnet_sweep.runtime import choose_device  # late: it imports torch
 
             choose_device(config.device)
-        key = repr((config.data, config.tokenizer, config.batch_size, config.sequence_length))
+        workload = workload_of(config)
+        key = workload.data_key(config)
         if key not in fingerprints:
-            fingerprints[key] = fingerprint(config)
-            prepare(config, store.tokens, fingerprints[key])
+            fingerprints[key] = workload.fingerprint(config)
+            workload.prepare(config, store.tokens, fingerprints[key])
         runs.append(PlannedRun(overrides, config, tuple(stage_ids(config, fingerprints[key]))))
     check_shorthands(runs)
     return store, runs

@@ -12,7 +12,6 @@ import yaml
 
 from bitnet_sweep.code import code
 from bitnet_sweep.config import KNOBS, Reuse, RunConfig, flatten, having, plain
-from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.exact import number_text, scientific, word
 from bitnet_sweep.identity import mark
 from bitnet_sweep.roles import Knob, Role
@@ -66,7 +65,7 @@ def run_tags(config: RunConfig, sweeps: Sequence[str]) -> list[str]:
 
 def _changed(config: RunConfig) -> dict[str, Any]:
     """The keys of a resolved config that its name does not imply yet, with their values."""
-    width = feed_forward_width(dataclasses.replace(config.model, ffn=None))
+    width = dataclasses.replace(config.model, ffn=None).ffn_width
     default = _default(config.steps) | {"model.ffn": width}
     # the chosen scale and schedule say what they set
     default |= {**_preset("scale", config.scale), **_preset("schedule", config.schedule.name)}
