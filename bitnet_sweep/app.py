@@ -14,14 +14,24 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import bitnet_sweep.wandb_environment  # noqa: F401  # what conf/track/wandb.yaml is read with
-from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig
+from bitnet_sweep.config import OPTIONS, ConfigError, RunConfig, SweepConfig
+from bitnet_sweep.doors import settled
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.keys import described
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.ending import AloneError
 from bitnet_sweep.sweep.typed import check_as_typed
 
-ConfigStore.instance().store(name="run_config", node=RunConfig)
+
+def _schema() -> DictConfig:
+    """The schema, in which the options of a part can have any name: its part checks them."""
+    schema: DictConfig = OmegaConf.structured(RunConfig)
+    for key in OPTIONS:
+        OmegaConf.set_struct(OmegaConf.select(schema, key), False)
+    return schema
+
+
+ConfigStore.instance().store(name="run_config", node=_schema())
 
 
 def _described(*, _root_: DictConfig) -> str:
@@ -55,7 +65,7 @@ def to_run_config(config: DictConfig) -> RunConfig:
     except OmegaConfBaseException as error:
         raise as_config_error(error) from error
     assert isinstance(typed, RunConfig), "the schema makes RunConfigs"
-    return resolve(typed)
+    return settled(resolve(typed))
 
 
 def job(config: DictConfig) -> None:

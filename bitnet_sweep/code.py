@@ -9,11 +9,23 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 FOLDERS = ("data", "measure", "model", "train", "workload")
-FILES = ("config.py", "counts.py", "cpu.py", "identity.py", "roles.py", "runtime.py", "stages.py")
+FILES = (
+    "built_in.py",
+    "config.py",
+    "counts.py",
+    "cpu.py",
+    "doors.py",
+    "identity.py",
+    "options.py",
+    "parts.py",
+    "roles.py",
+    "runtime.py",
+    "stages.py",
+)
 """What the folders import, and what says which run a config is."""
 
 DIGITS = 12
@@ -34,7 +46,16 @@ def code_of(package: Path) -> dict[str, str]:
     """
     found = [package / name for name in FILES]
     found += [path for folder in FOLDERS for path in (package / folder).rglob("*.py")]
-    return {path.relative_to(package).as_posix(): _fingerprint(path) for path in sorted(found)}
+    return fingerprints(package, found)
+
+
+def fingerprints(root: Path, paths: Iterable[Path]) -> dict[str, str]:
+    """Of each of these files, by its path from ``root``.
+
+    Raises:
+        OSError, SyntaxError: a file cannot be read.
+    """
+    return {path.relative_to(root).as_posix(): _fingerprint(path) for path in sorted(paths)}
 
 
 def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:

@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bitnet_sweep.app import config_folder, refuse_the_sweepers_own, to_run_config
 from bitnet_sweep.config import KNOBS, RunConfig, SweepConfig, built
+from bitnet_sweep.doors import settled
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.grid import Axes, Point, Setting, read_axes, typed_value
 from bitnet_sweep.sweep.typed import check_as_typed
@@ -129,7 +130,7 @@ class Composer:
         if base is not None:
             values = base.values([setting for setting in point if not self._chooses(setting)])
             if values is not None:
-                return resolve(built(RunConfig, base.typed | values))
+                return settled(resolve(built(RunConfig, base.typed | values)))
         return to_run_config(self._load([setting.text for setting in point]))
 
     def _chooses(self, setting: Setting) -> bool:

@@ -46,6 +46,7 @@ class Activations(Enum):
     """What the inputs of the BitLinears are rounded to."""
 
     int8 = "int8"
+    int4 = "int4"
     full = "full"
 
 
@@ -272,6 +273,15 @@ class ModelConfig:
     activations: Activations = knob(Activations.int8, Role.in_id, rank=6)
     straight_through: StraightThrough = knob(StraightThrough.exact, Role.in_id | Role.added | Role.fp32_only)
     norm: NormPlace = knob(NormPlace.both, Role.in_id | Role.added)
+    quantiser: str = knob("absmean", Role.in_id | Role.added, label="")
+    """How ternary weights are rounded: a built-in quantiser, or one of your own (docs/extend.md)."""
+    quantiser_options: dict[str, Any] = knob({}, Role.in_id | Role.added | Role.follows, label="")
+    """Options that the quantiser declares, each a key of its own: ``model.quantiser_options.NAME=VALUE``."""
+    quantiser_version: str | None = knob(None, Role.in_id | Role.added | Role.follows, label="v")
+    """The version that a quantiser of your own declares, noted by itself; null where it is built in."""
+    hadamard: bool = knob(False, Role.in_id | Role.added)
+    """Turn the inputs of the two BitLinears that end a sublayer by a Hadamard matrix, behind their norm and
+    before they are rounded (BitNet v2); in blocks of the largest power of two that divides their width."""
     activation: GateActivation = knob(GateActivation.relu2, Role.in_id | Role.added)
 
     def __post_init__(self) -> None:
@@ -284,6 +294,13 @@ class ModelConfig:
             allowed = "must be even (rotary positions turn pairs)"
             allowed = f"the head width model.hidden/model.num_heads={width} {allowed}"
             raise ConfigError("model.num_heads", self.num_heads, allowed)
+        if self.hadamard and self.ffn is not None and self.ffn % 2:
+            raise ConfigError("model.hadamard", self.hadamard, f"needs an even model.ffn, not {self.ffn}")
+        if self.quantiser != ModelConfig.quantiser:
+            if self.weights is Weights.full:
+                raise ConfigError("model.quantiser", self.quantiser, "needs model.weights=ternary")
+            if self.straight_through is not StraightThrough.exact:
+                raise ConfigError("model.quantiser", self.quantiser, "needs model.straight_through=exact")
 
     @property
     def ffn_width(self) -> int:
@@ -588,6 +605,8 @@ class RunConfig:
     device: Device = knob(Device.auto, Role.operational)
     threads: int = knob(1, Role.operational)
     """CPU threads of each job."""
+    plugins: list[str] = knob([], Role.operational)
+    """Modules of yours that register parts, imported where a part is named that is not built in."""
     store: str = knob("runs", Role.operational)
     """The folder that holds the runs."""
     track: TrackConfig = field(default_factory=lambda: TrackConfig(name=TrackName.none))
@@ -635,10 +654,25 @@ KNOBS = {each.key: each for each in knobs_of(RunConfig)}
 """Every knob by its dotted key, in the order of the config."""
 
 
+OPTIONS = [key for key, each in KNOBS.items() if typing.get_origin(each.kind) is dict]
+"""The knobs that hold the options of a part, by names that the part declares."""
+
+
 @functools.cache
 def having(role: Role) -> list[Knob]:
     """The knobs that have every flag of ``role``."""
     return [each for each in KNOBS.values() if role in each.role]
+
+
+def value_of(config: object, key: str) -> Any:
+    """The value of a dotted key, which may name an option of a part, too.
+
+    Raises:
+        AttributeError: there is none.
+    """
+    for name in key.split("."):
+        config = config[name] if isinstance(config, dict) else getattr(config, name)
+    return config
 
 
 @functools.cache
@@ -721,16 +755,18 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
         return kind(**{name: _typed(kinds[name], item, f"{key}.{name}") for name, item in value.items()})
     if kind is Any or (kind in (str, bool) and isinstance(value, kind)):
         return value
+    if typing.get_origin(kind) is dict and isinstance(value, Mapping):
+        return dict(value)  # what may stand in it only its part knows
     if isinstance(value, str) and value in getattr(kind, "__members__", ()):
         return kind[value]
     raise ConfigError(key, value, f"must be {words_for(kind)}")
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys; a file that has dotted keys already is left as it is."""
+    """Nested sections as dotted keys, the options of a part as one; dotted keys are left as they are."""
     flat: dict[str, Any] = {}
     for key, value in document.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, Mapping) and value and f"{prefix}{key}" not in OPTIONS:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value

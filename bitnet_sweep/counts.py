@@ -1,15 +1,19 @@
-"""How many parameters a model has, from its config alone (no torch)."""
+"""How many parameters a model has, from its config alone (no torch, unless a quantiser learns something)."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
+from typing import Any
 
 from bitnet_sweep.config import ModelConfig, NormPlace, Weights
+from bitnet_sweep.parts import find
 
 
 @dataclass(frozen=True)
 class ParameterCounts:
-    """Numbers of trained scalars; what is neither ternary nor embedding are norm gains."""
+    """Numbers of trained scalars; what is neither ternary nor embedding are norm gains, and what quantisers
+    learn."""
 
     total: int
     ternary: int
@@ -39,4 +43,35 @@ def predicted_counts(config: ModelConfig, vocab_size: int) -> ParameterCounts:
     counts = ternary_counts(
         config.hidden, config.num_layers, config.ffn_width, vocab_size, config.tied, config.norm
     )
-    return counts if config.weights is Weights.ternary else replace(counts, ternary=0)
+    if config.weights is Weights.full:
+        return replace(counts, ternary=0)
+    return replace(counts, total=counts.total + config.num_layers * _learned_by_quantisers(config))
+
+
+def quantiser_of(config: ModelConfig, rows: int, columns: int) -> Any:
+    """The quantiser of a matrix of these sizes.
+
+    Raises:
+        ConfigError: there is none of that name, its options are wrong, or it is of another version.
+    """
+    part = find("quantiser", config.quantiser, key="model.quantiser")
+    part.check_version(config.quantiser_version, "model.quantiser_version")
+    return part.load()(rows, columns, part.options_of(config.quantiser_options, "model.quantiser_options"))
+
+
+def _learned_by_quantisers(config: ModelConfig) -> int:
+    """In one block; found by making its quantisers, which takes torch."""
+    if config.quantiser == ModelConfig.quantiser:
+        return 0
+    alike = json.dumps([config.quantiser, config.quantiser_options], sort_keys=True, default=str)
+    hidden, ffn = config.hidden, config.ffn_width
+    shapes = [(3 * hidden, hidden), (hidden, hidden), (2 * ffn, hidden), (hidden, ffn)]
+    for shape in shapes:
+        if (alike, shape) not in _learned:
+            own = quantiser_of(config, *shape).parameters()
+            _learned[alike, shape] = sum(parameter.numel() for parameter in own)
+    return sum(_learned[alike, shape] for shape in shapes)
+
+
+_learned: dict[tuple[str, tuple[int, int]], int] = {}
+"""By quantiser and shape of the matrix; a plan asks for that of each of 10,000 runs."""

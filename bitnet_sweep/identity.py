@@ -13,6 +13,7 @@ from typing import Any
 
 from bitnet_sweep.code import code
 from bitnet_sweep.config import Reuse, RunConfig, having, plain
+from bitnet_sweep.doors import code_of_parts
 from bitnet_sweep.roles import Role
 
 SCIENCE_VERSION = 1
@@ -52,7 +53,7 @@ def stage_ids(config: RunConfig, corpus_fingerprint: str) -> list[str]:
     if config.seed >= LARGE_SEED:
         shared["seed"] = [config.seed, "all bits"]
     if config.sweep.reuse is Reuse.same_code:
-        shared["code"] = digest(code())
+        shared["code"] = digest(code() | code_of_parts(config))
     ids: list[str] = []
     first_step = 0
     for stage in config.stages:

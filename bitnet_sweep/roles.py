@@ -72,7 +72,7 @@ def knob(
     """The default of a config field, with its role.
 
     Args:
-        default: a list is copied for each config.
+        default: a list or dict is copied for each config.
         role: every flag that holds.
         label: what stands before its value in names, by default ``key=``; "" where the value says enough.
         rank: its place among those that a reader knows a run by; 1 is the best known.
@@ -80,8 +80,8 @@ def knob(
         limits: of a number, as ``config.check_whole`` and ``config.check_number`` take them.
     """
     said = {"role": role, "label": label, "rank": rank, "null": null, "limits": limits}
-    if isinstance(default, list):
-        copied: Any = field(default_factory=lambda: list(default), metadata=said)
+    if isinstance(default, list | dict):
+        copied: Any = field(default_factory=default.copy, metadata=said)
         return typing.cast(T, copied)
     return field(default=default, metadata=said)
 
@@ -148,8 +148,11 @@ def types_of(kind: Any) -> dict[str, Any]:
 
 def words_for(kind: Any) -> str:
     """What a value of an annotated type is, in a reader's words."""
-    if isinstance(kind, types.UnionType):
-        return " or ".join("null" if part is types.NoneType else words_for(part) for part in kind.__args__)
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        parts = typing.get_args(kind)
+        return " or ".join("null" if part is types.NoneType else words_for(part) for part in parts)
+    if typing.get_origin(kind) is typing.Literal:
+        return f"one of {', '.join(map(str, typing.get_args(kind)))}"
     if isinstance(kind, type) and issubclass(kind, Enum):
         return f"one of {', '.join(member.name for member in kind)}"
     if is_config(kind):
@@ -157,4 +160,10 @@ def words_for(kind: Any) -> str:
     return _WORDS.get(kind, "a list" if typing.get_origin(kind) is list else "a value of another type")
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_WORDS = {
+    dict[str, Any]: "a group of options",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+}

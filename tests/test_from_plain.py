@@ -60,7 +60,9 @@ def test_it_gives_back_what_was_made_plain(config: RunConfig, form: str) -> None
 def _other(value: Any) -> Any:
     if isinstance(value, Enum):
         return [*type(value)][-1]
-    return {bool: True, int: 8, float: 0.25, str: "own", list: [], type(None): None}[type(value)]
+    return {bool: True, int: 8, float: 0.25, str: "own", list: [], dict: {"own": 1}, type(None): None}[
+        type(value)
+    ]
 
 
 NEEDS_MORE = {"track.base_url", "sweep.until", "optimizer.decay", "data.name"}

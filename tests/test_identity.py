@@ -37,6 +37,10 @@ EXPECTED = {
     "model.activations": BOTH,
     "model.straight_through": BOTH,
     "model.norm": BOTH,
+    "model.quantiser": BOTH,
+    "model.quantiser_options": BOTH,
+    "model.quantiser_version": BOTH,
+    "model.hadamard": BOTH,
     "model.activation": BOTH,
     "lr": BOTH,
     "wd1": BOTH,
@@ -81,6 +85,7 @@ EXPECTED = {
     "precision": BOTH,
     "device": NEITHER,
     "threads": NEITHER,
+    "plugins": NEITHER,
     "store": NEITHER,
     "sweep.reuse": BOTH,
     **{
@@ -128,6 +133,8 @@ def _changed(value):
         return value * 0.75 or 0.25
     if isinstance(value, list):
         return [*value, "x"]
+    if isinstance(value, dict):
+        return {**value, "x": 1}
     return f"{value or ''}x"
 
 

@@ -50,6 +50,8 @@ def refuse(config: ModelConfig) -> None:
         "model.tied=true": not config.tied,
         "model.weights=ternary": config.weights is not Weights.ternary,
         "model.activations=int8": config.activations is not Activations.int8,
+        f"model.quantiser={ModelConfig.quantiser}": config.quantiser != ModelConfig.quantiser,
+        "model.hadamard=false": config.hadamard,
         f"model.hidden a multiple of {BLOCK}": config.hidden % BLOCK != 0,
         f"model.ffn a multiple of {BLOCK}": config.ffn_width % BLOCK != 0,
     }

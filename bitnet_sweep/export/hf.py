@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bitnet_sweep import files
 from bitnet_sweep.config import Activations, ConfigError, ModelConfig, NormPlace, RunConfig
+from bitnet_sweep.exact import word
 from bitnet_sweep.export.parts import BlockParts, Matrix, Parts
 from bitnet_sweep.model.norm import NORM_EPS
 from bitnet_sweep.model.transformer import ROTARY_BASE
@@ -34,6 +35,16 @@ def refuse(config: ModelConfig) -> None:
     Raises:
         ConfigError: of the knobs that are in the way.
     """
+    for key, value, allowed in (
+        ("model.quantiser", config.quantiser, ModelConfig.quantiser),
+        ("model.hadamard", config.hadamard, False),
+    ):
+        if value != allowed:
+            raise ConfigError(key, value, f"cannot be exported to hf; allowed: {word(allowed)}")
+    if config.activations is Activations.int4:
+        raise ConfigError(
+            "model.activations", config.activations, "cannot be exported to hf; allowed: int8, full"
+        )
     if config.activations is Activations.full and config.norm is NormPlace.both:
         allowed = (
             "cannot be exported to hf: with model.norm=both, transformers has its inner norms only beside "

@@ -1,4 +1,4 @@
-"""The ternary codes over time: shares, flips, oscillation, and the absmean they are rounded by.
+"""The codes of the rounded weights over time: shares, flips, oscillation, and the layers' absmeans.
 
 A probe reports over three intervals: the last step (``flip_rate``), the steps since the last record
 (``flip_rate_window``), and the *window*: the last 20 of those steps, or all if they are fewer
@@ -40,7 +40,7 @@ class _Counters:
 
 
 class CodeWatch:
-    """Follows the codes of ternary BitLinears from step 0 on; it reads the weights and changes nothing.
+    """Follows the codes of rounded BitLinears from step 0 on; it reads the weights and changes nothing.
 
     Call :meth:`after_step` after each optimizer step and :meth:`measures` at each record. Where the weights
     are ``full`` there are no codes: their fields are None, while those of the latent weights stay. Where an
@@ -113,14 +113,16 @@ class CodeWatch:
         if step != self._counters.step or step == self._counters.record_step:
             raise ValueError(f"step {step} cannot have a record: {self._counters}")
         absmeans = {name: layer.absmean().item() for name, layer in self._bitlinears.items()}
-        finite = all(map(math.isfinite, absmeans.values()))
+        learned = [p for layer in self._ternary.values() for p in layer.quantiser.parameters()]
+        finite = all(map(math.isfinite, absmeans.values())) and all(p.isfinite().all() for p in learned)
         zeros = {name: codes.numel() - _count(codes) for name, codes in self._codes.items()}
+        clamps = all(layer.quantiser.clamps_absmean for layer in self._bitlinears.values())
         clamped_layers = sum(absmean < CLAMP_MIN for absmean in absmeans.values())
         fields: dict[str, Value] = {
             **self._code_fields(finite, sum(zeros.values())),
             "ternary/absmean": fmean(absmeans.values()),
             "ternary/absmean_min": min(absmeans.values()) if finite else None,
-            "ternary/clamped_layers": clamped_layers if finite else None,
+            "ternary/clamped_layers": clamped_layers if finite and clamps else None,
             **{f"ternary/absmean/{name}": absmean for name, absmean in absmeans.items()},
             **{
                 f"{ZERO_SHARE}{name}": zeros[name] / layer.weight.numel()

@@ -24,10 +24,11 @@ from bitnet_sweep.config import Activations, Precision, Weights
 from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.products import code_sums, products_on
 from bitnet_sweep.model.quantisers import (
+    ACTIVATION_QUANTS,
     CLAMP_MIN,
-    activation_quant,
+    AbsMean,
+    OneScale,
     activation_straight_through,
-    weight_straight_through,
 )
 
 CHUNK = 1 << 16
@@ -44,7 +45,7 @@ class TernaryWeights:
     operand: Tensor
     """The same codes for the backward product; the same tensor where the dtype is the same."""
     absmean: Tensor
-    """Clamped, without dimensions."""
+    """What they are times; clamped, without dimensions."""
 
 
 def ternary_weights(w_OI: Tensor) -> TernaryWeights:
@@ -71,11 +72,19 @@ def ternary_weights(w_OI: Tensor) -> TernaryWeights:
     return TernaryWeights(operand if products.codes is products.operands else codes, operand, absmean)
 
 
+def one_scale_weights(quantiser: OneScale, w_OI: Tensor) -> TernaryWeights:
+    """The same of any other quantiser whose codes share one scale."""
+    codes_OI, scale = quantiser.codes_and_scale(w_OI)
+    products = products_on(w_OI.device)
+    return TernaryWeights(codes_OI.to(products.codes), codes_OI.to(products.operands), scale)
+
+
 class MixedBitLinear(BitLinear):
     """A BitLinear with the same parameters, whose products are computed as this module says.
 
     The codes of a matrix are computed once for each of its values: training's forward and backward pass,
-    the probes and the flip counts of a step share them.
+    the probes and the flip counts of a step share them. Of a quantiser whose codes do not share one scale
+    the products are those of ``full`` weights.
     """
 
     precision = Precision.mixed
@@ -89,24 +98,35 @@ class MixedBitLinear(BitLinear):
         if self._cached is None or self._cached[0] != key:
             # a cached inference tensor would break later backward passes
             with torch.inference_mode(mode=False), torch.no_grad():
-                self._cached = (key, ternary_weights(w_OI))
+                self._cached = (key, self._rounded())
         return self._cached[1]
+
+    def _rounded(self) -> TernaryWeights:
+        if isinstance(self.quantiser, AbsMean):
+            return ternary_weights(self.weight)  # Tequila is one, too
+        assert isinstance(self.quantiser, OneScale), "only codes that share one scale are multiplied"
+        return one_scale_weights(self.quantiser, self.weight)
+
+    @property
+    def _has_code_products(self) -> bool:
+        return self.weights is Weights.ternary and isinstance(self.quantiser, OneScale)
 
     def codes(self) -> Tensor:
         """As :meth:`BitLinear.codes`; the result is shared and must not be written to."""
-        return self.ternary().codes.to(torch.int8) if self.weights is Weights.ternary else super().codes()
+        return self.ternary().codes.to(torch.int8) if self._has_code_products else super().codes()
 
     def linear(self, x_I: Tensor) -> Tensor:
         """As :meth:`BitLinear.linear`."""
         x_NI = x_I.reshape(-1, x_I.shape[-1])
         w_OI: Tensor = self.weight
-        int8, ternary = self.activations is Activations.int8, self.weights is Weights.ternary
-        if int8 and ternary:
-            y_NO = _apply(_CodeProduct, x_NI, w_OI, self.ternary())
+        rounded, ternary = self.activations is not Activations.full, self.weights is Weights.ternary
+        if rounded and self._has_code_products:
+            y_NO = _apply(_CodeProduct, x_NI, w_OI, self.ternary(), self.activations)
         else:
-            x_NI = activation_straight_through(x_NI) if int8 else x_NI
-            w_OI = weight_straight_through(w_OI) if ternary else w_OI
-            y_NO = _apply(_FloatProduct, x_NI, w_OI)
+            x_NI = activation_straight_through(x_NI, kind=self.activations) if rounded else x_NI
+            y_NO = _apply(_FloatProduct, x_NI, self.quantiser(w_OI) if ternary else w_OI)
+        if ternary and (bias_O := self.quantiser.bias(w_OI)) is not None:
+            y_NO = y_NO + bias_O
         return y_NO.view(*x_I.shape[:-1], len(self.weight))
 
 
@@ -114,8 +134,10 @@ class _CodeProduct(torch.autograd.Function):
     """Codes times codes; the gradients pass straight through both roundings."""
 
     @staticmethod
-    def forward(ctx: Any, x_NI: Tensor, latent_OI: Tensor, weights: TernaryWeights) -> Tensor:
-        codes_NI, scale_N1 = activation_quant(x_NI)
+    def forward(
+        ctx: Any, x_NI: Tensor, latent_OI: Tensor, weights: TernaryWeights, activations: Activations
+    ) -> Tensor:
+        codes_NI, scale_N1 = ACTIVATION_QUANTS[activations](x_NI)
         sums_NO = code_sums(codes_NI.to(weights.codes.dtype), weights.codes)
         ctx.save_for_backward(codes_NI.to(weights.operand.dtype), scale_N1, weights.operand, weights.absmean)
         # exact in float32 up to 2**24, so for up to 131,072 inputs
@@ -123,14 +145,14 @@ class _CodeProduct(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, gradient_NO: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         codes_NI, scale_N1, weights_OI, absmean = ctx.saved_tensors
         # one code of an input is worth 1/scale, one of the weights absmean; neither is rounded
         gradient = (gradient_NO / scale_N1).to(weights_OI.dtype)
         to_input, to_weight = ctx.needs_input_grad[:2]
         x_NI = (gradient @ weights_OI).to(gradient_NO.dtype).mul_(absmean * scale_N1) if to_input else None
         w_OI = (gradient.T @ codes_NI).to(gradient_NO.dtype) if to_weight else None
-        return x_NI, w_OI, None
+        return x_NI, w_OI, None, None
 
 
 class _FloatProduct(torch.autograd.Function):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitnet_sweep.config import IGNORED, GateActivation, ModelConfig, NormPlace, Precision
+from bitnet_sweep.counts import quantiser_of
 from bitnet_sweep.identity import LARGE_SEED
 from bitnet_sweep.model.bitlinear import BitLinear, linear_init
 from bitnet_sweep.model.head import tiled_cross_entropy
@@ -51,16 +52,28 @@ def rotate(x_TH: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
 
 
+def bitlinear(
+    in_features: int, out_features: int, config: ModelConfig, precision: Precision, is_last: bool = False
+) -> BitLinear:
+    """A BitLinear that rounds as the config says.
+
+    Args:
+        is_last: of its sublayer.
+    """
+    quantiser = quantiser_of(config, out_features, in_features)
+    rounding = config.weights, config.activations, config.straight_through, quantiser
+    return BITLINEARS[precision](in_features, out_features, *rounding, turned=config.hadamard and is_last)
+
+
 class Attention(nn.Module):
     """Causal self-attention; q, k and v are one BitLinear, so they share one absmean and one norm."""
 
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
-        hidden, bitlinear = config.hidden, BITLINEARS[precision]
-        rounding = config.weights, config.activations, config.straight_through
+        hidden = config.hidden
         self.num_heads = config.num_heads
-        self.qkv = bitlinear(hidden, 3 * hidden, *rounding)
-        self.out = bitlinear(hidden, hidden, *rounding)
+        self.qkv = bitlinear(hidden, 3 * hidden, config, precision)
+        self.out = bitlinear(hidden, hidden, config, precision, is_last=True)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -89,11 +102,10 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
-        hidden, ffn, bitlinear = config.hidden, config.ffn_width, BITLINEARS[precision]
-        rounding = config.weights, config.activations, config.straight_through
+        hidden, ffn = config.hidden, config.ffn_width
         self.activation = ACTIVATIONS[config.activation]
-        self.gate_up = bitlinear(hidden, 2 * ffn, *rounding)
-        self.down = bitlinear(ffn, hidden, *rounding)
+        self.gate_up = bitlinear(hidden, 2 * ffn, config, precision)
+        self.down = bitlinear(ffn, hidden, config, precision, is_last=True)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bitnet_sweep.config import NormPlace
+from bitnet_sweep.config import ModelConfig, NormPlace
 from bitnet_sweep.counts import ternary_counts
 from bitnet_sweep.records import FIELDS, Record
 from bitnet_sweep.report.arms import Arm, Section
@@ -36,7 +36,7 @@ def model_sizes(sections: Sequence[Section]) -> Table:
     rows: dict[tuple[str, ...], Row] = {}
     for section in sections:
         for arm in section.arms:
-            row = _size_row(arm.run.config, arm.hidden)
+            row = _size_row(arm)
             rows.setdefault(tuple(row.values()), row)
     frame = frame_of(list(rows.values()), _SIZES)
     about = (
@@ -145,7 +145,8 @@ _RECORD_OF: dict[str, Callable[[Arm], object]] = {
 _WHOLE = ("model.hidden", "seed", "steps")
 
 
-def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
+def _size_row(arm: Arm) -> Row:
+    config, hidden = arm.run.config, arm.hidden
     layers, vocab = whole(config.get("model.num_layers")), whole(config.get("tokenizer.vocab_size"))
     tied = config.get("model.tied")
     ffn = whole(config.get("model.ffn"))
@@ -158,6 +159,9 @@ def _size_row(config: dict[str, Any], hidden: int | None) -> Row:
         norm = NormPlace.inside if inside else NormPlace.both
         counts = ternary_counts(hidden, layers, ffn, vocab, tied, norm)
         total, embedding = str(counts.total), str(counts.embedding)
+        if config.get("model.quantiser") not in (None, ModelConfig.quantiser):  # it may learn something, too
+            told = arm.run.status.get("parameters")
+            total = shown(whole(told.get("total"))) if isinstance(told, dict) else UNKNOWN
         weights = str(config.get("model.weights"))
         ternary = {"ternary": str(counts.ternary), "full": "0"}.get(weights, UNKNOWN)
     own = (shown(hidden), shown(layers), shown(vocab), total, ternary, embedding)

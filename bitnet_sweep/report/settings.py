@@ -71,6 +71,8 @@ def setting_text(config: Mapping[str, Any], key: str) -> str:
     value = config.get(key)
     if isinstance(value, str) and key in KNOBS and KNOBS[key].is_text:
         return value
+    if isinstance(value, Mapping):  # the options of a part
+        return ", ".join(f"{name}={shown(own)}" for name, own in value.items()) or "none"
     return "null" if key in config and value is None else shown(value)
 
 

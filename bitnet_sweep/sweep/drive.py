@@ -22,7 +22,7 @@ from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.schedule import check_shorthands, schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.wandb_environment import leave_out
-from bitnet_sweep.workload.find import workload_of
+from bitnet_sweep.workload.find import remarks_on, workload_of
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,8 @@ def drive(
     plan = make_plan(runs, store)
     name = sweep_name(plan.runs, runs[0].config.sweep.name)
     print(plan.summary() + (f"; {len(excluded)} points excluded" if excluded else ""))
-    print("\n".join([*reuse_lines(plan.other_code), *forecast_lines(plan, store, jobs_at_once)]), flush=True)
+    told = [*reuse_lines(plan.other_code), *remarks_on([run.config for run in plan.runs])]
+    print("\n".join([*told, *forecast_lines(plan, store, jobs_at_once)]), flush=True)
     if runs[0].config.sweep.dry_run:
         print("\n".join([plan.tree(), *schedule_lines(plan.runs)]))
         return

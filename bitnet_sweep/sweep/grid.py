@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain, product
-from operator import attrgetter
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig, plain
+from bitnet_sweep.config import ConfigError, RunConfig, SweepConfig, plain, value_of
 from bitnet_sweep.explain import as_config_error
 
 
@@ -192,4 +191,11 @@ def typed_value(schema: DictConfig, key: str, value: Any) -> Any:
 
 
 def _holds(conditions: Mapping[str, Any], config: RunConfig) -> bool:
-    return all(attrgetter(key)(config) == value for key, value in conditions.items())
+    return all(_value(config, key) == value for key, value in conditions.items())
+
+
+def _value(config: RunConfig, key: str) -> Any:
+    try:
+        return value_of(config, key)
+    except KeyError:  # an option of another part than this run's
+        return None

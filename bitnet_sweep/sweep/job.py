@@ -14,6 +14,7 @@ from typing import Any
 from bitnet_sweep import files, identity
 from bitnet_sweep.code import code
 from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.doors import code_of_parts
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.records import LogRow, Record, SampleRow, clean
 from bitnet_sweep.runtime import prepare_process
@@ -118,7 +119,11 @@ class Job:
     def _origin(self) -> dict[str, Any]:
         """What the mirror says of the program and the machine that train the run now."""
         now = provenance(self._command, self._config.threads, self._device)
-        return {key: now.get(key) for key in _MIRRORED} | {"code": identity.digest(code())}
+        return {key: now.get(key) for key in _MIRRORED} | {"code": identity.digest(self._code())}
+
+    def _code(self) -> dict[str, str]:
+        """The fingerprints of all source that trains the run: of this program and of the user's parts."""
+        return code() | code_of_parts(self._config)
 
     def _walk_until_sound(self, status: Status, sink: Sink) -> None:
         """Walk the legs; one whose checkpoint turns out corrupt is trained again."""
@@ -300,7 +305,7 @@ class Job:
             train_seconds=before.train_seconds if before else 0.0,
             provenance=following(now, before.provenance) if before and leg.has(LATEST) else now,
             science_version=identity.SCIENCE_VERSION,
-            code=code(),
+            code=self._code(),
         )
         leg.folder.write_config(plain(self._config))
         leg.folder.write_status(status)

@@ -165,7 +165,9 @@ def make_plan(grid: Sequence[PlannedRun], store: Store) -> Plan:
         if unit.id in needed and unit.id not in done
     ]
     begun = done | {unit.id for unit in todo if unit.left < unit.steps}
-    reused = (other_code(statuses[unit.id], unit.is_run) for unit in units if unit.id in begun)
+    reused = (
+        other_code(statuses[unit.id], unit.run.config, unit.is_run) for unit in units if unit.id in begun
+    )
     return Plan(runs, units, todo, len(grid) - len(runs), [found for found in reused if found is not None])
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bitnet_sweep.code import code, differing
+from bitnet_sweep.config import RunConfig
+from bitnet_sweep.doors import code_of_parts
 from bitnet_sweep.store import Status
 
 _NAMED = 6
@@ -23,12 +25,13 @@ class OtherCode:
     """Those that differ; None where its status does not tell its code."""
 
 
-def other_code(status: Status | None, is_run: bool) -> OtherCode | None:
+def other_code(status: Status | None, config: RunConfig, is_run: bool) -> OtherCode | None:
     """What trained the folder of this status, where that was not the source code that runs now."""
-    if status is None or status.code == code():
+    here = code() | code_of_parts(config)
+    if status is None or status.code == here:
         return None
     commit = status.provenance.get("commit")
-    files = tuple(differing(status.code, code())) if status.code else None
+    files = tuple(differing(status.code, here)) if status.code else None
     return OtherCode(is_run, f"{commit[:12]}{'+' * commit.endswith('+')}" if commit else "not known", files)
 
 

@@ -21,7 +21,7 @@ from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.schedule import schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.workload import Step
-from bitnet_sweep.workload.find import workload_of
+from bitnet_sweep.workload.find import remarks_on, workload_of
 
 
 def run_job(config: RunConfig, overrides: list[str]) -> None:
@@ -56,8 +56,8 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
     """
     store, [planned] = plan_runs([(tuple(overrides), config)])
     plan = make_plan([planned], store)
-    if reused := reuse_lines(plan.other_code):
-        print("\n".join(reused))
+    if told := [*reuse_lines(plan.other_code), *remarks_on([planned.config])]:
+        print("\n".join(told))
     if config.sweep.dry_run:
         print(
             "\n".join(

@@ -12,6 +12,7 @@ import yaml
 
 from bitnet_sweep.code import code
 from bitnet_sweep.config import KNOBS, Reuse, RunConfig, flatten, having, plain
+from bitnet_sweep.doors import code_of_parts
 from bitnet_sweep.exact import number_text, scientific, word
 from bitnet_sweep.identity import mark
 from bitnet_sweep.roles import Knob, Role
@@ -39,12 +40,12 @@ def run_name(config: RunConfig) -> str:
     """
     head = [f"{knob.label}{_value(knob, knob.of(config))}" for knob in _HEAD]
     changed = _changed(config)
-    words = [str(changed.pop(knob.key)) for knob in _WORDS if knob.key in changed]
+    words = [_value(knob, changed.pop(knob.key)) for knob in _WORDS if knob.key in changed]
     others = [f"{KNOBS[key].label}{_value(KNOBS[key], value)}" for key, value in changed.items()]
     if not follow_shorthands(config):
         others.insert(0, f"stages={mark(plain(config.stages))}")
     if config.sweep.reuse is Reuse.same_code:
-        others.append(f"code={mark(code())}")
+        others.append(f"code={mark(code() | code_of_parts(config))}")
     return _cut(" ".join([*head, *words, *others]))
 
 
@@ -108,6 +109,8 @@ def _value(knob: Knob, value: object) -> str:
     if knob.key == "data.path":  # too long for a name as a whole
         first = value[0] if isinstance(value, list) else value
         return f"{str(first).rpartition('/')[2][:_PATH]}#{mark(value)}"
+    if isinstance(value, dict):  # the options of a part
+        return " ".join(f"{name}={_short(own)}" for name, own in value.items())
     return knob.null if value is None else _short(value)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.data import Batches, Corpus, fingerprint, prepare
+from bitnet_sweep.train.fallback import fallback_lines
 from bitnet_sweep.workload import Sizes, Step, Training, Work, Workload
 
 if TYPE_CHECKING:  # a plan is made without it
@@ -39,6 +40,10 @@ class TransformerWorkload(Workload):
     def prepare(self, config: RunConfig, cache: Path, fingerprint: str) -> None:
         """Write the token files."""
         prepare(config, cache, fingerprint)
+
+    def remarks(self, configs: Sequence[RunConfig]) -> list[str]:
+        """What ``precision=mixed`` has no product of its own for."""
+        return fallback_lines(configs)
 
     def work(self, config: RunConfig) -> Work:
         """A step costs the weights touched by the optimizer and by every token."""

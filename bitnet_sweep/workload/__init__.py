@@ -6,7 +6,7 @@ The engine plans, forks, resumes, records and mirrors; what is trained it knows 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -121,6 +121,9 @@ class Workload(Protocol):
         Raises:
             ConfigError: they cannot be used.
         """
+
+    def remarks(self, configs: Sequence[RunConfig]) -> list[str]:
+        """Lines that a plan of these runs is to say."""
 
     def work(self, config: RunConfig) -> Work:
         """What a resolved config will take."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Sequence
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.workload import Workload
@@ -15,6 +16,11 @@ MODULES = ("bitnet_sweep.train.task", "bitnet_sweep.train.probe")
 def workload_of(config: RunConfig) -> Workload:
     """What the engine asks about a run."""
     return _transformer()
+
+
+def remarks_on(configs: Sequence[RunConfig]) -> list[str]:
+    """What there is to say of a plan of these runs."""
+    return _transformer().remarks(configs)
 
 
 @functools.cache

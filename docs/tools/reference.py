@@ -87,6 +87,8 @@ def _kind(hint: Any) -> str:
     if args := typing.get_args(hint):
         if typing.get_origin(hint) is list:
             return "list"
+        if typing.get_origin(hint) is dict:
+            return "options"
         return " or ".join(_kind(arg) for arg in args)
     return "text or list" if hint is Any else str(hint)
 

@@ -167,6 +167,16 @@ def test_codes_and_scales_come_back_exactly(inside_and_silu, tokenizer, tmp_path
                 "model.ffn a multiple of 256",
             ],
         ),
+        (
+            {"tied": True, "quantiser": "lsq4", "hadamard": True, "activations": Activations.int4},
+            [
+                "model.norm=inside",
+                "model.activation=silu",
+                "model.activations=int8",
+                "model.quantiser=absmean",
+                "model.hadamard=false",
+            ],
+        ),
     ],
 )
 def test_others_are_refused_by_all_their_knobs(fields, needed):

@@ -223,6 +223,24 @@ def test_a_tied_head_is_folded_into_the_last_gain():
     assert torch.equal(parts.final_gain, model.final_norm.weight * 0.25)
 
 
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"quantiser": "lsq4"}, "model.quantiser=lsq4: cannot be exported to hf; allowed: absmean"),
+        ({"quantiser": "mine"}, "model.quantiser=mine: cannot be exported to hf; allowed: absmean"),
+        ({"hadamard": True}, "model.hadamard=True: cannot be exported to hf; allowed: false"),
+        (
+            {"activations": Activations.int4},
+            "model.activations=int4: cannot be exported to hf; allowed: int8, full",
+        ),
+    ],
+)
+def test_other_quantisers_are_refused_by_name(fields, said):
+    with pytest.raises(ConfigError) as caught:
+        hf.refuse(ModelConfig(**fields))
+    assert str(caught.value) == said
+
+
 @pytest.mark.parametrize("weights", Weights)
 def test_what_transformers_cannot_hold_is_refused_by_the_knobs(weights, tmp_path):
     config = config_of(ModelConfig(hidden=16, num_heads=2, weights=weights, activations=Activations.full))

@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from bitnet_sweep import identity
 from bitnet_sweep.code import code
 from bitnet_sweep.config import (
+    Activations,
     Decay,
     Knot,
     LossConfig,
@@ -70,6 +71,10 @@ def assert_same_boundaries(one, other):
         assert read[0] == read[1]
 
 
+def quantised(name, **changes):
+    return ModelConfig(hidden=16, num_layers=2, num_heads=2, quantiser=name, **changes)
+
+
 FULL = ModelConfig(hidden=16, num_layers=2, num_heads=2, weights=Weights.full)
 ADAMW = OptimizerConfig(name=OptimizerName.adamw)
 MATRICES = OptimizerConfig(decay=Decay.matrices, clip=None)
@@ -101,6 +106,13 @@ FOUR = {
             "loss": LossConfig(ignore_end_of_text=True),
             **FP32,
         },
+        {"model": quantised("lsq4")},
+        {"model": quantised("seq2"), "optimizer": ADAMW, **FP32},
+        {"model": quantised("tequila", activations=Activations.int4, hadamard=True)},
+        pytest.param({"model": quantised("binary")}, marks=pytest.mark.system),
+        pytest.param({"model": quantised("lsq3"), "optimizer": MATRICES}, marks=pytest.mark.system),
+        pytest.param({"model": quantised("absmedian"), **FP32}, marks=pytest.mark.system),
+        pytest.param({"model": quantised("absmean_channel")}, marks=pytest.mark.system),
     ],
     ids=[
         "default",
@@ -115,6 +127,13 @@ FOUR = {
         "fp32",
         "fp32, full, smoothing",
         "schedule set after the update",
+        "lsq4",
+        "seq2",
+        "tequila, int4, hadamard",
+        "binary",
+        "lsq3",
+        "absmedian",
+        "absmean_channel",
     ],
 )
 def test_forked_equals_straight(tiny, tmp_path, changes):
@@ -158,6 +177,24 @@ def test_interrupted_anywhere_equals_undisturbed(tiny, tmp_path, share, precisio
     assert len(starts) >= 6
     assert status.attempts == len(starts) + 1
     assert_same_result(calm, broken)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["lsq4", "tequila"])
+def test_a_quantiser_that_is_interrupted_goes_on_to_the_same(tiny, tmp_path, name):
+    base = tiny(probe_every_steps=6, checkpoint_every_steps=4, model=quantised(name))
+    calm, broken = at(base, tmp_path / "calm"), at(base, tmp_path / "broken")
+    complete(calm)
+    for _ in range(3):
+        seen: list[Step] = []
+        with pytest.raises(InterruptedRunError):
+            complete(broken, should_stop=lambda seen=seen: len(seen) >= 5, on_step=seen.append)
+    complete(broken)
+    assert_same_result(calm, broken)
+    weights = load_file(run_folder(calm).final_path)
+    assert ("blocks.0.attention.qkv.quantiser.step" in weights) is (name == "lsq4")
+    counted = sum(tensor.numel() for tensor in weights.values())
+    assert run_folder(calm).status().parameters["total"] == counted
 
 
 @pytest.mark.slow

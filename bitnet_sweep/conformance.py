@@ -1,0 +1,291 @@
+"""``python -m bitnet_sweep.parts check``: whether a part keeps what the engine promises of every run.
+
+Shapes: I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import random
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bitnet_sweep.config import (
+    Activations,
+    ConfigError,
+    DataConfig,
+    DataName,
+    ModelConfig,
+    Precision,
+    RunConfig,
+    SweepConfig,
+    TokenizerConfig,
+    Weights,
+)
+from bitnet_sweep.data import fingerprint
+from bitnet_sweep.doors import settled
+from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.model.bitlinear import BitLinear
+from bitnet_sweep.model.mixed import MixedBitLinear
+from bitnet_sweep.model.quantisers import OneScale, Quantiser
+from bitnet_sweep.parts import Part, registered_by
+from bitnet_sweep.stages import resolve
+from bitnet_sweep.store import Store
+from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.job import Hooks, Job
+from bitnet_sweep.workload import Step
+
+SHAPES = ((6, 11), (1, 8), (7, 1), (32, 16))
+"""Rows and columns of the matrices that are tried."""
+
+LOWEST, HIGHEST = -64, 63
+"""Of a code: what one is less than another still fits into 8 bits."""
+
+Make = Callable[[int, int], Any]
+Check = Callable[[Make], str]
+"""Says what holds; raises AssertionError where it does not."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Check one part, tell each finding in a line, and return the exit status: 1 where one of them fails."""
+    parser = argparse.ArgumentParser(prog="python -m bitnet_sweep.parts")
+    parser.add_argument("check", choices=["check"])
+    parser.add_argument("part", metavar="MODULE:FACTORY", help="such as my_package:Mine")
+    parser.add_argument("options", nargs="*", metavar="OPTION=VALUE", help="options of the part")
+    told = parser.parse_args(words)
+    try:
+        part = part_at(told.part)
+        options = dict(_option(word) for word in told.options)
+        part.options_of(options, "option")
+        checks = _CHECKS.get(part.kind)
+        if checks is None:
+            raise ConfigError("check", told.part, f"is a {part.kind}; allowed: {', '.join(_CHECKS)}")
+    except ConfigError as error:
+        print(f"bitnet_sweep.parts: {error}", file=sys.stderr)
+        return 2
+    failed = 0
+    for name, finding, is_sound in findings(part, options, checks(part, options)):
+        failed += not is_sound
+        print(f"{'ok  ' if is_sound else 'FAIL'}  {name}: {finding}", flush=True)
+    version = "built in" if part.is_built_in else f"version {part.version}"
+    print(
+        f"{part.kind} {part.name}, {version}: {f'{failed} checks failed' if failed else 'every check passed'}"
+    )
+    return int(failed > 0)
+
+
+def part_at(place: str) -> Part:
+    """The part whose factory stands at ``module:attribute``.
+
+    Raises:
+        ConfigError: there is no such factory, or nothing registers it.
+    """
+    module, _, attribute = place.partition(":")
+    try:
+        factory = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError("check", place, f"cannot be imported ({error}); allowed: module:factory") from error
+    found = registered_by(factory)
+    if found is None:
+        raise ConfigError("check", place, "is registered as no part (bitnet_sweep.parts.register)")
+    return found
+
+
+def findings(
+    part: Part, options: dict[str, Any], checks: dict[str, Callable[[], str]]
+) -> Iterator[tuple[str, str, bool]]:
+    """The name of each check, what it found, and whether that is as it should be."""
+    for name, check in checks.items():
+        try:
+            yield name, check(), True
+        except Exception as error:  # a part may fail in any way
+            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
+            yield name, " ".join(f"{kind}{error}".split()), False
+
+
+def _option(word: str) -> tuple[str, Any]:
+    name, equals, text = word.partition("=")
+    if not equals:
+        raise ConfigError("option", word, "is written OPTION=VALUE")
+    return name, yaml.safe_load(text)
+
+
+def quantiser_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """Each check of a quantiser by its name."""
+
+    def make(rows: int, columns: int) -> Quantiser:
+        made = part.load()(rows, columns, part.options_of(options, "option"))
+        assert isinstance(made, Quantiser), "it makes no bitnet_sweep.model.quantisers.Quantiser"
+        return made
+
+    config = ModelConfig(16, 2, 2, quantiser=part.name, quantiser_options=options)
+    return {
+        "shapes": lambda: _shapes(make),
+        "codes": lambda: _codes(make),
+        "determinism": lambda: _determinism(make),
+        "gradients": lambda: _gradients(make),
+        "precision": lambda: _precision(make),
+        "training": lambda: _training(config),
+    }
+
+
+_CHECKS = {"quantiser": quantiser_checks}
+
+
+def _begun(make: Make, shape: tuple[int, int], scale: float = 0.1) -> tuple[Any, Tensor]:
+    """A quantiser and the latent weights it began with."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    w_OI = scale * torch.randn(*shape, generator=generator)
+    quantiser = make(*shape)
+    with torch.no_grad():
+        quantiser.initialise(w_OI)
+    return quantiser, w_OI.requires_grad_()
+
+
+def _shapes(make: Make) -> str:
+    for shape in SHAPES:
+        quantiser, w_OI = _begun(make, shape)
+        quantised_OI, codes_OI, bias_O = quantiser(w_OI), quantiser.codes(w_OI), quantiser.bias(w_OI)
+        assert quantised_OI.shape == shape, f"weights {shape} become {tuple(quantised_OI.shape)}"
+        assert quantised_OI.dtype == w_OI.dtype, f"float32 becomes {quantised_OI.dtype}"
+        assert codes_OI.shape == shape, f"weights {shape} have codes {tuple(codes_OI.shape)}"
+        assert bias_O is None or bias_O.shape == shape[:1], f"{shape[0]} outputs have a bias of another shape"
+        for name, parameter in quantiser.named_parameters():
+            assert parameter.ndim < 2, f"{name} has {parameter.ndim} dimensions; allowed: 0 or 1"
+    return f"right for {', '.join(f'{rows} x {columns}' for rows, columns in SHAPES)}"
+
+
+def _codes(make: Make) -> str:
+    lowest, highest = 0, 0
+    for shape in SHAPES:
+        quantiser, w_OI = _begun(make, shape)
+        codes_OI, quantised_OI = quantiser.codes(w_OI).detach(), quantiser(w_OI).detach()
+        assert torch.equal(codes_OI, codes_OI.round()), "a code is no whole number"
+        lowest, highest = min(lowest, int(codes_OI.min())), max(highest, int(codes_OI.max()))
+        assert LOWEST <= lowest <= highest <= HIGHEST, f"a code lies outside of {LOWEST} to {HIGHEST}"
+        if isinstance(quantiser, OneScale):
+            assert codes_OI.abs().max() <= 1, "a code of a OneScale is not -1, 0 or 1"
+        for codes_I, values_I in zip(codes_OI, quantised_OI, strict=True):
+            for code in codes_I.unique():
+                same = values_I[codes_I == code]
+                spread = float(same.max() - same.min())
+                assert spread <= 1e-6 * (1 + float(same.abs().max())), f"code {int(code)} is several values"
+    return f"whole numbers from {lowest} to {highest}, each one value in its row"
+
+
+def _determinism(make: Make) -> str:
+    before = torch.random.get_rng_state()
+    (one, w_OI), (other, same_OI) = _begun(make, SHAPES[0]), _begun(make, SHAPES[0])
+    assert torch.equal(one(w_OI), one(w_OI)), "the same weights are rounded otherwise the second time"
+    assert torch.equal(one(w_OI), other(same_OI)), "the same weights are rounded otherwise by a second one"
+    assert torch.equal(w_OI, same_OI), "it changes the latent weights"
+    assert torch.equal(torch.random.get_rng_state(), before), "it draws from torch's global generator"
+    buffers = [name for name, _ in one.named_buffers()]
+    assert not buffers, f"{buffers[0]} is a buffer, which no checkpoint keeps; make it a parameter"
+    return "twice the same, nothing drawn, nothing kept that a checkpoint would miss"
+
+
+def _gradients(make: Make) -> str:
+    for shape in SHAPES:
+        for scale in (0.1, 1e3, 0.0):
+            quantiser, w_OI = _begun(make, shape, scale)
+            bias_O = quantiser.bias(w_OI)
+            (quantiser(w_OI).square().sum() + (0.0 if bias_O is None else bias_O.sum())).backward()
+            assert w_OI.grad is not None, "no gradient reaches the latent weights"
+            assert w_OI.grad.isfinite().all(), f"weights of size {scale:g} have a gradient that is not finite"
+            for name, parameter in quantiser.named_parameters():
+                assert parameter.grad is not None, f"no gradient reaches {name}"
+                assert parameter.grad.isfinite().all(), f"{name} has a gradient that is not finite"
+    return "finite, of usual, large and dead weights"
+
+
+def _precision(make: Make) -> str:
+    outputs = []
+    for kind in (BitLinear, MixedBitLinear):
+        quantiser, w_OI = _begun(make, SHAPES[0])
+        layer = kind(w_OI.shape[1], w_OI.shape[0], Weights.ternary, Activations.int8, quantiser=quantiser)
+        with torch.no_grad():
+            layer.weight.copy_(w_OI)
+            x_I = torch.randn(5, w_OI.shape[1], generator=torch.Generator().manual_seed(0))
+            outputs.append(layer(x_I))
+    differs = float((outputs[0] - outputs[1]).abs().max())
+    assert differs <= 1e-4 * float(outputs[0].abs().max()), f"mixed differs from fp32 by {differs:.2g}"
+    is_fast = isinstance(make(*SHAPES[0]), OneScale)
+    return f"mixed computes what fp32 does; its codes are {'' if is_fast else 'not '}multiplied as such"
+
+
+def _training(model: ModelConfig) -> str:
+    """Straight, forked from its trunk, and stopped after every third step: equal bit for bit."""
+    with tempfile.TemporaryDirectory(prefix="bitnet_sweep-parts-") as name:
+        text = Path(name, "text.txt")
+        text.write_text(_made_up_text(), encoding="utf-8")
+        base = RunConfig(
+            model=model,
+            steps=12,
+            batch_size=2,
+            sequence_length=8,
+            probe_every_steps=4,
+            checkpoint_every_steps=2,
+            data=DataConfig(DataName.text, path=str(text)),
+            tokenizer=TokenizerConfig(vocab_size=300),
+        )
+        for precision in Precision:
+            config = settled(resolve(dataclasses.replace(base, precision=precision)))
+            straight = _at(config, Path(name, f"straight-{precision.name}"), share_stages=False)
+            forked = _at(config, Path(name, f"forked-{precision.name}"))
+            stopped = _at(config, Path(name, f"stopped-{precision.name}"))
+            _complete(straight)
+            _complete(_at(forked, Path(forked.store), until_stage=1))
+            _complete(forked)
+            while _is_stopped(stopped):
+                pass
+            for what, other in (("forked from its trunk", forked), ("stopped and resumed", stopped)):
+                _assert_equal(straight, other, f"{what} at precision={precision.name}")
+    return "12 steps straight, forked, and stopped and resumed are equal bit for bit, in both precisions"
+
+
+def _at(config: RunConfig, store: Path, **sweep: Any) -> RunConfig:
+    return dataclasses.replace(config, store=str(store), sweep=SweepConfig(**sweep))
+
+
+def _complete(config: RunConfig) -> None:
+    Job(config, "check", [], Hooks()).complete()
+
+
+def _is_stopped(config: RunConfig) -> bool:
+    """Train on for three steps, and say whether it is not through yet."""
+    seen: list[Step] = []
+    try:
+        Job(config, "check", [], Hooks(lambda: len(seen) >= 3, seen.append)).complete()
+    except InterruptedRunError:
+        return True
+    return False
+
+
+def _assert_equal(config: RunConfig, other: RunConfig, what: str) -> None:
+    one, two = (
+        Store(Path(each.store)).run(stage_ids(each, fingerprint(each))[-1]) for each in (config, other)
+    )
+    for record, same in zip(one.records(), two.records(), strict=True):
+        for field, value in record.items():
+            equal = field.startswith("perf/") or same.get(field) == value
+            assert equal, f"{what}, {field} differs at step {record['step']}"
+    weights, same_weights = load_file(one.final_path), load_file(two.final_path)
+    for name, tensor in weights.items():
+        assert torch.equal(tensor, same_weights[name]), f"{what}, {name} ends otherwise"
+
+
+def _made_up_text() -> str:
+    chance = random.Random(7)  # noqa: S311  (no secret)
+    words = ["".join(chance.choices("abcdefghijklmnop", k=chance.randint(2, 7))) for _ in range(200)]
+    return "\n\n".join(" ".join(chance.choices(words, k=12)) + "." for _ in range(600))

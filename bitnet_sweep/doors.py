@@ -1,0 +1,62 @@
+"""Where a config names its parts, and how a command line's names become parts with options and a version."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from bitnet_sweep.config import RunConfig, plain, value_of
+from bitnet_sweep.parts import Kind, find, known
+
+
+@dataclass(frozen=True)
+class Door:
+    """Where a config names a part."""
+
+    kind: Kind
+    name: str
+    """The key of its name; likewise the others."""
+    options: str
+    version: str
+
+
+DOORS = (Door("quantiser", "model.quantiser", "model.quantiser_options", "model.quantiser_version"),)
+
+
+def settled(config: RunConfig) -> RunConfig:
+    """The config of a command line with its parts found: options checked and filled in, versions noted.
+
+    Not for a config out of a store, which says all of it: this may import what the config names.
+
+    Raises:
+        ConfigError: there is no such part, or an option is wrong.
+    """
+    for door in DOORS:
+        found = find(door.kind, value_of(config, door.name), config.plugins, door.name)
+        found.check_version(value_of(config, door.version), door.version)
+        options = found.options_of(value_of(config, door.options), door.options)
+        config = _with_value(config, door.options, {} if options is None else plain(options))
+        config = _with_value(config, door.version, found.version)
+    return config
+
+
+def code_of_parts(config: RunConfig) -> dict[str, str]:
+    """The fingerprints of the source of its parts, as far as they are imported; built-in ones have none."""
+    found: dict[str, str] = {}
+    for door in DOORS:
+        own = known(door.kind, value_of(config, door.name))
+        found |= own.code() if own is not None else {}
+    return found
+
+
+def _with_value(config: Any, key: str, value: Any) -> Any:
+    """A copy that shares what it does not change; the config itself where it has the value already."""
+    name, dot, rest = key.partition(".")
+    before = getattr(config, name)
+    now = _with_value(before, rest, value) if dot else value
+    if now is before or now == before:
+        return config
+    config = copy.copy(config)
+    setattr(config, name, now)
+    return config

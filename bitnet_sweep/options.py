@@ -1,0 +1,118 @@
+"""The options of a part: plain values of a config as the dataclass that the part declares, and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import typing
+from collections.abc import Mapping
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Any, Literal, Union
+
+from bitnet_sweep.config import ConfigError, check_float
+from bitnet_sweep.exact import read_number
+from bitnet_sweep.roles import words_for
+
+
+def options_from(kind: type | None, given: Mapping[str, Any], key: str, whose: str) -> Any:
+    """The options as the dataclass ``kind``; None where there is none.
+
+    Args:
+        kind: what the part declares.
+        given: plain values by name; the others have their defaults.
+        key: of the config, for messages.
+        whose: the part, for messages.
+
+    Raises:
+        ConfigError: a name or a value is wrong.
+    """
+    kinds = {} if kind is None else kinds_of(kind)
+    for name, value in given.items():
+        if name not in kinds:
+            raise ConfigError(f"{key}.{name}", value, _no_such_option(name, kinds, whose))
+    if kind is None:
+        return None
+    values = {name: _typed(kinds[name], value, f"{key}.{name}") for name, value in given.items()}
+    for needed in dataclasses.fields(kind):
+        if _is_needed(needed) and needed.name not in values:
+            raise ConfigError(f"{key}.{needed.name}", "?", f"{whose} needs a value for it")
+    try:
+        return kind(**values)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError) as error:  # what its own __post_init__ refuses
+        raise ConfigError(key, dict(given), f"{whose} refuses it: {' '.join(str(error).split())}") from error
+
+
+def _no_such_option(name: str, kinds: Mapping[str, Any], whose: str) -> str:
+    if not kinds:
+        return f"{whose} has no options"
+    close = difflib.get_close_matches(name, kinds, n=1)
+    guess = f"did you mean {close[0]}? " if close else ""
+    return f"{whose} has no such option; {guess}allowed: {', '.join(kinds)}"
+
+
+def _is_needed(f: dataclasses.Field[Any]) -> bool:
+    return f.init and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+@functools.cache
+def kinds_of(options: type) -> dict[str, Any]:
+    """The types of a part's options by name.
+
+    Raises:
+        TypeError: it is no dataclass, or a type is none that a config can hold.
+    """
+    if not dataclasses.is_dataclass(options):
+        raise TypeError(f"the options {options!r} are no dataclass")
+    hints = typing.get_type_hints(options)
+    kinds = {f.name: hints[f.name] for f in dataclasses.fields(options) if f.init}
+    if wrong := [name for name, kind in kinds.items() if not _is_possible(kind)]:
+        allowed = "bool, int, float, str, Enum, Literal, lists of them, or None"
+        raise TypeError(f"the option {wrong[0]} of {options.__name__} must be of {allowed}")
+    return kinds
+
+
+def _is_possible(kind: Any) -> bool:
+    if typing.get_origin(kind) in (Union, UnionType, list):
+        return all(map(_is_possible, typing.get_args(kind)))
+    is_enum = isinstance(kind, type) and issubclass(kind, Enum)
+    return is_enum or kind in (bool, int, float, str, NoneType) or typing.get_origin(kind) is Literal
+
+
+def _typed(kind: Any, value: Any, key: str) -> Any:
+    """A plain value as one of the type.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    origin = typing.get_origin(kind)
+    if origin in (Union, UnionType):
+        for one in sorted(typing.get_args(kind), key=lambda each: each is str):  # text takes numbers, too
+            try:
+                return _typed(one, value, key)
+            except ConfigError:
+                continue
+    elif origin is list:
+        if isinstance(value, list | tuple):
+            (element,) = typing.get_args(kind)
+            return [_typed(element, item, key) for item in value]
+    elif origin is Literal:
+        if any(value == one and type(value) is type(one) for one in typing.get_args(kind)):
+            return value
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        if isinstance(value, kind):
+            return value
+        if isinstance(value, str) and value in kind.__members__:
+            return kind[value]
+    elif kind in (int, float):
+        found = None if isinstance(value, bool) else read_number(value)
+        if found is not None and (kind is float or found == int(found)):
+            if kind is float and isinstance(found, int):
+                check_float(key, found)
+            return kind(found)
+    elif isinstance(value, kind):
+        return value
+    raise ConfigError(key, value, f"must be {words_for(kind)}")

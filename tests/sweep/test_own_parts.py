@@ -1,0 +1,188 @@
+"""A quantiser of a package outside: built, installed, found, trained, killed, resumed and forked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitnet_sweep.store import Store
+from tests.sweep.command import LONG, is_training, run, science, start, states, wait_for
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "extend.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package of docs/extend.md, written down as the page says."""
+    folder: Path = tmp_path_factory.mktemp("stranger")
+    for name, text in re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    assert sorted(path.name for path in folder.iterdir()) == ["pyproject.toml", "stranger"]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Where the package is installed from its wheel."""
+    wheels, site = tmp_path_factory.mktemp("wheels"), tmp_path_factory.mktemp("site")
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(source)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = wheels.iterdir()
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
+    subprocess.run(pip, check=True, capture_output=True)
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+
+
+GRID = ["-m", "model.quantiser=absmean,trim", "model.hidden=16", "wd2=0.0,0.05"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    environment: dict[str, str], arguments: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    status, out, err = run(folder, *GRID, *arguments, *LONG, fresh=True, env=environment)
+    assert status == 0, err
+    return folder, out
+
+
+def test_it_is_a_value_of_a_grid(undisturbed: tuple[Path, str]) -> None:
+    folder, out = undisturbed
+    assert "4 runs sharing 2 trunks" in out
+    assert states(folder / "runs") == ["finished"] * 4
+    runs = [Store(folder / "runs").run(path.name) for path in (folder / "runs" / "runs").iterdir()]
+    own = [each for each in runs if each.config().model.quantiser == "trim"]
+    assert len(own) == 2
+    for each in own:
+        model, status = each.config().model, each.status()
+        assert (model.quantiser_options, model.quantiser_version) == ({"cut": 0.7}, "1")
+        assert status is not None
+        assert "quantiser trim: stranger/__init__.py" in status.code
+
+
+def test_killed_and_resumed_it_is_the_same(
+    environment: dict[str, str], arguments: list[str], undisturbed: tuple[Path, str], tmp_path: Path
+) -> None:
+    process = start(tmp_path, *GRID, *arguments, *LONG, fresh=True, env=environment)
+    wait_for(lambda: is_training(tmp_path / "runs"))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    status, _, err = run(tmp_path, *GRID, *arguments, *LONG, fresh=True, env=environment)
+    assert status == 0, err
+    assert science(tmp_path / "runs") == science(undisturbed[0] / "runs")
+
+
+def test_its_option_is_swept_and_what_is_wrong_is_said_in_a_line(
+    environment: dict[str, str], arguments: list[str], tmp_path: Path
+) -> None:
+    words = ["-m", "model.quantiser=trim", "model.hidden=16", *arguments, "sweep.dry_run=true"]
+    status, out, err = run(
+        tmp_path, *words, "model.quantiser_options.cut=0.3,0.5", fresh=True, env=environment
+    )
+    assert status == 0, err
+    assert "2 runs" in out
+    for word, said in (
+        ("model.quantiser_options.cut=x", "model.quantiser_options.cut=x: must be a number"),
+        (
+            "model.quantiser_options.cot=1",
+            "model.quantiser_options.cot=1: quantiser trim has no such option; did",
+        ),
+        ("model.quantiser=trin", "model.quantiser=trin: no such quantiser; allowed: absmean, absmedian"),
+    ):
+        status, _, err = run(tmp_path, *words, word, fresh=True, env=environment)
+        assert status == 2
+        assert err.splitlines()[-1].startswith(f"bitnet_sweep: {said}")
+
+
+def test_without_installing_it_is_a_plugin(source: Path, arguments: list[str], tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT)])}
+    words = ["model.quantiser=trim", "model.hidden=16", *arguments]
+    status, _, err = run(tmp_path, *words, fresh=True, env=environment)
+    assert status == 2
+    assert "model.quantiser=trim: no such quantiser" in err
+    status, _, err = run(tmp_path, *words, "plugins=[stranger]", fresh=True, env=environment)
+    assert status == 0, err
+    assert states(tmp_path / "runs") == ["finished"]
+
+
+def test_reports_status_and_settings_need_no_package(undisturbed: tuple[Path, str]) -> None:
+    folder, _ = undisturbed
+    status, _, err = run(folder, "runs", "--out", "report", module="bitnet_sweep.report", fresh=True)
+    assert status == 0, err
+    assert "model.quantiser" in (folder / "report" / "report.md").read_text()
+    assert run(folder, "runs", module="bitnet_sweep.status", fresh=True)[0] == 0
+    run_id = next(
+        path.parent.name
+        for path in (folder / "runs" / "runs").glob("*/config.yaml")
+        if "quantiser: trim" in path.read_text()
+    )
+    told = f"from bitnet_sweep import open_run; run = open_run('runs', {run_id!r})"
+    for more, expected in (("", 0), ("; run.model", 1)):
+        done = subprocess.run(
+            [sys.executable, "-c", f"{told}; print(run.config.model.quantiser){more}"],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout) == (expected, "trim\n"), done.stderr
+    assert "model.quantiser=trim: no such quantiser" in done.stderr
+
+
+def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[str], tmp_path: Path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "stranger.py").write_text((source / "stranger" / "__init__.py").read_text())
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    words = ["model.quantiser=trim", "model.hidden=16", "plugins=[stranger]", *arguments]
+    assert run(tmp_path, *words, fresh=True, env=environment)[0] == 0
+    with (folder / "stranger.py").open("a") as file:
+        file.write("\nSPEED = 2\n")
+    status, out, err = run(tmp_path, *words, fresh=True, env=environment)
+    assert status == 0, err
+    assert "differing: quantiser trim: stranger.py" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (["stranger:Trim", "cut=0.5"], 0, "quantiser trim, version 1: every check passed"),
+        (["stranger:TrimOptions"], 2, "check=stranger:TrimOptions: is registered as no part"),
+        (["stranger:Trim", "cut=-1"], 2, "quantiser trim refuses it: cut must be 0 or more"),
+        (["strange:Trim"], 2, "check=strange:Trim: cannot be imported"),
+    ],
+)
+def test_the_check(source: Path, words: list[str], status: int, said: str) -> None:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT)])}
+    got, out, err = run(source, "check", *words, module="bitnet_sweep.parts", fresh=True, env=environment)
+    assert got == status, out + err
+    assert said in (out + err).splitlines()[-1]
+
+
+def test_the_register_names_the_package(undisturbed: tuple[Path, str]) -> None:
+    """A run says by which command it was made, plugins included."""
+    folder, _ = undisturbed
+    (sweep,) = (folder / "runs" / "sweeps").iterdir()
+    assert "model.quantiser=absmean,trim" in json.loads(sweep.read_text())["command"]
