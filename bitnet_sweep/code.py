@@ -25,6 +25,7 @@ FILES = (
     "roles.py",
     "runtime.py",
     "stages.py",
+    "task.py",
 )
 """What the folders import, and what says which run a config is."""
 

@@ -21,7 +21,10 @@ class Door:
     version: str
 
 
-DOORS = (Door("quantiser", "model.quantiser", "model.quantiser_options", "model.quantiser_version"),)
+DOORS = (
+    Door("quantiser", "model.quantiser", "model.quantiser_options", "model.quantiser_version"),
+    Door("task", "task", "task_options", "task_version"),
+)
 
 
 def settled(config: RunConfig) -> RunConfig:

@@ -23,9 +23,9 @@ def resolve(config: RunConfig) -> RunConfig:
         ConfigError: where the lengths do not fit the run.
     """
     config = copy.copy(config)
-    config.model = copy.copy(config.model)
     shape, steps = config.schedule, config.steps
-    if config.model.ffn is None:
+    if config.model.ffn is None and config.is_of_transformer:
+        config.model = copy.copy(config.model)
         config.model.ffn = config.model.ffn_width
     config.warmup_steps = config.warmup_steps or _length(shape.warmup, steps)
     config.probe_every_steps = config.probe_every_steps or _length(shape.probe_every, steps)

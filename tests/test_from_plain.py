@@ -66,7 +66,7 @@ def _other(value: Any) -> Any:
 
 
 NEEDS_MORE = {"track.base_url", "sweep.until", "optimizer.decay", "data.name"}
-NEEDS_MORE |= {"tokenizer.name", "tokenizer.vocab_size"}
+NEEDS_MORE |= {"tokenizer.name", "tokenizer.vocab_size", "task"}
 ALONE = {key: plain(_other(knob.default)) for key, knob in KNOBS.items() if key not in NEEDS_MORE}
 
 

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bitnet_sweep.config import KNOBS
+from bitnet_sweep.config import KNOBS, RunConfig
 from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
@@ -185,8 +185,9 @@ class Arm:
         """A name a person can read."""
         if not self.run.config:
             return self.run.name or "settings unknown"
+        task = self.run.config.get("task", RunConfig.task)
         parts = [
-            f"h{shown(self.hidden)}",
+            f"h{shown(self.hidden)}" if task == RunConfig.task else shown(task),
             f"wd2={UNKNOWN if self.wd2 is None else repr(self.wd2)}",
             f"s{shown(self.seed)}",
         ]

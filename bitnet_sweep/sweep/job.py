@@ -13,7 +13,7 @@ from typing import Any
 
 from bitnet_sweep import files, identity
 from bitnet_sweep.code import code
-from bitnet_sweep.config import RunConfig, plain
+from bitnet_sweep.config import RunConfig, recorded
 from bitnet_sweep.doors import code_of_parts
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.records import LogRow, Record, SampleRow, clean
@@ -307,7 +307,7 @@ class Job:
             science_version=identity.SCIENCE_VERSION,
             code=self._code(),
         )
-        leg.folder.write_config(plain(self._config))
+        leg.folder.write_config(recorded(self._config))
         leg.folder.write_status(status)
         started = time.monotonic()
         try:

@@ -1,7 +1,8 @@
 """What the engine asks of a task: the seam behind which the transformer is one of many.
 
 The engine plans, forks, resumes, records and mirrors; what is trained it knows by these interfaces alone.
-``train.task`` implements them for the transformer.
+``train.task`` implements them for the transformer, ``workload.own`` for a :class:`~bitnet_sweep.task.Task`
+of somebody's own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.records import LogRow, Record, SampleRow
@@ -97,6 +98,7 @@ class Training(Protocol[S]):
         """
 
 
+@runtime_checkable
 class Workload(Protocol):
     """A task as the engine sees it; all but :meth:`open` is asked in planning, which loads no torch."""
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
 from collections.abc import Sequence
 
 from bitnet_sweep.config import RunConfig
+from bitnet_sweep.parts import find
 from bitnet_sweep.workload import Workload
 
 MODULES = ("bitnet_sweep.train.task", "bitnet_sweep.train.probe")
@@ -14,16 +13,26 @@ MODULES = ("bitnet_sweep.train.task", "bitnet_sweep.train.probe")
 
 
 def workload_of(config: RunConfig) -> Workload:
-    """What the engine asks about a run."""
-    return _transformer()
+    """What the engine asks about a run.
+
+    Raises:
+        ConfigError: there is no such task here, its options are wrong, or it is of another version.
+    """
+    part = find("task", config.task, config.plugins)
+    part.check_version(config.task_version, "task_version")
+    options = part.options_of(config.task_options, "task_options")
+    made = part.load()()
+    if part.is_built_in:
+        assert isinstance(made, Workload), "built-in tasks are workloads"
+        return made
+    from bitnet_sweep.workload.own import OwnWorkload  # late: it imports torch
+
+    return OwnWorkload(config.task, made, options)
 
 
 def remarks_on(configs: Sequence[RunConfig]) -> list[str]:
-    """What there is to say of a plan of these runs."""
-    return _transformer().remarks(configs)
-
-
-@functools.cache
-def _transformer() -> Workload:
-    found: Workload = importlib.import_module(MODULES[0]).TransformerWorkload()
-    return found
+    """What the tasks of these runs have to say of a plan."""
+    of_task: dict[str, list[RunConfig]] = {}
+    for config in configs:
+        of_task.setdefault(config.task, []).append(config)
+    return [line for alike in of_task.values() for line in workload_of(alike[0]).remarks(alike)]
