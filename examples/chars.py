@@ -97,7 +97,7 @@ class Chars:
     """Trains a character model on a text; batches are drawn from torch's global generator."""
 
     def fingerprint(self, options: Options) -> str:
-        """Of the text."""
+        """The hash of the text."""
         return hashlib.sha256(_text(options.text).encode()).hexdigest()[:16]
 
     def fresh(self, config: Start) -> State:

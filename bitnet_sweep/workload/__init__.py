@@ -28,10 +28,10 @@ class Step:
     loss: float
     """Training objective of its batch."""
     record: Record | None = None
-    """Of a step that is probed."""
+    """There where the step is probed."""
     samples: tuple[SampleRow, ...] = ()
     log: LogRow | None = None
-    """Of a step that the training log has; it costs nothing, as every step's loss is read anyway."""
+    """There where the training log has the step; it costs nothing, as every step's loss is read anyway."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Sizes:
     """Bytes on disk."""
 
     trunk: int
-    """Of the checkpoint that a shared stage leaves."""
+    """The checkpoint that a shared stage leaves."""
     final: int
-    """Of a run's final weights."""
+    """A run's final weights."""
     training: int
-    """At most, of the checkpoints of a run while it trains."""
+    """The most that the checkpoints of a run take while it trains."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Work:
     smaller: str
     """What to set lower where memory does not suffice, in words."""
     cost: float | None = None
-    """Of a step, in units that are the task's own; None where it cannot be told."""
+    """What a step costs, in units that are the task's own; None where it cannot be told."""
     tokens: int | None = None
     """Training targets of a step."""
     parameters: dict[str, int] = field(default_factory=dict)

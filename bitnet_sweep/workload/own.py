@@ -21,7 +21,7 @@ from bitnet_sweep.workload import Step, Training, Work, Workload
 from bitnet_sweep.workload.generators import Generators
 
 PROBE_SEED = 0
-"""Of the generators in every probe, so that no two of them differ by what they drew."""
+"""The generators in every probe are seeded with it, so that no two of them differ by what they drew."""
 
 _TASK = "task/"
 """How the names of a task's own tensors begin in a checkpoint."""
@@ -95,9 +95,9 @@ class OwnState:
     generators: Generators
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
-    """Of the steps since the last record, by its fields."""
+    """The numbers of the steps since the last record added up, by its fields."""
     counts: dict[str, int] = field(default_factory=dict)
-    """Of how many steps each is."""
+    """How many steps each is the sum of."""
     log_sum: float = 0.0
     log_steps: int = 0
     tokens: int | None = None
@@ -259,7 +259,7 @@ class _Pace:
 
 
 def _number(value: Any) -> float:
-    """Of a number, or of a tensor or an array that holds one.
+    """The number that a tensor or an array holds, or a number itself.
 
     Raises:
         TypeError, ValueError, RuntimeError: it is none.
