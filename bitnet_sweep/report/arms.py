@@ -68,6 +68,16 @@ class Arm:
     def hidden(self) -> int | None:
         return whole(self.run.config.get("model.hidden"))
 
+    @property
+    def task(self) -> str:
+        """What it trained; a config that does not say it is of before there was a choice."""
+        return str(self.run.config.get("task", RunConfig.task))
+
+    @property
+    def size(self) -> str:
+        """What panels are named by: its hidden size, of another task than the transformer its name."""
+        return f"hidden {shown(self.hidden)}" if self.task == RunConfig.task else self.task
+
     @cached_property
     def wd2(self) -> float | None:
         return number(self.run.config.get("wd2"))
@@ -186,9 +196,8 @@ class Arm:
         """A name a person can read."""
         if not self.run.config:
             return self.run.name or "settings unknown"
-        task = self.run.config.get("task", RunConfig.task)
         parts = [
-            f"h{shown(self.hidden)}" if task == RunConfig.task else shown(task),
+            f"h{shown(self.hidden)}" if self.task == RunConfig.task else self.task,
             f"wd2={UNKNOWN if self.wd2 is None else repr(self.wd2)}",
             f"s{shown(self.seed)}",
         ]

@@ -111,7 +111,7 @@ def _same_data(a: Arm, b: Arm) -> Refusal | None:
     left, right = unigram_loss(a.records), unigram_loss(b.records)
     if left is None or right is None:
         named = any(key.startswith("data.") for key in a.settings)
-        own = a.settings.get("task", RunConfig.task) != RunConfig.task  # its options, which are equal, say it
+        own = a.task != RunConfig.task  # its options, which are equal, say it
         return None if named or own else Refusal("whether the data are the same is not on record")
     same = math.isclose(left, right, rel_tol=1e-9)
     return None if same else Refusal(f"the data differ: ref/unigram_loss {left:.6g} and {right:.6g}")

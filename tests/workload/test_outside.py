@@ -101,6 +101,7 @@ def test_report_and_status_need_no_package(disturbed: Path) -> None:
     assert float(row["difference"]) != 0
     page = (report / "report.html").read_text()
     assert "toy wd2=0.5 lr=0.1 s1" in page
+    assert '"name":"toy","changes":[20]' in page, "the chart's panel"
     with (report / "tables" / "leaderboard.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
     status, out, err = run(disturbed, "runs", module="bitnet_sweep.status", fresh=True)
