@@ -14,6 +14,7 @@ from bitnet_sweep.model.hadamard import hadamard
 from bitnet_sweep.model.norm import norm_of
 from bitnet_sweep.model.quantisers import (
     AbsMean,
+    OneScale,
     Quantiser,
     activation_straight_through,
     weight_straight_through,
@@ -56,6 +57,7 @@ class BitLinear(nn.Module):
         self.norm = norm_of(in_features, self.precision)
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.quantiser = AbsMean(out_features, in_features) if quantiser is None else quantiser
+        self.has_one_scale = weights is Weights.ternary and isinstance(self.quantiser, OneScale)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the latent weights as torch's ``nn.Linear`` does: uniform in +-1/sqrt(I)."""

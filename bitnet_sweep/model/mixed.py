@@ -107,20 +107,16 @@ class MixedBitLinear(BitLinear):
         assert isinstance(self.quantiser, OneScale), "only codes that share one scale are multiplied"
         return one_scale_weights(self.quantiser, self.weight)
 
-    @property
-    def _has_code_products(self) -> bool:
-        return self.weights is Weights.ternary and isinstance(self.quantiser, OneScale)
-
     def codes(self) -> Tensor:
         """As :meth:`BitLinear.codes`; the result is shared and must not be written to."""
-        return self.ternary().codes.to(torch.int8) if self._has_code_products else super().codes()
+        return self.ternary().codes.to(torch.int8) if self.has_one_scale else super().codes()
 
     def linear(self, x_I: Tensor) -> Tensor:
         """As :meth:`BitLinear.linear`."""
         x_NI = x_I.reshape(-1, x_I.shape[-1])
         w_OI: Tensor = self.weight
         rounded, ternary = self.activations is not Activations.full, self.weights is Weights.ternary
-        if rounded and self._has_code_products:
+        if rounded and self.has_one_scale:
             y_NO = _apply(_CodeProduct, x_NI, w_OI, self.ternary(), self.activations)
         else:
             x_NI = activation_straight_through(x_NI, kind=self.activations) if rounded else x_NI

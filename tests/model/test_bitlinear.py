@@ -59,6 +59,9 @@ def test_equals_a_plain_twin(weights: Weights, activations: Activations) -> None
         if activations is Activations.int8:
             scale = 127 / token.abs().max()
             token = (token * scale).round() / scale
+        if activations is Activations.int4:
+            scale = 7**0.5 / token.abs().mean()
+            token = (token * scale).round().clamp(-8, 7) / scale
         matrix = layer.weight.detach()
         if weights is Weights.ternary:
             absmean = matrix.abs().sum() / 35
