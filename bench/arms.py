@@ -19,8 +19,8 @@ from bench.plain import PlainLoop, PlainModel
 from bench.rates import KINDS, fastest, finish
 from bitnet_sweep.config import Device, ModelConfig, OptimizerConfig, Precision
 from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.runtime import peak_memory_mb, prepare_process
 from bitnet_sweep.train.optimizer import Adam, make_optimizer, update
-from bitnet_sweep.train.runtime import peak_memory_mb, prepare_process
 
 StepFunction = Callable[[Tensor, Tensor], float]
 

@@ -6,7 +6,7 @@ First the product of codes by shape, alone: int8 padded for cuBLAS, bfloat16 and
 one choice changed at a time (``VARIANTS``), in turns with the step as it is. A choice is recommended where
 the median over the settings is at least 5 % faster. `--device cpu` runs the same, to test this program; what
 it recommends means nothing there. The choices stand in ``bitnet_sweep/model/products.py``
-(``CUDA_PRODUCTS``), ``bitnet_sweep/model/head.py`` and ``bitnet_sweep/train/runtime.py``.
+(``CUDA_PRODUCTS``), ``bitnet_sweep/model/head.py`` and ``bitnet_sweep/runtime.py``.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from bench.tables import Row, ratio, table, where, write
 from bitnet_sweep.config import ConfigError, Device, Precision
 from bitnet_sweep.cpu import CpuClass
 from bitnet_sweep.model import head, mixed, products, transformer
-from bitnet_sweep.model.products import Products, code_sums, cpu_class
+from bitnet_sweep.model.products import Products, code_sums
+from bitnet_sweep.runtime import cpu_class, prepare_process
 from bitnet_sweep.sweep.provenance import accelerator
-from bitnet_sweep.train.runtime import prepare_process
 
 CLEAR_GAIN = 1.05
 """Times faster that a choice must be (chosen: less is not worth a change)."""

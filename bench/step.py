@@ -35,8 +35,8 @@ from bench.rates import rates
 from bench.tables import Row, quartiles, ratio, table, where, write
 from bitnet_sweep.config import ConfigError, Device
 from bitnet_sweep.paths import expanded
+from bitnet_sweep.runtime import choose_device
 from bitnet_sweep.sweep.provenance import accelerator
-from bitnet_sweep.train.runtime import choose_device
 
 COLUMNS = {
     "hidden": "hidden",

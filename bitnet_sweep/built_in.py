@@ -32,3 +32,11 @@ _QUANTISERS: dict[str, tuple[str, str, type | None]] = {
 
 for _name, (_place, _doc, _options) in _QUANTISERS.items():
     register("quantiser", _name, f"bitnet_sweep.model.{_place}", options=_options, version=None, doc=_doc)
+
+register(
+    "task",
+    "transformer",
+    "bitnet_sweep.train.task:TransformerWorkload",
+    version=None,
+    doc="A decoder-only transformer on tokens, by the keys model, data, optimizer and so on.",
+)

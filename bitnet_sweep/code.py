@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-FOLDERS = ("data", "measure", "model", "train")
+FOLDERS = ("data", "measure", "model", "train", "workload")
 FILES = (
     "built_in.py",
     "config.py",
@@ -23,7 +23,9 @@ FILES = (
     "options.py",
     "parts.py",
     "roles.py",
+    "runtime.py",
     "stages.py",
+    "task.py",
 )
 """What the folders import, and what says which run a config is."""
 

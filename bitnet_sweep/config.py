@@ -314,6 +314,11 @@ class ModelConfig:
             if self.straight_through is not StraightThrough.exact:
                 raise ConfigError("model.quantiser", self.quantiser, "needs model.straight_through=exact")
 
+    @property
+    def ffn_width(self) -> int:
+        """The width of the gated feed-forward: ``ffn``, by default twice the hidden width."""
+        return 2 * self.hidden if self.ffn is None else self.ffn
+
 
 @dataclass
 class OptimizerConfig:
@@ -455,7 +460,7 @@ class ScheduleConfig:
     ``lr_boundary``, goes on from ``lr_bend_to`` (lower: a drop) and runs linearly to ``lr_final``.
     """
 
-    name: str = knob("two_stage", Role.preset, label="", rank=9)
+    name: str = knob("two_stage", Role.preset | Role.any_task, label="", rank=9)
     """What names call this schedule; its numbers are the keys below."""
     warmup: float = knob(0.0375, Role.in_stages, above=0.0, below=1.0)
     """Length of the linear warm-up of the learning rate."""
@@ -469,7 +474,7 @@ class ScheduleConfig:
     """The learning rate with which it goes on from there."""
     lr_final: float = knob(0.001, Role.in_stages | Role.later)
     """The learning rate at the end of the run."""
-    set_after_update: bool = knob(False, Role.in_id | Role.added)
+    set_after_update: bool = knob(False, Role.in_id | Role.added | Role.any_task)
     """Set learning rate and decay behind each update, not before it: update k has those of k - 1, and the
     first one the peak ``lr``."""
 
@@ -611,7 +616,14 @@ def interpolate(path: list[tuple[int, float]], step: int) -> float:
 class RunConfig:
     """One run. ``lr``, ``wd1``, ``wd2``, ``boundary`` and ``lr_boundary`` are shorthands for stages."""
 
-    scale: str = knob("small", Role.preset | Role.basic, label="", rank=3)
+    task: str = knob("transformer", Role.in_id | Role.added | Role.any_task | Role.data, label="")
+    """What is trained: the transformer, or a loop of your own (docs/extend.md), which has ``task_options``
+    where the transformer has keys of its own."""
+    task_options: dict[str, Any] = knob({}, Role.in_id | Role.added | Role.any_task, label="")
+    """Options that the task declares, each a key of its own: ``task_options.NAME=VALUE``."""
+    task_version: str | None = knob(None, Role.in_id | Role.added | Role.any_task | Role.follows, label="v")
+    """The version that a task of your own declares, noted by itself; null where it is built in."""
+    scale: str = knob("small", Role.preset | Role.basic | Role.any_task, label="", rank=3)
     """Which size of everything was chosen; what names call it."""
     model: ModelConfig = field(default_factory=ModelConfig)
     lr: float = knob(1.5e-3, Role.in_stages | Role.head | Role.basic, rank=7, above=0.0)
@@ -620,7 +632,9 @@ class RunConfig:
     """The weight decay until ``boundary``."""
     wd2: float = knob(0.0, Role.in_stages | Role.later | Role.axis | Role.head | Role.basic, rank=2)
     """The weight decay from ``boundary`` on."""
-    seed: int = knob(0, Role.in_id | Role.axis | Role.head | Role.basic, label="s", rank=13, minimum=0)
+    seed: int = knob(
+        0, Role.in_id | Role.axis | Role.head | Role.basic | Role.any_task, label="s", rank=13, minimum=0
+    )
     """Decides the initial weights and the order of the data."""
     steps: int = knob(2000, Role.in_stages | Role.later | Role.basic, rank=12, minimum=2)
     """Length of the run in updates of the optimizer."""
@@ -634,7 +648,7 @@ class RunConfig:
     """Tokens of a row."""
     warmup_steps: int | None = knob(None, Role.in_stages | Role.follows)
     """Length of the warm-up; null means ``schedule.warmup`` of the run."""
-    probe_every_steps: int | None = knob(None, Role.in_id | Role.follows)
+    probe_every_steps: int | None = knob(None, Role.in_id | Role.follows | Role.any_task)
     """Distance of two probes; null means ``schedule.probe_every`` of the run."""
     checkpoint_every_steps: int | None = knob(None, Role.operational)
     """Distance of two checkpoints; null means ``schedule.checkpoint_every`` of the run."""
@@ -669,6 +683,8 @@ class RunConfig:
                 raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
         if self.precision is Precision.mixed:
             _refuse_fp32_only(self)
+        if not self.is_of_transformer:
+            _refuse_the_transformers_own(self)
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
         self.store = path_text("store", self.store)
@@ -677,6 +693,22 @@ class RunConfig:
             raise ConfigError("optimizer.decay", self.optimizer.decay, allowed)
         if self.data.targets is Targets.inside:
             check_whole("sequence_length", self.sequence_length, 2)
+
+    @property
+    def is_of_transformer(self) -> bool:
+        """Whether it trains the built-in task."""
+        return self.task == RunConfig.task
+
+    def require_transformer(self, run_id: str) -> None:
+        """Refuse what only a run of the transformer has.
+
+        Raises:
+            ConfigError: this is the config of another one.
+        """
+        if not self.is_of_transformer:
+            raise ConfigError(
+                "RUN", run_id, f"is of task={self.task}; only runs of the transformer have this"
+            )
 
     @property
     def row_targets(self) -> int:
@@ -694,6 +726,13 @@ def _refuse_fp32_only(config: RunConfig) -> None:
         value = fp32_only.of(config)
         if value != fp32_only.default:
             raise ConfigError(fp32_only.key, value, "needs precision=fp32; mixed does not compute it")
+
+
+def _refuse_the_transformers_own(config: RunConfig) -> None:
+    for own in KNOBS.values():
+        if not own.is_of_any_task and (value := own.of(config)) != own.default:
+            allowed = f"is the transformer's own; task={config.task} takes task_options"
+            raise ConfigError(own.key, value, allowed)
 
 
 KNOBS = {each.key: each for each in knobs_of(RunConfig)}
@@ -749,6 +788,16 @@ def plain(config: object) -> Any:
     if isinstance(config, list | tuple):
         return [plain(value) for value in config]
     return config
+
+
+def recorded(config: RunConfig) -> dict[str, Any]:
+    """:func:`plain` as a store and its mirror keep it, without keys that say nothing of the run's task."""
+    document: dict[str, Any] = plain(config)
+    for own in () if config.is_of_transformer else KNOBS.values():
+        group, dot, name = own.key.partition(".")
+        if not own.is_of_any_task:
+            del (document[group] if dot else document)[name or group]
+    return {key: value for key, value in document.items() if value != {} or key in OPTIONS}
 
 
 def from_plain(document: object) -> RunConfig:

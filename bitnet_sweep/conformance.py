@@ -35,7 +35,6 @@ from bitnet_sweep.config import (
     TokenizerConfig,
     Weights,
 )
-from bitnet_sweep.data import fingerprint
 from bitnet_sweep.doors import settled
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.model.bitlinear import BitLinear
@@ -46,8 +45,9 @@ from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
-from bitnet_sweep.train.loop import Step
 from bitnet_sweep.train.optimizer.any_torch import check_torch_class
+from bitnet_sweep.workload import Step
+from bitnet_sweep.workload.find import workload_of
 
 SHAPES = ((6, 11), (1, 8), (7, 1), (32, 16))
 """Rows and columns of the matrices that are tried."""
@@ -150,9 +150,6 @@ def optimizer_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[
     return {"construction": lambda: _construction(part, config), "training": lambda: _training(config)}
 
 
-_CHECKS = {"quantiser": quantiser_checks, "optimizer": optimizer_checks}
-
-
 def _construction(part: Part, config: RunConfig) -> str:
     kind = part.load()
     is_one = isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)
@@ -161,6 +158,23 @@ def _construction(part: Part, config: RunConfig) -> str:
     assert not missing, f"it does not take {' and '.join(sorted(missing))}"
     check_torch_class(settled(config).optimizer)
     return "a class of parameter groups, a learning rate and a decay"
+
+
+def task_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """Each check of a task by its name."""
+
+    def training() -> str:
+        with tempfile.TemporaryDirectory(prefix="bitnet_sweep-parts-") as name:
+            config = RunConfig(task=part.name, task_options=options, steps=12, probe_every_steps=4)
+            _assert_alike(settled(resolve(config)), Path(name), "")
+        return _ALIKE
+
+    return {"training": training}
+
+
+_ALIKE = "12 steps straight, forked, and stopped and resumed are equal bit for bit"
+
+_CHECKS = {"quantiser": quantiser_checks, "optimizer": optimizer_checks, "task": task_checks}
 
 
 def _begun(make: Make, shape: tuple[int, int], scale: float = 0.1) -> tuple[Any, Tensor]:
@@ -262,17 +276,21 @@ def _training(config: RunConfig) -> str:
         )
         for precision in Precision:
             config = settled(resolve(dataclasses.replace(base, precision=precision)))
-            straight = _at(config, Path(name, f"straight-{precision.name}"), share_stages=False)
-            forked = _at(config, Path(name, f"forked-{precision.name}"))
-            stopped = _at(config, Path(name, f"stopped-{precision.name}"))
-            _complete(straight)
-            _complete(_at(forked, Path(forked.store), until_stage=1))
-            _complete(forked)
-            while _is_stopped(stopped):
-                pass
-            for what, other in (("forked from its trunk", forked), ("stopped and resumed", stopped)):
-                _assert_equal(straight, other, f"{what} at precision={precision.name}")
-    return "12 steps straight, forked, and stopped and resumed are equal bit for bit, in both precisions"
+            _assert_alike(config, Path(name, precision.name), f" at precision={precision.name}")
+    return f"{_ALIKE}, in both precisions"
+
+
+def _assert_alike(config: RunConfig, folder: Path, where: str) -> None:
+    """Train straight, forked from a trunk, and stopped after every third step, and compare the results."""
+    straight = _at(config, folder / "straight", share_stages=False)
+    forked, stopped = _at(config, folder / "forked"), _at(config, folder / "stopped")
+    _complete(straight)
+    _complete(_at(forked, Path(forked.store), until_stage=1))
+    _complete(forked)
+    while _is_stopped(stopped):
+        pass
+    for what, other in (("forked from its trunk", forked), ("stopped and resumed", stopped)):
+        _assert_equal(straight, other, f"{what}{where}")
 
 
 def _at(config: RunConfig, store: Path, **sweep: Any) -> RunConfig:
@@ -295,7 +313,8 @@ def _is_stopped(config: RunConfig) -> bool:
 
 def _assert_equal(config: RunConfig, other: RunConfig, what: str) -> None:
     one, two = (
-        Store(Path(each.store)).run(stage_ids(each, fingerprint(each))[-1]) for each in (config, other)
+        Store(Path(each.store)).run(stage_ids(each, workload_of(each).fingerprint(each))[-1])
+        for each in (config, other)
     )
     for record, same in zip(one.records(), two.records(), strict=True):
         for field, value in record.items():

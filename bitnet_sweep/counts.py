@@ -22,11 +22,6 @@ class ParameterCounts:
     """Entries of the embedding matrix and of the head; counted once where they are tied."""
 
 
-def feed_forward_width(config: ModelConfig) -> int:
-    """The width of the gated feed-forward: ``config.ffn``, by default twice the hidden width."""
-    return 2 * config.hidden if config.ffn is None else config.ffn
-
-
 def ternary_counts(
     hidden: int, num_layers: int, ffn: int, vocab_size: int, tied: bool, norm: NormPlace = NormPlace.both
 ) -> ParameterCounts:
@@ -45,8 +40,9 @@ def ternary_counts(
 
 def predicted_counts(config: ModelConfig, vocab_size: int) -> ParameterCounts:
     """The counts of ``Transformer(config, vocab_size, seed)``."""
-    ffn = feed_forward_width(config)
-    counts = ternary_counts(config.hidden, config.num_layers, ffn, vocab_size, config.tied, config.norm)
+    counts = ternary_counts(
+        config.hidden, config.num_layers, config.ffn_width, vocab_size, config.tied, config.norm
+    )
     if config.weights is Weights.full:
         return replace(counts, ternary=0)
     return replace(counts, total=counts.total + config.num_layers * _learned_by_quantisers(config))
@@ -68,7 +64,7 @@ def _learned_by_quantisers(config: ModelConfig) -> int:
     if config.quantiser == ModelConfig.quantiser:
         return 0
     alike = json.dumps([config.quantiser, config.quantiser_options], sort_keys=True, default=str)
-    hidden, ffn = config.hidden, feed_forward_width(config)
+    hidden, ffn = config.hidden, config.ffn_width
     shapes = [(3 * hidden, hidden), (hidden, hidden), (2 * ffn, hidden), (hidden, ffn)]
     for shape in shapes:
         if (alike, shape) not in _learned:

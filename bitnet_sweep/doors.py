@@ -26,6 +26,7 @@ class Door:
 DOORS = (
     Door("quantiser", "model.quantiser", "model.quantiser_options", "model.quantiser_version"),
     Door("optimizer", "optimizer.torch_class", "optimizer.options", "optimizer.version", has_others=True),
+    Door("task", "task", "task_options", "task_version"),
 )
 
 

@@ -17,6 +17,7 @@ def load_run(store: Path, run_id: str) -> Transformer:
     with unpacked(store) as root:
         folder = Store(root).run(run_id)
         config = folder.config()
+        config.require_transformer(run_id)
         weights = load_file(folder.final_path)
     model = Transformer(config.model, config.tokenizer.vocab_size, config.seed, config.precision)
     with torch.no_grad():

@@ -39,6 +39,10 @@ class Role(Flag):
     preset = auto()
     """Names the file of ``conf/`` that sets other knobs, which are in the id."""
 
+    any_task = auto()
+    """Means the same whatever is trained. So does what is operational or makes the stages; all other science
+    is the transformer's own."""
+
     data = auto()
     """Decides which tokens a step reads."""
     weights = auto()
@@ -110,6 +114,11 @@ class Knob:
     def is_text(self) -> bool:
         """Its value is text of any form, or a list of texts: ``01`` is not ``1``."""
         return self.kind in (str, str | None, list[str], Any)
+
+    @property
+    def is_of_any_task(self) -> bool:
+        """It has a meaning for other tasks than the transformer, too."""
+        return bool(self.role & (Role.any_task | Role.operational | Role.in_stages | Role.in_length))
 
     def is_as_before(self, config: object) -> bool:
         """It was added, and ``config`` is one that could be of before."""

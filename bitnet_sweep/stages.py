@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, check_number, check_whole, interpolate
-from bitnet_sweep.counts import feed_forward_width
 
 LOG_EVERY = 0.01
 """Share of a run between two rows of the training log (chosen: a curve of 100 points)."""
@@ -24,10 +23,10 @@ def resolve(config: RunConfig) -> RunConfig:
         ConfigError: where the lengths do not fit the run.
     """
     config = copy.copy(config)
-    config.model = copy.copy(config.model)
     shape, steps = config.schedule, config.steps
-    if config.model.ffn is None:
-        config.model.ffn = feed_forward_width(config.model)
+    if config.model.ffn is None and config.is_of_transformer:
+        config.model = copy.copy(config.model)
+        config.model.ffn = config.model.ffn_width
     config.warmup_steps = config.warmup_steps or _length(shape.warmup, steps)
     config.probe_every_steps = config.probe_every_steps or _length(shape.probe_every, steps)
     config.checkpoint_every_steps = config.checkpoint_every_steps or _length(shape.checkpoint_every, steps)

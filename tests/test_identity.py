@@ -27,6 +27,9 @@ from bitnet_sweep.track import run_name
 BOTH, SECOND, NEITHER = (True, True), (False, True), (False, False)
 CORPUS = "enters by the corpus fingerprint, which this test holds fixed"
 EXPECTED = {
+    "task": BOTH,
+    "task_options": BOTH,
+    "task_version": BOTH,
     "scale": NEITHER,
     "model.hidden": BOTH,
     "model.num_layers": BOTH,

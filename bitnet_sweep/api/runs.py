@@ -21,6 +21,7 @@ from bitnet_sweep.store.standing import standing
 if TYPE_CHECKING:
     import pandas as pd
     from tokenizers import Tokenizer
+    from torch import Tensor
 
     from bitnet_sweep.model.transformer import Transformer
 
@@ -125,10 +126,20 @@ class OpenRun:
         """
         from bitnet_sweep.loading import load_run  # late: it imports torch
 
-        if not self._folder.final_path.is_file():
-            allowed = f"has no final weights ({self.state}; weights are kept by sweep.keep_final=true)"
-            raise ConfigError("RUN", self.run_id, allowed)
+        self.config.require_transformer(self.run_id)
+        self._final_path()
         return load_run(self.store, self.run_id)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors that it left at its end, by name: of the transformer its weights.
+
+        Raises:
+            ConfigError: as of :attr:`model`.
+        """
+        from safetensors.torch import load_file
+
+        return load_file(self._final_path())
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -140,6 +151,7 @@ class OpenRun:
         from bitnet_sweep.data.tokenizer import load_gpt2, open_tokenizer
         from bitnet_sweep.data.tokens import TOKENIZER
 
+        self.config.require_transformer(self.run_id)
         tokens = Store(self.store).tokens
         if self.fingerprint is not None:
             return open_tokenizer(tokens / f"{self.fingerprint}.{TOKENIZER}")
@@ -185,6 +197,12 @@ class OpenRun:
             raise ConfigError("RUN", self.run_id, "its model predicts no finite number (it diverged)")
         text: str = self.tokenizer.decode(made[0].tolist(), skip_special_tokens=False)
         return text
+
+    def _final_path(self) -> Path:
+        if not self._folder.final_path.is_file():
+            allowed = f"has no final weights ({self.state}; weights are kept by sweep.keep_final=true)"
+            raise ConfigError("RUN", self.run_id, allowed)
+        return self._folder.final_path
 
     @property
     def _folder(self) -> Folder:

@@ -39,7 +39,8 @@ def told(store: Path) -> list[Line]:
 
 
 def _cpu() -> Line:
-    from bitnet_sweep.model.products import PRODUCTS, cpu_class
+    from bitnet_sweep.model.products import PRODUCTS
+    from bitnet_sweep.runtime import cpu_class
 
     found = cpu_class()
     products = PRODUCTS[found]

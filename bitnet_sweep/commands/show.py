@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bitnet_sweep.api.runs import OpenRun, open_run
-from bitnet_sweep.config import ConfigError, flatten, plain
+from bitnet_sweep.config import ConfigError, flatten, recorded
 from bitnet_sweep.exact import word
 from bitnet_sweep.report.parse import read_document
 from bitnet_sweep.store import Store
@@ -68,7 +68,7 @@ def _evaluated(run: OpenRun) -> Iterator[str]:
 def _config(run: OpenRun) -> Iterator[str]:
     yield from ("", "config")
     try:
-        yield from (f"  {key}={word(value)}" for key, value in flatten(plain(run.config)).items())
+        yield from (f"  {key}={word(value)}" for key, value in flatten(recorded(run.config)).items())
     except ConfigError as error:
         yield f"  {error}"
 
@@ -76,7 +76,7 @@ def _config(run: OpenRun) -> Iterator[str]:
 def _next(run: OpenRun) -> Iterator[str]:
     yield from ("", "what next")
     yield f"  in Python     bitnet_sweep.open_run({str(run.store)!r}, {run.run_id!r})"
-    if (run.folder / "final.safetensors").is_file():
+    if (run.folder / "final.safetensors").is_file() and run.config.is_of_transformer:
         yield f"  write text    {verb_command('generate', run.store, run.run_id, '--prompt', 'The ')}"
         yield f"  export it     {verb_command('export', run.store, run.run_id, '--to', 'hf', 'DIR')}"
         yield f"  evaluate it   {verb_command('evaluate', run.store, run.run_id, '--tasks', 'FILE.json')}"

@@ -24,7 +24,6 @@ from bitnet_sweep.config import (
     RunConfig,
     Weights,
 )
-from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.export.parts import BlockParts, Matrix, Parts
 from bitnet_sweep.model.norm import NORM_EPS
 from bitnet_sweep.model.transformer import ROTARY_BASE
@@ -54,7 +53,7 @@ def refuse(config: ModelConfig) -> None:
         f"model.quantiser={ModelConfig.quantiser}": config.quantiser != ModelConfig.quantiser,
         "model.hadamard=false": config.hadamard,
         f"model.hidden a multiple of {BLOCK}": config.hidden % BLOCK != 0,
-        f"model.ffn a multiple of {BLOCK}": feed_forward_width(config) % BLOCK != 0,
+        f"model.ffn a multiple of {BLOCK}": config.ffn_width % BLOCK != 0,
     }
     missing = [name for name, is_missing in wanted.items() if is_missing]
     if missing:
@@ -99,7 +98,7 @@ def _add_settings(writer: Any, config: RunConfig, packing: str) -> None:
     writer.add_block_count(model.num_layers)
     writer.add_context_length(config.row_targets)
     writer.add_embedding_length(model.hidden)
-    writer.add_feed_forward_length(feed_forward_width(model))
+    writer.add_feed_forward_length(model.ffn_width)
     writer.add_head_count(model.num_heads)
     writer.add_head_count_kv(model.num_heads)
     writer.add_layer_norm_rms_eps(NORM_EPS)

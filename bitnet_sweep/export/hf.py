@@ -19,7 +19,6 @@ from torch import Tensor
 
 from bitnet_sweep import files
 from bitnet_sweep.config import Activations, ConfigError, ModelConfig, NormPlace, RunConfig
-from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.exact import word
 from bitnet_sweep.export.parts import BlockParts, Matrix, Parts
 from bitnet_sweep.model.norm import NORM_EPS
@@ -81,7 +80,7 @@ def model_config(config: RunConfig, separator: int) -> dict[str, Any]:
         "model_type": "llama" if both else "bitnet",
         "vocab_size": config.tokenizer.vocab_size,
         "hidden_size": model.hidden,
-        "intermediate_size": feed_forward_width(model),
+        "intermediate_size": model.ffn_width,
         "num_hidden_layers": model.num_layers,
         "num_attention_heads": model.num_heads,
         "num_key_value_heads": model.num_heads,

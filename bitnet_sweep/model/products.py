@@ -7,13 +7,13 @@ there, but it multiplies them more slowly than float32 (measured: docs/precision
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bitnet_sweep.cpu import CpuClass, richest_allowed
+from bitnet_sweep.cpu import CpuClass
+from bitnet_sweep.runtime import cpu_class
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,6 @@ PRODUCTS = {
 CUDA_PRODUCTS = PRODUCTS[CpuClass.avx512_bf16]
 """Every GPU of the last years multiplies both (assumed: no GPU was at hand). ``python -m bench.gpu`` measures
 what else could stand here: ``codes`` may be bfloat16 as well, ``operands`` float32."""
-
-
-@functools.cache
-def cpu_class() -> CpuClass:
-    """The class of this processor, or the poorer one that ``BITNET_SWEEP_CPU`` names.
-
-    ``ATEN_CPU_CAPABILITY``, with which torch's own kernels are held down, counts too.
-
-    Raises:
-        ConfigError: the variable names no class.
-    """
-    return max(_native_class(), richest_allowed(), key=list(CpuClass).index)
-
-
-def _native_class() -> CpuClass:
-    # torch.ops.mkldnn._is_mkldnn_bf16_supported() also says True where oneDNN only emulates it
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.cpu._is_vnni_supported():
-        return CpuClass.portable
-    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return CpuClass.avx512_bf16 if native else CpuClass.avx512_vnni
 
 
 def products_on(device: torch.device) -> Products:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bitnet_sweep.config import IGNORED, GateActivation, ModelConfig, NormPlace, Precision
-from bitnet_sweep.counts import feed_forward_width, quantiser_of
+from bitnet_sweep.counts import quantiser_of
 from bitnet_sweep.identity import LARGE_SEED
 from bitnet_sweep.model.bitlinear import BitLinear, linear_init
 from bitnet_sweep.model.head import tiled_cross_entropy
@@ -102,7 +102,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig, precision: Precision) -> None:
         super().__init__()
-        hidden, ffn = config.hidden, feed_forward_width(config)
+        hidden, ffn = config.hidden, config.ffn_width
         self.activation = ACTIVATIONS[config.activation]
         self.gate_up = bitlinear(hidden, 2 * ffn, config, precision)
         self.down = bitlinear(ffn, hidden, config, precision, is_last=True)

@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bitnet_sweep.config import KNOBS
+from bitnet_sweep.config import KNOBS, RunConfig
 from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
@@ -67,6 +67,16 @@ class Arm:
     @cached_property
     def hidden(self) -> int | None:
         return whole(self.run.config.get("model.hidden"))
+
+    @property
+    def task(self) -> str:
+        """What it trained; a config that does not say it is of before there was a choice."""
+        return str(self.run.config.get("task", RunConfig.task))
+
+    @property
+    def size(self) -> str:
+        """What panels are named by: its hidden size, of another task than the transformer its name."""
+        return f"hidden {shown(self.hidden)}" if self.task == RunConfig.task else self.task
 
     @cached_property
     def wd2(self) -> float | None:
@@ -187,7 +197,7 @@ class Arm:
         if not self.run.config:
             return self.run.name or "settings unknown"
         parts = [
-            f"h{shown(self.hidden)}",
+            f"h{shown(self.hidden)}" if self.task == RunConfig.task else self.task,
             f"wd2={UNKNOWN if self.wd2 is None else repr(self.wd2)}",
             f"s{shown(self.seed)}",
         ]

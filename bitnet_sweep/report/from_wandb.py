@@ -12,11 +12,11 @@ import os
 import re
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bitnet_sweep.config import ConfigError, added_knobs, flatten, having
+from bitnet_sweep.config import ConfigError, RunConfig, added_knobs, flatten, having
 from bitnet_sweep.records import LOG, to_json_line
 from bitnet_sweep.report.parse import records_of
 from bitnet_sweep.report.read import Evidence, Run, Sweep
@@ -111,7 +111,7 @@ def _evidence(source: str, listed: Sequence[public.Run], asked: str | None = Non
         except WandbError as error:
             left_out[f"cannot be read ({error})"].append(listed_run.id)
             continue
-        if missing := [knob.key for knob in having(Role.basic) if knob.key not in config]:
+        if missing := [key for key in _basic_keys(config) if key not in config]:
             left_out[f"not of bitnet_sweep: the config has no {', '.join(missing)}"].append(listed_run.id)
             continue
         runs[listed_run.id] = _run(listed_run, added_knobs() | config, summary, source)
@@ -120,6 +120,12 @@ def _evidence(source: str, listed: Sequence[public.Run], asked: str | None = Non
                 groups[name].append(listed_run.id)
     notes = [f"{source}: {_names(run_ids)} left out, {why}" for why, run_ids in left_out.items()]
     return Evidence(runs, {name: Sweep(name, run_ids) for name, run_ids in groups.items()}, notes)
+
+
+def _basic_keys(config: Mapping[str, Any]) -> list[str]:
+    """What the config of a run says in any case."""
+    own = config.get("task", RunConfig.task) == RunConfig.task
+    return [knob.key for knob in having(Role.basic) if own or knob.is_of_any_task]
 
 
 def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], source: str) -> Run:

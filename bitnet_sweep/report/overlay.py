@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
 from bitnet_sweep.report.factors import Factor, Level, Placed, factors_of, placed_arms
-from bitnet_sweep.report.settings import SCIENCE_VERSION, UNKNOWN, shown
+from bitnet_sweep.report.settings import SCIENCE_VERSION, UNKNOWN
 
 MOST_LABELS = 10
 """Different arms of a panel, seeds apart; of more, the factor with most levels parts them."""
@@ -44,9 +44,9 @@ def panels_of(sections: Sequence[Section]) -> list[Panel]:
         laid_over.remove(widest)
         apart.append(widest)
     panels = []
-    for (hidden, levels), group in grouped.items():
+    for (_, levels), group in grouped.items():
         told = [f"{factor.name}={factor.text(level)}" for factor, level in zip(apart, levels, strict=True)]
-        name = ", ".join([f"hidden {shown(hidden)}", *told])
+        name = ", ".join([group[0].arm.size, *told])
         panels.append(Panel(name, [each.arm for each in group], [_label(each, laid_over) for each in group]))
     return panels
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from bitnet_sweep.config import role_of
+from bitnet_sweep.config import RunConfig, role_of
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.settings import BOUNDARY_STEP, SCIENCE_VERSION, UNKNOWN, shown
 from bitnet_sweep.roles import Role
@@ -59,6 +59,8 @@ def pair_of(a: Arm, b: Arm, together: Collection[str] = ()) -> Pair | Refusal:
     weights = [key for key in factors if Role.weights in role_of(key)]
     if weights:
         return Refusal(f"the initial weights differ: {', '.join(weights)}")
+    if "task_options" in factors:  # they may shape the weights or choose the data
+        return Refusal("whether weights and data begin alike is not known: task_options")
     if len(factors) > 1 and not set(factors) <= set(together):
         return Refusal(f"{len(factors)} factors differ: {', '.join(factors)}")
     return _same_data(a, b) or Pair("matched", ", ".join(factors))
@@ -109,6 +111,7 @@ def _same_data(a: Arm, b: Arm) -> Refusal | None:
     left, right = unigram_loss(a.records), unigram_loss(b.records)
     if left is None or right is None:
         named = any(key.startswith("data.") for key in a.settings)
-        return None if named else Refusal("whether the data are the same is not on record")
+        own = a.task != RunConfig.task  # its options, which are equal, say it
+        return None if named or own else Refusal("whether the data are the same is not on record")
     same = math.isclose(left, right, rel_tol=1e-9)
     return None if same else Refusal(f"the data differ: ref/unigram_loss {left:.6g} and {right:.6g}")

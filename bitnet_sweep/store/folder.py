@@ -76,7 +76,7 @@ def check_schema(path: Path, schema: object) -> None:
 
 @dataclass(frozen=True)
 class Folder:
-    """Paths and small files of one run or trunk; tensors are the business of ``train.checkpoint``."""
+    """Paths and small files of one run or trunk; tensors are the business of ``store.checkpoint``."""
 
     path: Path
 

@@ -14,8 +14,13 @@ def seconds_per_step(record: Record, probe_every_steps: float | None) -> float |
         probe_every_steps: over how many steps one probe is spread; None leaves probes out.
     """
     step, tokens, rate = (finite(record, key) for key in ("step", "tokens_seen", "perf/tokens_per_s"))
-    if not step or not tokens or not rate:
+    step_ms = finite(record, "perf/step_ms")
+    if step and tokens and rate:
+        seconds = tokens / step / rate
+    elif step_ms:  # of a task that counts no tokens
+        seconds = 1e-3 * step_ms
+    else:
         return None
     probe_ms = finite(record, "perf/probe_ms")
     probing = 1e-3 * probe_ms / probe_every_steps if probe_ms and probe_every_steps else 0.0
-    return tokens / step / rate + probing
+    return seconds + probing

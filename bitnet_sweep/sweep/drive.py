@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from bitnet_sweep.config import ConfigError, Device, OptimizerConfig, OptimizerName, RunConfig, TrackName
-from bitnet_sweep.data import fingerprint, prepare
+from bitnet_sweep.config import ConfigError, Device, RunConfig, TrackName
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
 from bitnet_sweep.store.lease import HeldError, lease
@@ -16,7 +15,6 @@ from bitnet_sweep.store.standing import WITHOUT_A_WORD
 from bitnet_sweep.sweep.closing import next_lines, state_table, tidy, unfinished
 from bitnet_sweep.sweep.display import progress_bar
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
-from bitnet_sweep.sweep.fallback import fallback_lines
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
 from bitnet_sweep.sweep.register import register, set_aside, sweep_name
@@ -24,6 +22,7 @@ from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.schedule import check_shorthands, schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.wandb_environment import leave_out
+from bitnet_sweep.workload.find import check_all, remarks_on, workload_of
 
 log = logging.getLogger(__name__)
 
@@ -50,35 +49,22 @@ def plan_runs(
         raise ConfigError("store", ",".join(roots), "a sweep has one store")
     store = Store(Path(roots[0]))
     store.open_for_writing()
-    _check_torch_classes(config.optimizer for _, config in grid)
-    fingerprints: dict[str, str] = {}
+    check_all([config for _, config in grid])
+    fingerprints: dict[Hashable, str] = {}
     runs = []
     for overrides, config in grid:
         if config.device is Device.cuda and trains_here:
-            from bitnet_sweep.train.runtime import choose_device  # late: it imports torch
+            from bitnet_sweep.runtime import choose_device  # late: it imports torch
 
             choose_device(config.device)
-        key = repr((config.data, config.tokenizer, config.batch_size, config.sequence_length))
+        workload = workload_of(config)
+        key = workload.data_key(config)
         if key not in fingerprints:
-            fingerprints[key] = fingerprint(config)
-            prepare(config, store.tokens, fingerprints[key])
+            fingerprints[key] = workload.fingerprint(config)
+            workload.prepare(config, store.tokens, fingerprints[key])
         runs.append(PlannedRun(overrides, config, tuple(stage_ids(config, fingerprints[key]))))
     check_shorthands(runs)
     return store, runs
-
-
-def _check_torch_classes(optimizers: Iterable[OptimizerConfig]) -> None:
-    """Each class of ``torch.optim`` that is asked for, once with the same options.
-
-    Raises:
-        ConfigError: torch has no such class, or it does not take these options.
-    """
-    asked = {repr(each): each for each in optimizers if each.name is OptimizerName.torch}
-    if asked:
-        from bitnet_sweep.train.optimizer.any_torch import check_torch_class  # late: it imports torch
-
-        for each in asked.values():
-            check_torch_class(each)
 
 
 def drive(
@@ -106,7 +92,7 @@ def drive(
     plan = make_plan(runs, store)
     name = sweep_name(plan.runs, runs[0].config.sweep.name)
     print(plan.summary() + (f"; {len(excluded)} points excluded" if excluded else ""))
-    told = [*reuse_lines(plan.other_code), *fallback_lines([run.config for run in plan.runs])]
+    told = [*reuse_lines(plan.other_code), *remarks_on([run.config for run in plan.runs])]
     print("\n".join([*told, *forecast_lines(plan, store, jobs_at_once)]), flush=True)
     if runs[0].config.sweep.dry_run:
         print("\n".join([plan.tree(), *schedule_lines(plan.runs)]))

@@ -1,4 +1,4 @@
-"""What a plan will cost: disk by counting parameters, time by what steps took in this store."""
+"""What a plan will cost: disk by what its task says, time by what steps took in this store."""
 
 from __future__ import annotations
 
@@ -12,18 +12,14 @@ from typing import Any
 from tqdm import tqdm
 
 from bitnet_sweep.config import RunConfig
-from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.store import BOUNDARY, Folder, Store
 from bitnet_sweep.store.housekeeping import in_bytes
 from bitnet_sweep.store.outcome import finite
 from bitnet_sweep.store.pace import seconds_per_step
-from bitnet_sweep.sweep.plan import Plan, Unit, cost_of_step
+from bitnet_sweep.sweep.plan import Plan, Unit
+from bitnet_sweep.workload import Work
+from bitnet_sweep.workload.find import workload_of
 
-NUM_BYTES_FP32 = 4
-MOMENTS = 2
-"""Running means that Adam keeps for each parameter; the other optimizers here keep one or two."""
-MAX_CODE_SETS = 3
-"""Sets of codes in a checkpoint between two records: at the record, now, and their last directions."""
 MAX_MEASURED = 200
 """Folders whose times are looked at, newest first: reading one config takes 2 ms (measured)."""
 
@@ -33,7 +29,7 @@ class Disk:
     """Bytes that a plan will write."""
 
     trunks: int
-    """Boundary checkpoints: weights, two moments, and a byte for each ternary code."""
+    """Checkpoints that shared stages leave."""
     finals: int
     """Final weights."""
     training: int
@@ -63,9 +59,11 @@ def forecast_lines(plan: Plan, store: Store, jobs_at_once: int | None) -> list[s
     if not plan.todo:
         return []
     disk = disk_needed(plan, store, jobs_at_once or 1)
-    kept = f"{in_bytes(disk.trunks)} of trunks, {in_bytes(disk.finals)} of final weights"
-    while_training = f"up to {in_bytes(disk.training)} more while it trains"
-    lines = [f"disk: {kept}, {while_training}; {in_bytes(shutil.disk_usage(store.root).free)} free"]
+    needed = "not known beforehand of such a task"
+    if disk is not None:
+        needed = f"{in_bytes(disk.trunks)} of trunks, {in_bytes(disk.finals)} of final weights, "
+        needed += f"up to {in_bytes(disk.training)} more while it trains"
+    lines = [f"disk: {needed}; {in_bytes(shutil.disk_usage(store.root).free)} free"]
     paces = measured_paces(store)
     seconds = {unit.id: unit_seconds(unit, paces) for unit in plan.todo}
     if any(value is None for value in seconds.values()):
@@ -77,24 +75,27 @@ def forecast_lines(plan: Plan, store: Store, jobs_at_once: int | None) -> list[s
     return [*lines, text]
 
 
-def disk_needed(plan: Plan, store: Store, jobs_at_once: int) -> Disk:
-    """What the units to do will leave behind: every stage but a run's last one is a trunk."""
+def disk_needed(plan: Plan, store: Store, jobs_at_once: int) -> Disk | None:
+    """What the units to do will leave behind: every stage but a run's last one is a trunk.
+
+    None where a task does not tell what its checkpoints take.
+    """
     first_stage = {unit.id: unit.num_stages for unit in plan.units}
     trunks: dict[str, int] = {}
     finals = 0
     resumed = []
     for unit in plan.todo:
         config, begin = unit.run.config, first_stage.get(unit.parent or "", 0)
-        counts = predicted_counts(config.model, config.tokenizer.vocab_size)
-        weights = NUM_BYTES_FP32 * counts.total
-        state = (1 + MOMENTS) * weights
-        resumed.append(2 * (state + MAX_CODE_SETS * counts.ternary))
+        sizes = _work_of(config).sizes
+        if sizes is None:
+            return None
+        resumed.append(sizes.training)
         if unit.is_run and config.sweep.keep_final:
-            finals += weights
+            finals += sizes.final
         if config.sweep.share_stages:
             for stage in unit.run.stage_ids[begin : unit.num_stages - unit.is_run]:
                 if not (store.stage(stage).path / f"{BOUNDARY}.json").exists():
-                    trunks[stage] = state + counts.ternary
+                    trunks[stage] = sizes.trunk
     return Disk(sum(trunks.values()), finals, sum(sorted(resumed)[-jobs_at_once:]))
 
 
@@ -132,6 +133,7 @@ class Pace:
     step_seconds: float
     probe_seconds: float
     config: RunConfig
+    work: Work
 
 
 def measured_paces(store: Store) -> list[Pace]:
@@ -142,33 +144,37 @@ def measured_paces(store: Store) -> list[Pace]:
 
 
 def unit_seconds(unit: Unit, paces: Sequence[Pace]) -> float | None:
-    """How long a unit will train: at the median pace of its own kind of run, else scaled by the cost model.
+    """How long a unit will train: at the median pace of its own kind of run, else scaled by a step's cost.
 
     Scaled are the paces of runs that compute alike (precision, threads, device); None if there are none.
     """
-    config = unit.run.config
+    config, work = unit.run.config, _work_of(unit.run.config)
     alike = [pace for pace in paces if _computes(pace.config) == _computes(config)]
-    same = [pace for pace in alike if _work(pace.config) == _work(config)]
-    if not alike or config.probe_every_steps is None:
+    same = [pace for pace in alike if pace.work.kind == work.kind]
+    if config.probe_every_steps is None:
         return None
     scaled = [
-        cost_of_step(config)
-        / cost_of_step(pace.config)
-        * (pace.step_seconds + pace.probe_seconds / config.probe_every_steps)
+        ratio * (pace.step_seconds + pace.probe_seconds / config.probe_every_steps)
         for pace in same or alike
+        if (ratio := _ratio(work, pace.work)) is not None
     ]
-    return unit.left * median(scaled)
+    return unit.left * median(scaled) if scaled else None
+
+
+def _work_of(config: RunConfig) -> Work:
+    return workload_of(config).work(config)
+
+
+def _ratio(one: Work, other: Work) -> float | None:
+    """How much longer a step of one takes; None where that is not known."""
+    if one.kind == other.kind:
+        return 1.0
+    return None if one.cost is None or other.cost is None else one.cost / other.cost
 
 
 def _computes(config: RunConfig) -> tuple[Any, ...]:
     """What decides how fast anything is computed."""
     return config.precision, config.threads, config.device
-
-
-def _work(config: RunConfig) -> tuple[Any, ...]:
-    """What decides how much a step and a probe compute."""
-    rows = config.batch_size, config.sequence_length
-    return config.model, config.optimizer.name, config.tokenizer.vocab_size, rows
 
 
 def _pace_of(folder: Folder) -> Pace | None:
@@ -179,11 +185,12 @@ def _pace_of(folder: Folder) -> Pace | None:
             return None
         config = folder.config()
         step_seconds = seconds_per_step(record, probe_every_steps=None)
+        work = _work_of(config)
     except (OSError, ValueError, TypeError, KeyError):
         return None
     if step_seconds is None:
         return None
-    return Pace(step_seconds, 1e-3 * (finite(record, "perf/probe_ms") or 0.0), config)
+    return Pace(step_seconds, 1e-3 * (finite(record, "perf/probe_ms") or 0.0), config, work)
 
 
 def _interval(seconds: float) -> str:

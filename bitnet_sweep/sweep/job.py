@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 import traceback
@@ -14,13 +13,23 @@ from typing import Any
 
 from bitnet_sweep import files, identity
 from bitnet_sweep.code import code
-from bitnet_sweep.config import RunConfig, plain
-from bitnet_sweep.counts import predicted_counts
-from bitnet_sweep.data import Batches, fingerprint, prepare
+from bitnet_sweep.config import RunConfig, recorded
 from bitnet_sweep.doors import code_of_parts
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.records import LogRow, Record, SampleRow, clean
-from bitnet_sweep.store import BOUNDARY, FAILED, FINISHED, INTERRUPTED, LATEST, RUNNING, Status, Store
+from bitnet_sweep.runtime import prepare_process
+from bitnet_sweep.store import (
+    BOUNDARY,
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    LATEST,
+    RUNNING,
+    Status,
+    Store,
+    checkpoint,
+)
+from bitnet_sweep.store.checkpoint import CorruptCheckpointError
 from bitnet_sweep.store.lease import HeldError, Lease, LostError, Watch, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
 from bitnet_sweep.sweep.ending import InterruptedRunError
@@ -29,12 +38,8 @@ from bitnet_sweep.sweep.memory import memory_told
 from bitnet_sweep.sweep.provenance import following, provenance
 from bitnet_sweep.sweep.sink import Sink, no_tracker
 from bitnet_sweep.track import Tracker, open_tracker
-from bitnet_sweep.train import checkpoint
-from bitnet_sweep.train.checkpoint import CorruptCheckpointError
-from bitnet_sweep.train.loop import Step, train
-from bitnet_sweep.train.probe import build_probe
-from bitnet_sweep.train.runtime import prepare_process
-from bitnet_sweep.train.state import TrainState
+from bitnet_sweep.workload import State, Step
+from bitnet_sweep.workload.find import workload_of
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +71,8 @@ class Job:
         self._hooks = hooks
         self._store = Store(Path(config.store))
         self._store.open_for_writing()
-        self._fingerprint = fingerprint(config)
+        self._workload = workload_of(config)
+        self._fingerprint = self._workload.fingerprint(config)
         self._legs = legs_of(config, self._store, stage_ids(config, self._fingerprint))
         self._target = self._legs[-1]
         self._group = group or self._target.folder.id  # Hydra's own sweeper gives its jobs no name
@@ -93,9 +99,7 @@ class Job:
     def _open(self) -> None:
         config = self._config
         self._device = prepare_process(config.threads, config.device)
-        corpus = prepare(config, self._store.tokens, self._fingerprint)
-        self._probe = build_probe(config, corpus)
-        self._batches = Batches.of(config, corpus)
+        self._training = self._workload.open(config, self._store.tokens, self._fingerprint, self._device)
 
     def _target_sink(self) -> Sink:
         def open_run_tracker(records: list[Record], samples: list[SampleRow], log: list[LogRow]) -> Tracker:
@@ -141,7 +145,7 @@ class Job:
 
     def _walk(self, status: Status, sink: Sink) -> None:
         """Train every leg from the first one that has to be, and note where training diverged."""
-        state: TrainState | None = None
+        state: State | None = None
         for i in range(self._first_leg(), len(self._legs)):
             leg, parent = self._legs[i], self._legs[i - 1] if i else None
             if leg is self._target:
@@ -174,9 +178,7 @@ class Job:
                 return i + 1 if leg.has(BOUNDARY) else i  # a trunk that diverged ends the run
         return 0
 
-    def _train(
-        self, leg: Leg, parent: Leg | None, state: TrainState | None, sinks: list[Sink]
-    ) -> TrainState | None:
+    def _train(self, leg: Leg, parent: Leg | None, state: State | None, sinks: list[Sink]) -> State | None:
         """Train one leg from its own checkpoint, from memory, from its parent's end, or from step 0.
 
         Nothing is left to train, and None returned, where only the status did not say so yet.
@@ -193,12 +195,12 @@ class Job:
         elif parent is not None:
             state, past = self._restored(parent, BOUNDARY)
         else:
-            state, past = TrainState.fresh(self._config, self._device), ([], [], [])
+            state, past = self._training.fresh(), ([], [], [])
         for sink in sinks:
             sink.catch_up(*past)
         self._raise_if_asked_to_stop()
         with checkpoint.Saver(leg.folder.path, LATEST) as saver:
-            for step in train(self._config, state, self._batches, self._probe, leg.end):
+            for step in self._training.steps(state, leg.end):
                 self._report(step)
                 for sink in sinks:
                     sink.put(step.record, step.samples, step.log)
@@ -212,7 +214,7 @@ class Job:
         self._publish(leg, state)
         return state
 
-    def _restored(self, leg: Leg, name: str) -> tuple[TrainState, Past]:
+    def _restored(self, leg: Leg, name: str) -> tuple[State, Past]:
         """A checkpoint and the past that belongs to it.
 
         Raises:
@@ -224,11 +226,9 @@ class Job:
             raise CorruptCheckpointError(
                 leg.folder.path / f"{name}.json", f"{leg.folder.records_path.name} is not whole"
             )
-        state = TrainState.fresh(self._config, self._device)
-        state.restore(tensors, facts)
-        return state, past
+        return self._training.restored(tensors, facts), past
 
-    def _publish(self, leg: Leg, state: TrainState) -> None:
+    def _publish(self, leg: Leg, state: State) -> None:
         """Leave behind what the leg is for: a trunk to fork from, or the weights of a run."""
         if leg.is_run:
             if self._config.sweep.keep_final:
@@ -293,7 +293,7 @@ class Job:
 
         It says finished last of all, so nothing that a finished leg has no use for stays behind.
         """
-        before = leg.folder.status()
+        before, work = leg.folder.status(), self._workload.work(self._config)
         now = provenance(self._command, self._config.threads, self._device)
         status = Status(
             state=RUNNING,
@@ -301,19 +301,17 @@ class Job:
             run_id=leg.folder.id if leg.is_run else None,
             parent_stage_id=leg.stage_ids[-2] if len(leg.stage_ids) > 1 else None,
             attempts=before.attempts + 1 if before else 1,
-            parameters=dataclasses.asdict(
-                predicted_counts(self._config.model, self._config.tokenizer.vocab_size)
-            ),
+            parameters=work.parameters,
             train_seconds=before.train_seconds if before else 0.0,
             provenance=following(now, before.provenance) if before and leg.has(LATEST) else now,
             science_version=identity.SCIENCE_VERSION,
             code=self._code(),
         )
-        leg.folder.write_config(plain(self._config))
+        leg.folder.write_config(recorded(self._config))
         leg.folder.write_status(status)
         started = time.monotonic()
         try:
-            with memory_told(self._config, self._device):
+            with memory_told(work.smaller, self._device):
                 yield status
             checkpoint.delete(leg.folder.path, LATEST)
         except LostError:

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 import torch
 
-from bitnet_sweep.config import RunConfig
-
 _SAYINGS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 """Words of RuntimeErrors that have no class of their own: torch's allocator, cuBLAS without memory."""
 
@@ -19,8 +17,12 @@ class OutOfMemoryError(Exception):
 
 
 @contextmanager
-def memory_told(config: RunConfig, device: torch.device) -> Iterator[None]:
-    """Say in one line, with the keys to lower, that the memory was not enough for what happens within.
+def memory_told(smaller: str, device: torch.device) -> Iterator[None]:
+    """Say in one line that the memory was not enough for what happens within.
+
+    Args:
+        smaller: what to lower, in words.
+        device: that computes.
 
     Raises:
         OutOfMemoryError: it was not; whatever the allocator said is its cause.
@@ -31,9 +33,7 @@ def memory_told(config: RunConfig, device: torch.device) -> Iterator[None]:
         if not _is_of_memory(error):
             raise
         traceback.clear_frames(error.__traceback__)  # they hold the model
-        keys = f"model.hidden={config.model.hidden} or batch_size={config.batch_size}"
-        length = f"sequence_length={config.sequence_length}"
-        raise OutOfMemoryError(f"out of memory on {device.type}: lower {keys} (or {length})") from error
+        raise OutOfMemoryError(f"out of memory on {device.type}: lower {smaller}") from error
 
 
 def _is_of_memory(error: Exception) -> bool:

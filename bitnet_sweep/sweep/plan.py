@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from bitnet_sweep.config import RunConfig
-from bitnet_sweep.counts import predicted_counts
 from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.legs import Leg, legs_of
 from bitnet_sweep.sweep.reuse import OtherCode, other_code
+from bitnet_sweep.workload.find import workload_of
 
 
 @dataclass(frozen=True)
@@ -191,17 +191,10 @@ def _units(runs: Sequence[PlannedRun]) -> list[Unit]:
             steps = ends[number - 1] - (ends[before - 1] if before else 0)
             parent = chain[-1].id if chain else None
             chain.append(Unit(run, number, parent, steps, left=steps, rank=0.0))
-        rank = 0.0
+        rank, cost = 0.0, workload_of(run.config).work(run.config).cost or 1.0
         for unit in reversed(chain):
-            rank += unit.steps * cost_of_step(run.config)
+            rank += unit.steps * cost
             known = units.get(unit.id)
             rank = max(rank, known.rank if known else 0.0)
             units[unit.id] = replace(known or unit, rank=rank)
     return list(units.values())
-
-
-def cost_of_step(config: RunConfig) -> float:
-    """Work of a step in units of its own: weights touched by the optimizer and by every token."""
-    counts = predicted_counts(config.model, config.tokenizer.vocab_size)
-    tokens = config.batch_size * config.sequence_length
-    return float(counts.total) * (1 + tokens / 64)

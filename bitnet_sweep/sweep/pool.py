@@ -22,9 +22,10 @@ from bitnet_sweep.pipes import go_on_unread
 from bitnet_sweep.sweep.ending import EXIT_INTERRUPTED
 from bitnet_sweep.sweep.ready import ReadyJobs
 from bitnet_sweep.sweep.signals import StopRequest
+from bitnet_sweep.workload.find import MODULES
 
 POLL_SECONDS = 0.2
-PRELOAD = ["bitnet_sweep.sweep.job"]
+PRELOAD = ["bitnet_sweep.sweep.job", *MODULES]
 """Imported once by the server that workers are forked from, so that a job does not pay for torch."""
 
 

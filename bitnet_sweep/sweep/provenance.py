@@ -63,7 +63,7 @@ def following(now: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
 @functools.cache
 def machine() -> dict[str, Any]:
     """The part that does not change while a process lives."""
-    from bitnet_sweep.model.products import cpu_class  # here, since it imports torch
+    from bitnet_sweep.runtime import cpu_class  # here, since it imports torch
 
     return {
         **commit(),

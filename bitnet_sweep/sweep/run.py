@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bitnet_sweep.config import ConfigError, RunConfig
+from bitnet_sweep.runtime import release_memory
 from bitnet_sweep.sweep.closing import next_lines, state_table, tidy
 from bitnet_sweep.sweep.display import new_bar
 from bitnet_sweep.sweep.drive import plan_runs
 from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
-from bitnet_sweep.sweep.fallback import fallback_lines
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.sweep.plan import make_plan
@@ -20,8 +20,8 @@ from bitnet_sweep.sweep.register import register, set_aside, sweep_name
 from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.schedule import schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
-from bitnet_sweep.train.loop import Step
-from bitnet_sweep.train.runtime import release_memory
+from bitnet_sweep.workload import Step
+from bitnet_sweep.workload.find import remarks_on, workload_of
 
 
 def run_job(config: RunConfig, overrides: list[str]) -> None:
@@ -56,7 +56,7 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
     """
     store, [planned] = plan_runs([(tuple(overrides), config)])
     plan = make_plan([planned], store)
-    if told := [*reuse_lines(plan.other_code), *fallback_lines([planned.config])]:
+    if told := [*reuse_lines(plan.other_code), *remarks_on([planned.config])]:
         print("\n".join(told))
     if config.sweep.dry_run:
         print(
@@ -90,7 +90,7 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
 @contextmanager
 def _progress_bar(config: RunConfig) -> Iterator[Callable[[Step], None]]:
     """A bar over the steps of the run with loss, held-out loss, tokens/s and time left."""
-    tokens = config.batch_size * config.row_targets
+    tokens = workload_of(config).work(config).tokens
     with new_bar(config.steps) as bar:
         shown: dict[str, str] = {}
         begin = [0, time.monotonic()]
@@ -100,8 +100,10 @@ def _progress_bar(config: RunConfig) -> Iterator[Callable[[Step], None]]:
                 bar.initial = bar.n = begin[0] = step.step - 1
             if step.record is not None and step.record.get("val/loss") is not None:
                 shown["val/loss"] = f"{step.record['val/loss']:.2f}"
-            rate = (step.step - begin[0]) * tokens / max(time.monotonic() - begin[1], 1e-9)
-            shown["loss"], shown["tokens/s"] = f"{step.loss:.2f}", f"{rate:,.0f}"
+            shown["loss"] = f"{step.loss:.2f}"
+            if tokens is not None:
+                rate = (step.step - begin[0]) * tokens / max(time.monotonic() - begin[1], 1e-9)
+                shown["tokens/s"] = f"{rate:,.0f}"
             bar.set_postfix(shown, refresh=False)
             bar.update(step.step - bar.n)
 

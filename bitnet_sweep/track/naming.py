@@ -12,7 +12,6 @@ import yaml
 
 from bitnet_sweep.code import code
 from bitnet_sweep.config import KNOBS, Reuse, RunConfig, flatten, having, plain
-from bitnet_sweep.counts import feed_forward_width
 from bitnet_sweep.doors import code_of_parts
 from bitnet_sweep.exact import number_text, scientific, word
 from bitnet_sweep.identity import mark
@@ -39,7 +38,8 @@ def run_name(config: RunConfig) -> str:
     Args:
         config: resolved.
     """
-    head = [f"{knob.label}{_value(knob, knob.of(config))}" for knob in _HEAD]
+    head = [] if config.is_of_transformer else [config.task]
+    head += [f"{knob.label}{_value(knob, knob.of(config))}" for knob in _HEAD if _is_told(knob, config)]
     changed = _changed(config)
     words = [_value(knob, changed.pop(knob.key)) for knob in _WORDS if knob.key in changed]
     others = [f"{KNOBS[key].label}{_value(KNOBS[key], value)}" for key, value in changed.items()]
@@ -59,22 +59,30 @@ def _cut(name: str) -> str:
 
 
 def run_tags(config: RunConfig, sweeps: Sequence[str]) -> list[str]:
-    """What to filter by: scale, optimizer, weights, a tag a sweep, then the user's own; each once."""
+    """What to filter by: scale, optimizer and weights (or the task), a tag a sweep, the user's own."""
     named = [sweep_tag(name) for name in sweeps]
-    tags = [config.scale, config.optimizer.name.name, config.model.weights.name, *named, *config.track.tags]
+    kinds = [config.optimizer.name.name, config.model.weights.name]
+    kinds = kinds if config.is_of_transformer else [config.task]
+    tags = [config.scale, *kinds, *named, *config.track.tags]
     return list(dict.fromkeys(tag[:MAX_TAG_LENGTH] for tag in tags if tag))
 
 
 def _changed(config: RunConfig) -> dict[str, Any]:
     """The keys of a resolved config that its name does not imply yet, with their values."""
-    width = feed_forward_width(dataclasses.replace(config.model, ffn=None))
+    width = dataclasses.replace(config.model, ffn=None).ffn_width
     default = _default(config.steps) | {"model.ffn": width}
     # the chosen scale and schedule say what they set
     default |= {**_preset("scale", config.scale), **_preset("schedule", config.schedule.name)}
-    changed = {key: value for key, value in _told(config).items() if value != default[key]}
+    told = {key: value for key, value in _told(config).items() if _is_told(KNOBS[key], config)}
+    changed = {key: value for key, value in told.items() if value != default[key]}
     if "tokenizer.name" in changed:  # GPT-2's vocabulary has one size
         changed.pop("tokenizer.vocab_size", None)
     return changed
+
+
+def _is_told(knob: Knob, config: RunConfig) -> bool:
+    """Whether it says something of a run of this task; the task itself is told first of all."""
+    return knob.key != "task" and (config.is_of_transformer or knob.is_of_any_task)
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet_sweep import identity
-from bitnet_sweep.config import RunConfig, TrackMode, plain
+from bitnet_sweep.config import RunConfig, TrackMode, recorded
 from bitnet_sweep.records import LogRow, Record, SampleRow, Value
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.recorded import sweeps_of_runs
@@ -48,7 +48,7 @@ class WandbTracker(Tracker):
             group,
             name=run_name(config),
             tags=run_tags(config, list(dict.fromkeys([group, *asked]))),
-            config=plain(config) | {"science_version": identity.SCIENCE_VERSION, ORIGIN: dict(origin)},
+            config=recorded(config) | {"science_version": identity.SCIENCE_VERSION, ORIGIN: dict(origin)},
         )
         self._store = store.absolute()
         self._folder = self._store / "wandb"

@@ -5,34 +5,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.data import Batches
-from bitnet_sweep.records import LOG_LOSS, LOG_LR, LogRow, Record, SampleRow, Value, clean
+from bitnet_sweep.records import LOG_LOSS, LOG_LR, Record, SampleRow, Value, clean
+from bitnet_sweep.runtime import peak_memory_mb
 from bitnet_sweep.stages import Timetable
 from bitnet_sweep.train.optimizer import update
-from bitnet_sweep.train.runtime import peak_memory_mb
 from bitnet_sweep.train.state import TrainState
+from bitnet_sweep.workload import Step
 
 Probe = Callable[[TrainState, bool], tuple[dict[str, Value], list[SampleRow]]]
 """Measures a state; with True it also writes sample texts."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A completed step."""
-
-    step: int
-    loss: float
-    """Training objective of its batch, nats."""
-    record: Record | None = None
-    """There where the step is probed."""
-    samples: tuple[SampleRow, ...] = ()
-    log: LogRow | None = None
-    """There where the training log has the step; it costs nothing, as every step's loss is read anyway."""
 
 
 def train(

@@ -13,8 +13,8 @@ from bench.plain import PlainLoop, PlainModel, copy_weights
 from bench.tables import table
 from bitnet_sweep.config import ModelConfig
 from bitnet_sweep.model import head, mixed, products
-from bitnet_sweep.model.products import cpu_class
 from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.runtime import cpu_class
 
 TINY = Setting(hidden=8, batch=2, length=5, vocab_size=50)
 

@@ -15,7 +15,7 @@ from bench import step
 from bench.arms import ARMS, Arm, Setting
 from bench.peers import PEERS, missing
 from bench.plain import PlainLoop, PlainModel
-from bitnet_sweep.model.products import cpu_class
+from bitnet_sweep.runtime import cpu_class
 
 HIDDEN, VOCAB = 32, 300
 FEWER = {"transformers": 8 * HIDDEN, "bitlinear": 20 * HIDDEN}

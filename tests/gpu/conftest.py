@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bitnet_sweep.config import Device
-from bitnet_sweep.train.runtime import prepare_process
+from bitnet_sweep.runtime import prepare_process
 
 
 def pytest_addoption(parser):

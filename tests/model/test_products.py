@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bitnet_sweep import runtime
 from bitnet_sweep.config import ConfigError, OptimizerConfig
 from bitnet_sweep.cpu import SWITCH, CpuClass
-from bitnet_sweep.model import products
 from bitnet_sweep.model.norm import OneStepRMSNorm
 from bitnet_sweep.model.products import Products, _padded_int_mm, code_sums
 from bitnet_sweep.train.optimizer import Adam
@@ -135,12 +135,12 @@ def test_the_norm_equals_its_formula(rows: int, width: int) -> None:
 def test_the_switch_takes_features_away_and_adds_none(monkeypatch: pytest.MonkeyPatch) -> None:
     classes = list(CpuClass)
     for native, asked in itertools.product(classes, classes):
-        monkeypatch.setattr(products, "_native_class", lambda native=native: native)
+        monkeypatch.setattr(runtime, "native_class", lambda native=native: native)
         monkeypatch.setenv(SWITCH, asked.name)
-        products.cpu_class.cache_clear()
-        chosen = products.cpu_class()
+        runtime.cpu_class.cache_clear()
+        chosen = runtime.cpu_class()
         assert classes.index(chosen) == max(classes.index(native), classes.index(asked))
-    products.cpu_class.cache_clear()
+    runtime.cpu_class.cache_clear()
 
 
 @pytest.mark.parametrize("value", ["", None])
@@ -148,18 +148,18 @@ def test_without_the_switch_the_processor_decides(value: str | None, monkeypatch
     monkeypatch.delenv(SWITCH, raising=False)
     if value is not None:
         monkeypatch.setenv(SWITCH, value)
-    products.cpu_class.cache_clear()
-    assert products.cpu_class() is products._native_class()
+    runtime.cpu_class.cache_clear()
+    assert runtime.cpu_class() is runtime.native_class()
 
 
 def test_an_unknown_class_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SWITCH, "avx10")
-    products.cpu_class.cache_clear()
+    runtime.cpu_class.cache_clear()
     with pytest.raises(
         ConfigError, match="BITNET_SWEEP_CPU=avx10: allowed: avx512_bf16, avx512_vnni, portable"
     ):
-        products.cpu_class()
-    products.cpu_class.cache_clear()
+        runtime.cpu_class()
+    runtime.cpu_class.cache_clear()
 
 
 AS_ON = {

@@ -200,7 +200,7 @@ import sys
 from pathlib import Path
 import torch
 from bitnet_sweep.store.lease import lease
-from bitnet_sweep.train.checkpoint import save
+from bitnet_sweep.store.checkpoint import save
 tensors = {"x": torch.zeros(64_000_000)}
 with lease(Path(sys.argv[1])):
     while True:

@@ -46,6 +46,12 @@ def finish(folder, config, **record):
     folder.rewrite([{"step": 60, "tokens_seen": 60 * 128} | perf | record], [])
 
 
+def disk_of(plan, store, jobs_at_once):
+    disk = disk_needed(plan, store, jobs_at_once)
+    assert disk is not None
+    return disk
+
+
 @pytest.fixture
 def store(tmp_path):
     return Store(tmp_path)
@@ -55,9 +61,9 @@ def test_disk_of_two_arms(store):
     """One trunk: weights, two moments, a byte a code. Each job's checkpoint may hold three sets of codes."""
     plan = make_plan([planned(wd2=0.0), planned(wd2=0.05)], store)
     trunk, final, resumed = 12 * TOTAL + TERNARY, 4 * TOTAL, 2 * (12 * TOTAL + 3 * TERNARY)
-    assert disk_needed(plan, store, 1) == Disk(trunk, 2 * final, resumed)
-    assert disk_needed(plan, store, 2) == Disk(trunk, 2 * final, 2 * resumed)
-    assert disk_needed(plan, store, 99) == Disk(trunk, 2 * final, 3 * resumed)
+    assert disk_of(plan, store, 1) == Disk(trunk, 2 * final, resumed)
+    assert disk_of(plan, store, 2) == Disk(trunk, 2 * final, 2 * resumed)
+    assert disk_of(plan, store, 99) == Disk(trunk, 2 * final, 3 * resumed)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,7 @@ def test_disk_of_two_arms(store):
     ids=["full weights", "alone", "no final weights", "three stages"],
 )
 def test_disk_of_one_run(store, fields, trunks, finals):
-    disk = disk_needed(make_plan([planned(**fields)], store), store, 1)
+    disk = disk_of(make_plan([planned(**fields)], store), store, 1)
     assert (disk.trunks, disk.finals) == (trunks, finals)
 
 
@@ -81,7 +87,7 @@ def test_a_trunk_that_is_there_needs_no_disk(store):
     trunk = store.stage(run.stage_ids[0])
     trunk.write_status(Status(FINISHED, []))
     (trunk.path / "boundary.json").write_text("{}")
-    assert disk_needed(make_plan([run], store), store, 1).trunks == 0
+    assert disk_of(make_plan([run], store), store, 1).trunks == 0
     assert unit.steps == 100
 
 
@@ -91,7 +97,7 @@ def test_disk_and_time_against_a_real_run(tiny):
     store = Store(Path(config.store))
     run = PlannedRun((), config, tuple(stage_ids(config, fingerprint(config))))
     plan = make_plan([run], store)
-    disk = disk_needed(plan, store, 1)
+    disk = disk_of(plan, store, 1)
     Job(config, "group", [], Hooks()).complete()
     (trunk,) = store.stage(run.stage_ids[0]).path.glob("*.safetensors")
     final = store.run(run.run_id).final_path

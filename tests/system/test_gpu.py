@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bitnet_sweep.model.products import cpu_class
+from bitnet_sweep.runtime import cpu_class
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 

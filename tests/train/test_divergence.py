@@ -6,10 +6,10 @@ import pytest
 
 from bitnet_sweep.config import Knot, OptimizerConfig, OptimizerName, Precision, Stage
 from bitnet_sweep.data import Batches, prepare
-from bitnet_sweep.train import checkpoint
+from bitnet_sweep.runtime import prepare_process
+from bitnet_sweep.store import checkpoint
 from bitnet_sweep.train.loop import train
 from bitnet_sweep.train.probe import build_probe
-from bitnet_sweep.train.runtime import prepare_process
 from bitnet_sweep.train.state import TrainState
 
 

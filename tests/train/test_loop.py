@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from bitnet_sweep.config import LossConfig, OptimizerConfig, OptimizerName, Precision, RunConfig
 from bitnet_sweep.data import Batches, prepare
 from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.runtime import prepare_process
 from bitnet_sweep.train.loop import train
-from bitnet_sweep.train.runtime import prepare_process
 from bitnet_sweep.train.state import TrainState
 
 LR, CLIP = 2e-3, 0.5

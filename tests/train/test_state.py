@@ -2,12 +2,12 @@
 
 import pytest
 import torch
+from bitnet_sweep.train.runtime import prepare_process
 
 from bitnet_sweep.config import OptimizerName, Precision
 from bitnet_sweep.data import Batches, prepare
 from bitnet_sweep.train import checkpoint
 from bitnet_sweep.train.loop import train
-from bitnet_sweep.train.runtime import prepare_process
 from bitnet_sweep.train.state import TrainState
 from tests.optimizers import config_of
 

@@ -13,7 +13,6 @@ from bitnet_sweep.records import LOG_LOSS, Record
 from bitnet_sweep.report.arms import Arm, Section
 from bitnet_sweep.report.figures.drawing import INK, Figure, Style, drawing, figure_of, styles_of
 from bitnet_sweep.report.overlay import short
-from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.table import step_text
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import finite, unigram_loss
@@ -110,7 +109,7 @@ def mechanism_of(section: Section, suffix: str) -> Figure | None:
                 named.append((place, _panel(place, panels.get((field, size), []), styles, section, field)))
         _name_ends(named, styles)
         for place, size in zip(grid[0], sizes, strict=True):
-            place.set_title(f"hidden {shown(size)}", fontsize=10, loc="left", weight="bold")
+            place.set_title(by_size[size][0].size, fontsize=10, loc="left", weight="bold")
         canvas.align_ylabels()
         canvas.supxlabel("step (completed updates)", fontsize=9)
         title = _titled("Mechanism: codes, scale and predictions against step", section)
@@ -201,7 +200,7 @@ def _curves(section: Section, field: str, axis: str, name: str, title: str) -> F
         named = []
         for place, (size, lines) in zip(grid.flat, panels, strict=False):
             named.append((place, _panel(place, lines, styles, section, field)))
-            place.set_title(f"hidden {shown(size)}", fontsize=10, loc="left", weight="bold")
+            place.set_title(by_size[size][0].size, fontsize=10, loc="left", weight="bold")
         for place in list(grid.flat)[len(panels) :]:
             place.set_visible(False)
         for row in grid:

@@ -11,7 +11,6 @@ from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.contrast import Contrast, contrasts_of
 from bitnet_sweep.report.figures.drawing import INK, Figure, drawing, figure_of
 from bitnet_sweep.report.intervals import mean_interval
-from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.table import loss_text
 
 if TYPE_CHECKING:
@@ -63,12 +62,12 @@ def _rows(sections: Sequence[Section]) -> list[Row]:
     for section in sections:
         places: dict[tuple[object, ...], list[Contrast]] = {}
         for contrast in contrasts_of(section):
-            place = (contrast.old.hidden, contrast.old.wd2, contrast.new.wd2)
+            place = (contrast.old.size, contrast.old.wd2, contrast.new.wd2)
             places.setdefault(place, []).append(contrast)
-        for (hidden, old, new), contrasts in places.items():
+        for (size, old, new), contrasts in places.items():
             differences = [d for contrast in contrasts if (d := contrast.difference) is not None]
             if differences:
-                name = f"hidden {shown(hidden)}, wd2 {old!r}→{new!r}"
+                name = f"{size}, wd2 {old!r}→{new!r}"
                 where = textwrap.wrap(section.label, _LABEL_CHARACTERS)
                 rows.append(("\n".join([*where, name]), differences))
     return rows

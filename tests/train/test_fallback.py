@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bitnet_sweep.config import Activations, ModelConfig, Precision, RunConfig
-from bitnet_sweep.sweep.fallback import fallback_lines
+from bitnet_sweep.train.fallback import fallback_lines
 
 
 def config(

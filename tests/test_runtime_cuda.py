@@ -8,8 +8,8 @@ import torch
 
 from bitnet_sweep.config import ModelConfig, OptimizerConfig, Precision
 from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.runtime import _repeat_on_cuda
 from bitnet_sweep.train.optimizer import Adam, update
-from bitnet_sweep.train.runtime import _repeat_on_cuda
 
 KERNELS = ("math", "flash", "mem_efficient", "cudnn")
 

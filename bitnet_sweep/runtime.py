@@ -1,8 +1,9 @@
-"""How this process computes: device, threads, denormals, allocator."""
+"""How this process computes: device, threads, denormals, allocator, class of processor."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
 import os
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 import torch
 
 from bitnet_sweep.config import ConfigError, Device
+from bitnet_sweep.cpu import CpuClass, richest_allowed
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 1 << 30
@@ -77,6 +79,27 @@ def choose_device(device: Device) -> torch.device:
     if device is Device.cuda and not has_cuda:
         raise ConfigError("device", device, "no CUDA device is visible here; allowed: auto, cpu")
     return torch.device("cuda" if has_cuda and device is not Device.cpu else "cpu")
+
+
+@functools.cache
+def cpu_class() -> CpuClass:
+    """The class of this processor, or the poorer one that ``BITNET_SWEEP_CPU`` names.
+
+    ``ATEN_CPU_CAPABILITY``, with which torch's own kernels are held down, counts too.
+
+    Raises:
+        ConfigError: the variable names no class.
+    """
+    return max(native_class(), richest_allowed(), key=list(CpuClass).index)
+
+
+def native_class() -> CpuClass:
+    """The class of this processor, whatever is allowed."""
+    # torch.ops.mkldnn._is_mkldnn_bf16_supported() also says True where oneDNN only emulates it
+    if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.cpu._is_vnni_supported():
+        return CpuClass.portable
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return CpuClass.avx512_bf16 if native else CpuClass.avx512_vnni
 
 
 def peak_memory_mb() -> float | None:

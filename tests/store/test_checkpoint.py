@@ -6,8 +6,8 @@ import resource
 import pytest
 import torch
 
-from bitnet_sweep.train import checkpoint
-from bitnet_sweep.train.checkpoint import CorruptCheckpointError
+from bitnet_sweep.store import checkpoint
+from bitnet_sweep.store.checkpoint import CorruptCheckpointError
 
 TENSORS = {"w": torch.arange(12.0).reshape(3, 4), "codes": torch.tensor([-1, 0, 1], dtype=torch.int8)}
 

@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from bitnet_sweep.train.runtime import peak_memory_mb
+from bitnet_sweep.runtime import peak_memory_mb
 
-TOLD = "from bitnet_sweep.train.runtime import peak_memory_mb; print(peak_memory_mb())"
+TOLD = "from bitnet_sweep.runtime import peak_memory_mb; print(peak_memory_mb())"
 
 
 def can_mount() -> bool:

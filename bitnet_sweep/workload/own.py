@@ -1,0 +1,286 @@
+"""A :class:`~bitnet_sweep.task.Task` as the engine trains it: records, log, checkpoints and divergence."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitnet_sweep.config import RunConfig
+from bitnet_sweep.records import LOG, LOG_LOSS, LOG_LR, Record, Value, clean
+from bitnet_sweep.runtime import peak_memory_mb
+from bitnet_sweep.stages import Timetable
+from bitnet_sweep.task import Stage, Start, Task
+from bitnet_sweep.workload import Step, Training, Work, Workload
+from bitnet_sweep.workload.generators import Generators
+
+PROBE_SEED = 0
+"""The generators in every probe are seeded with it, so that no two of them differ by what they drew."""
+
+_TASK = "task/"
+"""How the names of a task's own tensors begin in a checkpoint."""
+_ENGINES = {
+    "step",
+    "stage",
+    "tokens_seen",
+    "train/loss",
+    "train/loss_batch",
+    "optim/lr",
+    "optim/weight_decay",
+}
+"""Fields of a record that no probe tells."""
+_FIELDS = {"loss": "train/loss", "grad_norm": "optim/grad_norm"}
+"""What a step tells and where a record has its mean; any other is ``train/<name>``."""
+
+
+class TaskError(Exception):
+    """A task has broken its contract; ``str()`` is one line."""
+
+
+class OwnWorkload(Workload):
+    """A task of somebody's own.
+
+    Args:
+        name: what ``task=`` calls it.
+        task: without anything of a run.
+        options: its options in a config, as its own dataclass.
+    """
+
+    def __init__(self, name: str, task: Task[Any], options: Any) -> None:
+        self._name = name
+        self._task = task
+        self._options = options
+
+    def data_key(self, config: RunConfig) -> Hashable:
+        """See :meth:`Workload.data_key`."""
+        return repr((self._name, config.task_options))
+
+    def fingerprint(self, config: RunConfig) -> str:
+        """What the task says of its data; empty where it says nothing."""
+        told = getattr(self._task, "fingerprint", None)
+        return "" if told is None else str(told(self._options))
+
+    def prepare(self, config: RunConfig, cache: Path, fingerprint: str) -> None:
+        """Nothing to do: a task reads its data itself."""
+
+    def check(self, configs: Sequence[RunConfig]) -> None:
+        """Nothing to do: its options are checked where they are read."""
+
+    def remarks(self, configs: Sequence[RunConfig]) -> list[str]:
+        """Nothing: a task has no word in a plan."""
+        return []
+
+    def work(self, config: RunConfig) -> Work:
+        """Runs of the same options take equally long; nothing else is known beforehand."""
+        return Work(
+            kind=(self._name, config.task_options),
+            smaller=f"what task={self._name} is given as task_options",
+        )
+
+    def open(self, config: RunConfig, cache: Path, fingerprint: str, device: torch.device) -> Training[Any]:
+        """See :meth:`Workload.open`."""
+        start = Start(self._options, config.seed, device, config.steps)
+        return OwnTraining(self._name, self._task, config, start)
+
+
+@dataclass
+class OwnState:
+    """The state of a task, and the sums behind its next record and its next row of the log."""
+
+    task: Task[Any]
+    own: Any
+    generators: Generators
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    """The numbers of the steps since the last record added up, by its fields."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """How many steps each is the sum of."""
+    log_sum: float = 0.0
+    log_steps: int = 0
+    tokens: int | None = None
+    """Since step 1; None where the task does not count them."""
+    diverged: bool = False
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """See :meth:`State.export`."""
+        own, facts = self._exported()
+        tensors, generators = self.generators.export()
+        tensors |= {_TASK + name: tensor for name, tensor in own.items()}
+        return tensors, {
+            "step": self.step,
+            "sums": {name: value.hex() for name, value in self.sums.items()},  # one may be infinite
+            "counts": dict(self.counts),
+            "log_sum": self.log_sum,
+            "log_steps": self.log_steps,
+            "tokens": self.tokens,
+            "generators": generators,
+            "task": dict(facts),
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Take over an exported state, in place."""
+        own = {name.removeprefix(_TASK): t for name, t in tensors.items() if name.startswith(_TASK)}
+        with self.generators.in_use():
+            self.task.restore(self.own, own, facts["task"])
+        self.generators.restore(tensors, facts["generators"])
+        self.step = facts["step"]
+        self.sums = {name: float.fromhex(value) for name, value in facts["sums"].items()}
+        self.counts = dict(facts["counts"])
+        self.log_sum, self.log_steps = facts["log_sum"], facts["log_steps"]
+        self.tokens = facts["tokens"]
+
+    def weights(self) -> dict[str, Tensor]:
+        """See :meth:`State.weights`."""
+        weights = getattr(self.task, "weights", None)
+        return self._exported()[0] if weights is None else _apart(weights(self.own), "weights()")
+
+    def _exported(self) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+        found: object = self.task.export(self.own)
+        if not isinstance(found, tuple) or len(found) != 2:
+            raise TaskError(f"export() must return tensors and facts; it returned a {type(found).__name__}")
+        return _apart(found[0], "export()"), found[1]
+
+
+class OwnTraining(Training[OwnState]):
+    """The loop around a task's own steps."""
+
+    def __init__(self, name: str, task: Task[Any], config: RunConfig, start: Start) -> None:
+        self._name = name
+        self._task = task
+        self._config = config
+        self._start = start
+        self._timetable = Timetable.of(config)
+
+    def fresh(self) -> OwnState:
+        """See :meth:`Training.fresh`."""
+        generators = Generators(self._config.seed, self._start.device)
+        with generators.in_use():
+            own = self._task.fresh(self._start)
+        return OwnState(self._task, own, generators)
+
+    def restored(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> OwnState:
+        """See :meth:`Training.restored`."""
+        state = self.fresh()
+        state.restore(tensors, facts)
+        return state
+
+    def steps(self, state: OwnState, until_step: int) -> Iterator[Step]:
+        """See :meth:`Training.steps`."""
+        timetable, pace = self._timetable, _Pace()
+        for step in range(state.step + 1, until_step + 1):
+            stage = Stage(*timetable.settings_of(self._config, step), timetable.stage_of(step) + 1)
+            loss = self._one_step(state, step, stage, pace)
+            row = record = None
+            if timetable.is_logged(step) or state.diverged:
+                mean = state.log_sum / state.log_steps
+                row = clean({"step": step, LOG_LOSS: mean, LOG_LR: stage.learning_rate})
+                state.log_sum, state.log_steps = 0.0, 0
+            if timetable.is_probed(step) or state.diverged:
+                record = self._record(state, loss, stage, pace)
+                state.sums, state.counts, pace = {}, {}, _Pace()
+            yield Step(step, loss, record, log=row)
+            if state.diverged:
+                return
+
+    def _one_step(self, state: OwnState, step: int, stage: Stage, pace: _Pace) -> float:
+        """Have the task make one update; its loss."""
+        started = time.perf_counter()
+        with state.generators.in_use():
+            found = self._numbers("step()", "loss", self._task.step(state.own, step, stage))
+        pace.seconds += time.perf_counter() - started
+        pace.steps += 1
+        if (tokens := found.pop("tokens", None)) is not None:
+            state.tokens = (state.tokens or 0) + int(tokens)
+            pace.tokens += int(tokens)
+        loss = found["loss"]
+        state.step = step
+        state.diverged = not math.isfinite(loss)
+        for name, value in found.items():
+            field = _FIELDS.get(name, f"train/{name}")
+            state.sums[field] = state.sums.get(field, 0.0) + value
+            state.counts[field] = state.counts.get(field, 0) + 1
+        state.log_sum += loss
+        state.log_steps += 1
+        return loss
+
+    def _record(self, state: OwnState, loss: float, stage: Stage, pace: _Pace) -> Record:
+        """The record of a step; a state that has diverged is not measured."""
+        record: Record = {"step": state.step, "stage": stage.number}
+        if state.tokens is not None:
+            record["tokens_seen"] = state.tokens
+        record |= {field: total / state.counts[field] for field, total in state.sums.items()}
+        record |= {"train/loss_batch": loss}
+        record |= {"optim/lr": stage.learning_rate, "optim/weight_decay": stage.weight_decay}
+        started = time.perf_counter()
+        record |= {"val/loss": None} if state.diverged else self._probed(state)
+        return clean(record | pace.measures(1e3 * (time.perf_counter() - started)))
+
+    def _probed(self, state: OwnState) -> dict[str, Value]:
+        with Generators(PROBE_SEED, self._start.device).in_use():
+            found = self._numbers("probe()", "val/loss", self._task.probe(state.own))
+        if taken := [name for name in found if name in _ENGINES or name.startswith(LOG)]:
+            raise TaskError(f"task={self._name}: probe() must not return {taken[0]}, which the engine tells")
+        return dict(found)
+
+    def _numbers(self, method: str, needed: str, found: object) -> dict[str, float]:
+        """What a method of the task returned, checked."""
+        where = f"task={self._name}: {method}"
+        if not isinstance(found, Mapping):
+            raise TaskError(f"{where} must return numbers by name; it returned a {type(found).__name__}")
+        if needed not in found:
+            raise TaskError(
+                f"{where} must return {needed}; it returned {', '.join(map(str, found)) or 'nothing'}"
+            )
+        try:
+            return {str(name): _number(value) for name, value in found.items()}
+        except (TypeError, ValueError, RuntimeError) as error:
+            kinds = ", ".join(f"{name} as {type(value).__name__}" for name, value in found.items())
+            raise TaskError(f"{where} must return numbers by name; it returned {kinds}") from error
+
+
+@dataclass
+class _Pace:
+    """What the steps since the last record took in this process."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    tokens: int = 0
+
+    def measures(self, probe_ms: float) -> Record:
+        rate: Record = {"perf/tokens_per_s": self.tokens / self.seconds} if self.tokens else {}
+        return rate | {
+            "perf/step_ms": 1e3 * self.seconds / self.steps,
+            "perf/probe_ms": probe_ms,
+            "perf/peak_memory_mb": peak_memory_mb(),
+        }
+
+
+def _number(value: Any) -> float:
+    """The number that a tensor or an array holds, or a number itself.
+
+    Raises:
+        TypeError, ValueError, RuntimeError: it is none.
+    """
+    told = value.item() if hasattr(value, "item") else value
+    if isinstance(told, str | bytes):
+        raise TypeError
+    return told if type(told) is int else float(told)
+
+
+def _apart(tensors: Mapping[str, Any], method: str) -> dict[str, Tensor]:
+    """The tensors, those that share memory copied: a file holds each by itself."""
+    apart: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise TaskError(f"{method} must give tensors by name; {name} is a {type(tensor).__name__}")
+        place = tensor.untyped_storage().data_ptr()
+        apart[str(name)] = tensor.detach().clone() if place in seen else tensor.detach()
+        seen.add(place)
+    return apart
