@@ -244,6 +244,23 @@ def evaluate(
 
 
 @app.command
+def prove(
+    *words: Annotated[str, Parameter(help="KEY=VALUE, as of `run`; one value a key.")],
+    steps: int = 40,
+) -> int:
+    """Train a config in a few steps straight, twice, forked and killed, and compare every bit.
+
+    Parameters
+    ----------
+    steps
+        The length of the run that is trained, in stages of the config's proportions.
+    """
+    from bitnet_sweep.commands.prove import proved
+
+    return proved(words, steps)
+
+
+@app.command
 def rm(run: Run, /, *, store: StoreFolder = _RUNS, yes: Annotated[bool, Flag] = False) -> int:
     """Remove one run, so that the command that trained it trains it again; never one that is being trained.
 
