@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 
@@ -40,6 +41,7 @@ def proved(words: Sequence[str], steps: int) -> int:
         f"{config.steps} steps in stages of {lengths}, trained in {len(ways)} ways by {processes} processes",
         flush=True,
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left behind then, either
     is_equal = True
     try:
         for each in trained(config, ways):

@@ -3,8 +3,11 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -14,7 +17,8 @@ from bitnet_sweep.prove.compare import compare
 from bitnet_sweep.prove.shorten import deaths, shortened
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder
-from tests.front.conftest import settings, verb
+from tests.front.conftest import VERB, settings, verb
+from tests.sweep.command import wait_for
 
 STEPS = "--steps=16"
 ROOT = Path(__file__).parent.parent.parent
@@ -148,6 +152,21 @@ def test_a_training_that_fails_is_one_line_and_1(words, tmp_path):
     assert status == 1
     assert err == "bitnet_sweep: straight: training failed: RuntimeError: out of luck\n"
     assert "Proved" not in out
+
+
+@pytest.mark.slow
+def test_asked_to_stop_it_leaves_no_process_and_no_file(words, tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", VERB, "prove", *words, STEPS]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        wait_for(lambda: any(tmp_path.glob("*/1/runs/*/records.jsonl")))
+        process.terminate()
+        assert "Proved" not in process.communicate()[0]
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+    assert not [
+        p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])
+    ]
 
 
 STAGES = [
