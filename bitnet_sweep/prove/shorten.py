@@ -11,7 +11,7 @@ FEWEST = 2
 """Steps of a stage: it is killed behind its first checkpoint."""
 
 _RECORDS = 10
-"""Of a run, besides those that its stages ask for."""
+"""How many a run has, besides those that its stages ask for."""
 
 
 def shortened(config: RunConfig, steps: int) -> RunConfig:

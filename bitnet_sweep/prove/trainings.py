@@ -37,7 +37,7 @@ class Life:
 
     config: RunConfig
     death: tuple[int, int] | None = None
-    """Of :func:`deaths`, where it is killed."""
+    """Where it is killed, as :func:`deaths` has it."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,12 @@ class Way:
 
 @dataclass(frozen=True)
 class Trained:
-    """A way that was gone."""
+    """A way of training, once it is through."""
 
     way: Way
     seconds: float
     comparison: Comparison | None
-    """With the straight training; None of that itself."""
+    """The straight training beside it; None for that itself."""
 
 
 NOT_SAVED = (
@@ -110,7 +110,7 @@ def trained(config: RunConfig, ways: Sequence[Way]) -> Iterator[Trained]:
     with TemporaryDirectory(prefix="bitnet_sweep-prove-") as name, _Processes(Path(name)) as processes:
         root = Path(name)
         (root / "tokens").mkdir()
-        _lend(Store(Path(config.store)).tokens, root / "tokens")
+        lend(Store(Path(config.store)).tokens, root / "tokens")
         stores = [root / str(number) for number in range(len(ways))]
         for store in stores:
             store.mkdir()
@@ -137,8 +137,8 @@ def _compared(way: Way, straight: Folder, other: Folder) -> Comparison:
     return compare(straight, other)
 
 
-def _lend(tokens: Path, to: Path) -> None:
-    """Token files that are there need not be made again."""
+def lend(tokens: Path, to: Path) -> None:
+    """Link the token files of a store, where it has any, so that they need not be made again."""
     if tokens.is_dir():
         for path in tokens.iterdir():
             if path.is_file() and path.suffix != ".lock":

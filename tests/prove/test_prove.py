@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage
+from bitnet_sweep.files import write_text
 from bitnet_sweep.prove.compare import compare
 from bitnet_sweep.prove.shorten import deaths, shortened
+from bitnet_sweep.prove.trainings import lend
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder
 from tests.front.conftest import VERB, settings, verb
@@ -82,7 +84,7 @@ loop._one_step = planted
 
 @pytest.fixture(scope="module")
 def words(corpus_file, tmp_path_factory):
-    """Of a tiny run, with a store that has the token files."""
+    """Overrides of a tiny run; its store does not exist."""
     store = tmp_path_factory.mktemp("prove") / "runs"
     return [f"{key}={value}" for key, value in settings(corpus_file, store).items()]
 
@@ -167,6 +169,20 @@ def test_asked_to_stop_it_leaves_no_process_and_no_file(words, tmp_path):
     assert not [
         p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in " ".join(p.info["cmdline"] or [])
     ]
+
+
+def test_token_files_are_lent_and_stay_as_they_are(tmp_path):
+    theirs, ours = tmp_path / "tokens", tmp_path / "ours"
+    ours.mkdir()
+    lend(theirs, ours)
+    assert list(ours.iterdir()) == [], "a store without any"
+    (theirs / ".ab.building").mkdir(parents=True)
+    for name in ("ab.train.bin", "ab.json", "ab.lock"):
+        (theirs / name).write_text("x")
+    lend(theirs, ours)
+    assert sorted(path.name for path in ours.iterdir()) == ["ab.json", "ab.train.bin"]
+    write_text(ours / "ab.json", "y")
+    assert (theirs / "ab.json").read_text() == "x", "what is made anew takes the link's place"
 
 
 STAGES = [

@@ -79,7 +79,7 @@ def _document(path: Path) -> Any:
 
 
 def _refuse_twice(node: yaml.Node | None) -> None:
-    """Of a key that stands twice YAML would take the last one in silence."""
+    """Refuse a key that stands twice: YAML would take the last one in silence."""
     seen: set[int] = set()  # an alias is the very node that it stands for
     nodes = [node]
     while nodes:

@@ -21,18 +21,14 @@ MOMENTS: Mapping[str, tuple[str, Callable[[Arm], int | None]]] = {
 ABOVE_UNIGRAM = "val/minus_unigram"
 """Computed wherever the unigram loss is on record; not every store has the field itself."""
 
-FIELD_NAMES = tuple(
-    name for name in FIELDS if "/" in name and not name.startswith("perf/")
-)  # what time or memory decides follows from no setting
-FIGURES: Mapping[str, str] = {
-    "transition/loss_drop": "val/loss a tenth of the run behind the boundary, minus that at the boundary",
-    "transition/loss_drop_percent": "the same, in per cent of that at the boundary",
-    "transition/tokens_factor": "unique tokens a tenth of the run behind the boundary, by those at it",
-}
-"""Figures of the stage transition by their names in W&B's summary."""
+FIELD_NAMES = tuple(name for name in FIELDS if "/" in name and not name.startswith("perf/"))
+"""Fields of a record but for those that time and memory decide, which follow from no setting."""
+
+FIGURES = ("transition/loss_drop", "transition/loss_drop_percent", "transition/tokens_factor")
+"""Figures of the stage transition, by their names in W&B's summary."""
 
 SHARE = "outcome share"
-"""Of the runs of a cell: how many of them, as a fraction, had one of the outcomes or marks that are named."""
+"""How many of the runs of a cell, as a fraction, had one of the outcomes or marks that are named."""
 
 OUTCOMES = (*KINDS[:-1], *MARKS)
 

@@ -69,7 +69,7 @@ class Stated:
     setting: Choices
     """Where its number was found: runs of another setting are not comparable."""
     measure: RunMeasure | tuple[str, ...]
-    """Of a run; or outcomes and marks, whose share among the runs of a cell is meant."""
+    """What is read of a run; or outcomes and marks, whose share among the runs of a cell is meant."""
     difference: Difference | None
     expected: Expected
     n: int
