@@ -23,7 +23,7 @@ class Optimizer(ABC):
     """What training and checkpoints ask of an optimizer; :func:`make_optimizer` knows them by name."""
 
     state_names: ClassVar[tuple[str, ...]]
-    """Of the tensors that are kept for each parameter."""
+    """Names of the tensors that are kept for each parameter."""
     takes_divisor: ClassVar[bool] = False
     """Whether :meth:`step` can clip on its way; else the gradients are clipped before it."""
 
