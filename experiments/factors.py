@@ -26,7 +26,7 @@ import pandas as pd
 
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.claims.verdict import ENOUGH_SEEDS
+from bitnet_sweep.report.claims.claim import ENOUGH_SEEDS
 from bitnet_sweep.report.pairs import Pair, pair_of
 from bitnet_sweep.report.settings import shown
 from bitnet_sweep.store.outcome import unigram_loss

@@ -23,7 +23,7 @@ import pandas as pd
 
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.claims.verdict import ENOUGH_SEEDS
+from bitnet_sweep.report.claims.claim import ENOUGH_SEEDS
 from bitnet_sweep.report.intervals import mean_interval
 from bitnet_sweep.report.pairs import Pair, pair_of
 from bitnet_sweep.report.settings import shown

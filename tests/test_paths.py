@@ -5,6 +5,7 @@ import pwd
 import pytest
 
 from bitnet_sweep.config import ConfigError, DataConfig, DataName, RunConfig
+from bitnet_sweep.paths import in_letters
 from bitnet_sweep.report.__main__ import main as report
 from bitnet_sweep.status.__main__ import main as status
 from bitnet_sweep.store import Store
@@ -49,3 +50,17 @@ def test_an_unknown_home_is_a_wrong_command(command, capsys):
         command(["~nobody-of-that-name/s"])
     assert ended.value.code == 2
     assert "~nobody-of-that-name/s" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "letters"),
+    [
+        pytest.param("runs/caf\xe9", "runs/caf\xe9", id="letters"),
+        pytest.param("caf\udcc3\udca9", "caf\xe9", id="the bytes of a letter, as where the locale is ASCII"),
+        pytest.param("caf\udce9", r"caf\xe9", id="a byte that is no UTF-8"),
+        pytest.param("a\ud83d", r"a\ud83d", id="half a pair that stands for no byte"),
+    ],
+)
+def test_text_that_any_file_takes(text, letters):
+    assert in_letters(text) == letters
+    letters.encode()

@@ -45,7 +45,7 @@ def train(words: Sequence[str], todo: Sequence[Unit], store: Store) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env=_environment(),
+        env=environment(),
     )
     with process:
         with progress_bar(todo, store) if todo else nullcontext():
@@ -61,7 +61,7 @@ def train(words: Sequence[str], todo: Sequence[Unit], store: Store) -> None:
         raise FailedRunError(last_words.removeprefix("bitnet_sweep: ") or f"exit status {status}")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Ours, with this very package to be found from any folder, and no second progress bar."""
     paths = [path for path in (str(_SOURCE), os.environ.get("PYTHONPATH", "")) if path]
     is_installed = _SOURCE.name in ("site-packages", "dist-packages")

@@ -16,16 +16,16 @@ from bitnet_sweep.report.table import Table, shortened
 from bitnet_sweep.report.write import TABLES
 
 
-def report(store: Stores, sweep: str | None = None, *, claims: str | None = None) -> ReportView:
+def report(store: Stores, sweep: str | None = None, *, claims: str | Path | None = None) -> ReportView:
     """The report on a store, as ``python -m bitnet_sweep.report`` writes it.
 
     Args:
         store: a store, or several, which merge by run_id.
         sweep: report on this sweep alone.
-        claims: ``"notes"`` to judge the claims of the notes as well.
+        claims: ``"notes"`` to judge the claims of the notes as well, or a YAML or TOML file of claims.
 
     Raises:
-        ConfigError: a store is not there, none records ``sweep``, or nobody made such ``claims``.
+        ConfigError: a store is not there, none records ``sweep``, or something in ``claims`` is wrong.
     """
     return ReportView(make_report(stores_of(store), sweep, claims=claims))
 

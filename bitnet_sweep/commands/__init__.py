@@ -10,7 +10,7 @@ import sys
 
 VERBS: tuple[str, ...] = (
     *("run", "report", "status", "sync", "dashboard", "show", "generate"),
-    *("export", "evaluate", "rm", "doctor", "completion"),
+    *("export", "evaluate", "prove", "rm", "doctor", "completion"),
 )
 HELP = ("--help", "-h")
 

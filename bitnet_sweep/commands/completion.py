@@ -43,8 +43,10 @@ def script(shell: str, conf: Path) -> str:
         shell: bash, zsh or fish.
         conf: the folder of the groups.
     """
+    keys = completions(conf)
     options = {verb: _options(verb) for verb in VERBS if verb != "run"}
-    run = [*_RUN_FLAGS, *completions(conf), *(f"hydra/launcher={name}" for name in _LAUNCHERS)]
+    options["prove"] += keys
+    run = [*_RUN_FLAGS, *keys, *(f"hydra/launcher={name}" for name in _LAUNCHERS)]
     if shell == "fish":
         return _fish(options, run)
     cases = [f'        {verb}) words="{" ".join(words)}" ;;' for verb, words in options.items()]

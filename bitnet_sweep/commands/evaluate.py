@@ -6,8 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from bitnet_sweep.evaluate.evaluate import EvaluateError, evaluate
-from bitnet_sweep.export.check import CheckError
+from bitnet_sweep.evaluate.tasks import read_tasks, require_harness, require_hub
 
 EXIT_FAILED = 1
 
@@ -18,8 +17,14 @@ def evaluated(run: str, tasks: Sequence[Path], *, store: Path, online: bool, che
     Raises:
         ConfigError: it was refused; nothing was written.
     """
+    require_harness()
+    asked = [read_tasks(path, online=online) for path in tasks]
+    require_hub(asked)
+    from bitnet_sweep.evaluate.evaluate import EvaluateError, evaluate  # late: they import torch
+    from bitnet_sweep.export.check import CheckError
+
     try:
-        print(evaluate(store, run, tasks, online=online, checked=check))
+        print(evaluate(store, run, asked, online=online, checked=check))
     except CheckError as error:
         print(f"bitnet_sweep: {error}; nothing was evaluated", file=sys.stderr)
         return EXIT_FAILED

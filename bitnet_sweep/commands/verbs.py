@@ -59,6 +59,7 @@ def report(
     store: Annotated[list[_Path] | None, Parameter(help="The same. [default: runs]", negative="")] = None,
     out: _Path = Path("report"),
     sweep: str | None = None,
+    claims: str | None = None,
     check: Annotated[bool, Flag] = False,
 ) -> int:
     """Write tables, figures and one HTML page about stores of runs.
@@ -69,13 +70,15 @@ def report(
         The folder that the report goes to.
     sweep
         Only the runs of this recorded sweep.
+    claims
+        Judge claims as well: `notes`, or a YAML or TOML file of your own.
     check
         Exit 1 while a run is missing, unfinished or failed.
     """
     from bitnet_sweep.report.__main__ import main
 
     chosen = [*stores, *(store or [])] or [_RUNS]
-    return main([*map(str, chosen), f"--out={out}", *_options(sweep=sweep, check=check)])
+    return main([*map(str, chosen), f"--out={out}", *_options(sweep=sweep, claims=claims, check=check)])
 
 
 @app.command
@@ -238,6 +241,23 @@ def evaluate(
     from bitnet_sweep.commands.evaluate import evaluated
 
     return evaluated(run, tasks, store=store, online=online, check=check)
+
+
+@app.command
+def prove(
+    *words: Annotated[str, Parameter(help="KEY=VALUE, as of `run`; one value a key.")],
+    steps: int = 40,
+) -> int:
+    """Train a config in a few steps straight, twice, forked and killed, and compare every bit.
+
+    Parameters
+    ----------
+    steps
+        The length of the run that is trained, in stages of the config's proportions.
+    """
+    from bitnet_sweep.commands.prove import proved
+
+    return proved(words, steps)
 
 
 @app.command

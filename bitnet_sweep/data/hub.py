@@ -52,7 +52,7 @@ def require(file: HubFile) -> None:
     if constants.HF_HUB_OFFLINE:
         raise HubError(f"{file.repo} is not in the hub's cache and HF_HUB_OFFLINE is set")
     url = hf_hub_url(file.repo, file.name, revision=file.revision, repo_type=file.repo_type)
-    if reason := _silence(url):
+    if reason := silence(url):
         raise HubError(f"{file.repo} is not in the hub's cache and {constants.ENDPOINT} {reason}")
 
 
@@ -90,7 +90,7 @@ class _StayHere(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _silence(url: str) -> str | None:
+def silence(url: str) -> str | None:
     """Why the server gives no answer at all to ``url``; None if it gives any, an error status included."""
     verdict: list[str | None] = []
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import math
 import os
@@ -18,14 +17,13 @@ import torch
 from bitnet_sweep import __version__
 from bitnet_sweep.api.runs import open_run
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.evaluate.tasks import KEY, TaskFile, read_tasks
+from bitnet_sweep.evaluate.tasks import KEY, TaskFile
 from bitnet_sweep.export.check import environment, failure_of
 from bitnet_sweep.export.export import CHECK, export_to_hf
 from bitnet_sweep.files import read_json
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.evaluations import SCHEMA, summary
 
-_NEEDED = {"lm_eval": "lm-eval", "transformers": "transformers", "accelerate": "accelerate"}
 _VERSIONS = ("lm_eval", "datasets", "transformers", "torch")
 _CHILD = "bitnet_sweep.evaluate.child"
 
@@ -34,24 +32,21 @@ class EvaluateError(Exception):
     """The harness failed on the model; ``str()`` is one line."""
 
 
-def evaluate(store: Path, text: str, paths: Sequence[Path], *, online: bool, checked: bool) -> str:
+def evaluate(store: Path, text: str, asked: Sequence[TaskFile], *, online: bool, checked: bool) -> str:
     """Evaluate a run on each task file; what to tell.
 
     Args:
         store: the folder that holds ``runs/``.
         text: which run.
-        paths: of task files.
+        asked: what is asked.
         online: allow the harness to download what it needs.
         checked: of the export, see :func:`bitnet_sweep.export.export.export_to_hf`.
 
     Raises:
-        ConfigError: not exactly one such run, it cannot be exported, a task file is wrong, or the harness is
-            not installed.
+        ConfigError: not exactly one such run, it cannot be exported, or the harness refuses a task.
         check.CheckError: the export is not the same model.
         EvaluateError: the harness failed; what it said of the task files before is kept.
     """
-    _require()
-    asked = [read_tasks(path, online=online) for path in paths]
     run = open_run(store, text)
     Store(run.store).open_for_writing()
     with tempfile.TemporaryDirectory(prefix="bitnet_sweep-") as name:
@@ -69,13 +64,6 @@ def evaluate(store: Path, text: str, paths: Sequence[Path], *, online: bool, che
             warned = [f"  the harness warns: {text}" for text in document["warnings"]]
             told += [*summary(document), *warned, f"  kept in {path}"]
     return "\n".join(told)
-
-
-def _require() -> None:
-    missing = [package for name, package in _NEEDED.items() if importlib.util.find_spec(name) is None]
-    if missing:
-        allowed = f"needs {' and '.join(missing)}: pip install 'bitnet-sweep[evaluate]'"
-        raise ConfigError("evaluate", "RUN", allowed)
 
 
 def _document(tasks: TaskFile, scratch: Path, online: bool) -> dict[str, Any]:

@@ -7,7 +7,9 @@ task file lies. A name in place of a task is one that the harness brings along; 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ LOCAL = ("arrow", "csv", "json", "parquet", "text")
 """What ``dataset_path`` says of documents in local files: their form."""
 
 KEY = "--tasks"
+
+_NEEDED = {"lm_eval": "lm-eval", "transformers": "transformers", "accelerate": "accelerate"}
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,47 @@ class TaskFile:
         return _sha256(json.dumps([self.sha256, self.data], sort_keys=True).encode())
 
     @property
+    def remote(self) -> list[str]:
+        """The tasks whose documents are downloaded."""
+        named = [task if isinstance(task, str) else task["task"] for task in self.tasks if _is_remote(task)]
+        return list(map(str, named))
+
+    @property
     def record(self) -> str:
         """How the record of the results is called."""
         return f"{self.path.stem}.{self.content[:8]}"
+
+
+def require_harness() -> None:
+    """Refuse where the harness is not installed.
+
+    Raises:
+        ConfigError: saying what to install.
+    """
+    missing = [package for name, package in _NEEDED.items() if importlib.util.find_spec(name) is None]
+    if missing:
+        allowed = f"needs {' and '.join(missing)}: pip install 'bitnet-sweep[evaluate]'"
+        raise ConfigError("evaluate", "RUN", allowed)
+
+
+def require_hub(asked: Sequence[TaskFile]) -> None:
+    """Refuse within seconds where documents are to be downloaded and the hub gives no answer.
+
+    The harness itself would try for minutes.
+
+    Raises:
+        ConfigError: naming a task that needs the hub.
+    """
+    remote = [name for tasks in asked for name in tasks.remote]
+    if not remote:
+        return
+    from huggingface_hub import constants
+
+    from bitnet_sweep.data.hub import silence
+
+    if reason := silence(constants.ENDPOINT):
+        allowed = f"the documents of {remote[0]!r} are to be downloaded, and {constants.ENDPOINT} {reason}"
+        raise ConfigError("--online", "true", allowed)
 
 
 def read_tasks(path: Path, *, online: bool) -> TaskFile:
@@ -69,6 +111,10 @@ def read_tasks(path: Path, *, online: bool) -> TaskFile:
     if twice is not None:
         raise ConfigError(KEY, path, f"has the task {twice!r} twice; allowed: each name once")
     return TaskFile(path, _sha256(text), data, tasks)
+
+
+def _is_remote(task: dict[str, Any] | str) -> bool:
+    return isinstance(task, str) or task.get("dataset_path") not in LOCAL
 
 
 def _task(path: Path, item: object, data: dict[str, str], online: bool) -> dict[str, Any] | str:

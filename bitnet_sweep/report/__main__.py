@@ -61,9 +61,10 @@ def in_short(report: Report) -> str:
             lines += ["", f"{table.title}{where}", *([part.caption] if part.caption else [])]
             frame = part.frame[part.frame[N] != ""].drop(columns=SEED) if N in part.frame else part.frame
             lines.append(str(frame.to_markdown(index=False, disable_numparse=True, tablefmt="simple")))
-    if report.claims is not None:
+    if report.study.claims is not None:
         claims = Counter(report.table("claims").csv["verdict"])
-        lines += ["", f"Claims of the notes: {', '.join(f'{claims[w]} {w}' for w in WORDS if claims[w])}"]
+        told = ", ".join(f"{claims[word]} {word}" for word in WORDS if claims[word])
+        lines += ["", f"{report.study.claims.title}: {told}"]
     for notes in ([f"{name}: {why}" for name, why in summary.gaps], summary.remarks):
         lines += ["", *(f"! {note}" for note in notes[:MOST_NOTES]), *more_notes(notes)] if notes else []
     return "\n".join(lines)
@@ -84,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=expanded, required=True, metavar="DIR", help="where the report goes")
     parser.add_argument("--sweep", metavar="NAME", help="only the runs of this recorded sweep")
-    parser.add_argument("--claims", metavar="notes", help="judge the claims of the notes as well")
+    parser.add_argument(
+        "--claims", metavar="notes|FILE", help="judge claims as well: those of the notes, or of a file"
+    )
     parser.add_argument(
         "--check", action="store_true", help="exit 1 while a cell is missing, unfinished or failed"
     )

@@ -15,6 +15,7 @@ import pydantic_core
 import yaml
 
 from bitnet_sweep import files
+from bitnet_sweep.paths import in_letters
 from bitnet_sweep.records import Record
 
 
@@ -22,7 +23,7 @@ def read_document(path: Path, problems: list[str], *, required: bool) -> dict[st
     """The mapping of a JSON or YAML file; empty if there is none, which ``problems`` then tells."""
     try:
         text = path.read_bytes()
-        document = _encodable(json.loads(text)) if path.suffix == ".json" else _yaml(text)
+        document = _in_letters(json.loads(text)) if path.suffix == ".json" else _yaml(text)
     except FileNotFoundError:
         if required:
             problems.append(f"no {path.name}")
@@ -37,17 +38,14 @@ def read_document(path: Path, problems: list[str], *, required: bool) -> dict[st
     return document
 
 
-def _encodable(value: Any) -> Any:
-    """The same, with the escape of each half of a surrogate pair, which no file and no table takes.
-
-    JSON has them where a byte was no UTF-8, as in a command; YAML refuses them.
-    """
+def _in_letters(value: Any) -> Any:
+    """The same with text as files take it: JSON can have halves of surrogate pairs, YAML refuses them."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
+        return in_letters(value)
     if isinstance(value, list):
-        return [_encodable(item) for item in value]
+        return [_in_letters(item) for item in value]
     if isinstance(value, dict):
-        return {_encodable(key): _encodable(item) for key, item in value.items()}
+        return {_in_letters(key): _in_letters(item) for key, item in value.items()}
     return value
 
 
@@ -174,7 +172,7 @@ def _rows(data: bytes, path: Path) -> list[dict[str, Any]]:
         else:
             if len(rows) == len(lines):
                 return list(rows)
-    return files.json_lines(data, path, lambda line: _encodable(_JSON.decode(line)))
+    return files.json_lines(data, path, lambda line: _in_letters(_JSON.decode(line)))
 
 
 _JSON = json.JSONDecoder(parse_constant=lambda _: None)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet_sweep.config import ConfigError, added_knobs, flatten
+from bitnet_sweep.paths import in_letters
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.evaluated import merged, scores_of
 from bitnet_sweep.report.parse import read_document, read_rows, records_of
@@ -96,7 +97,7 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
     sweeps: dict[str, Sweep] = {}
     notes: list[str] = []
     for path, store in folders.items():
-        for found in _sweeps(store, str(path), notes):
+        for found in _sweeps(store, in_letters(str(path)), notes):
             sweeps[found.name] = _merged(sweeps.get(found.name), found)
     for project in projects:
         notes += project.notes
@@ -112,13 +113,13 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
         for path, store in folders.items():
             for folder in sorted((store / "runs").glob("*")):
                 if folder.is_dir() and (wanted is None or folder.name in wanted):
-                    run = read_run(folder, str(path))
+                    run = read_run(folder, in_letters(str(path)))
                     runs[run.run_id] = _better(runs.get(run.run_id), run)
     for project in projects:
         for run in project.runs.values():
             runs[run.run_id] = _better(runs.get(run.run_id), run)
     for path, store in folders.items():
-        for run_id, scores in scores_of(Store(store), str(path), notes).items():
+        for run_id, scores in scores_of(Store(store), in_letters(str(path)), notes).items():
             if run_id in runs:
                 runs[run_id] = replace(runs[run_id], scores=merged(runs[run_id].scores, scores))
     for recorded in sweeps.values():

@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bitnet_sweep.report.arms import Arm, Section, arms_of, sections_of
 from bitnet_sweep.report.read import Evidence
@@ -14,6 +15,9 @@ from bitnet_sweep.report.table import counts_text, loss_text, percent_text
 from bitnet_sweep.report.transitions import LOSS, end_value
 from bitnet_sweep.store.outcome import KINDS, MARKS
 from bitnet_sweep.store.states import REPORTED
+
+if TYPE_CHECKING:
+    from bitnet_sweep.report.claims import Asked
 
 QUESTION = "When does the training of a ternary language model collapse, and what brings it back?"
 
@@ -64,15 +68,17 @@ class Study:
     arms: list[Arm]
     """Every run, those of no section included."""
     sections: list[Section]
+    claims: Asked | None = None
+    """Those that are judged, where any are asked for."""
 
     @classmethod
-    def of(cls, evidence: Evidence) -> Study:
+    def of(cls, evidence: Evidence, claims: Asked | None = None) -> Study:
         arms = arms_of(evidence)
         sections = sections_of(arms)
         placed = [arm for section in sections for arm in section.arms]
         known = {arm.run_id for arm in placed}
         rest = sorted((arm for arm in arms if arm.run_id not in known), key=lambda arm: arm.order)
-        return cls(evidence, [*placed, *rest], sections)
+        return cls(evidence, [*placed, *rest], sections, claims)
 
     def gaps(self) -> list[tuple[Arm, str]]:
         """What ``--check`` objects to: of the recorded sweeps, or of all runs where none is recorded."""

@@ -12,9 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from bitnet_sweep import files
-from bitnet_sweep.config import ConfigError
 from bitnet_sweep.report.boundaries import boundaries
-from bitnet_sweep.report.claims import claims_table
+from bitnet_sweep.report.claims import asked_claims, claims_table
 from bitnet_sweep.report.compared import contrasts, leaderboard
 from bitnet_sweep.report.contrast import stage2_contrast
 from bitnet_sweep.report.figures import Figure, figures_of, is_ours
@@ -34,7 +33,7 @@ TABLES: dict[str, Callable[[Study], Table]] = {
     "boundaries": lambda study: boundaries(study.sections),
     "stage2_contrast": lambda study: stage2_contrast(study.sections),
     "contrasts": lambda study: contrasts(study.sections),
-    "claims": lambda study: claims_table(study.sections),
+    "claims": lambda study: claims_table(study.sections, study.claims),
     "model_sizes": lambda study: model_sizes(study.sections),
     "trajectory": lambda study: trajectory(study.sections),
     "records": records,
@@ -43,18 +42,12 @@ TABLES: dict[str, Callable[[Study], Table]] = {
 """Every table by its file name without ``.csv``, in the order of the report."""
 
 
-CLAIMS = ("notes",)
-"""Whose claims a report can judge."""
-
-
 @dataclass(frozen=True)
 class Report:
     """A report in memory; tables and figures are made when first asked for."""
 
     study: Study
     summary: Summary
-    claims: str | None = None
-    """Whose claims it judges: ``"notes"``, or nobody's."""
     _made: dict[str, Table] = field(default_factory=dict)
 
     def table(self, name: str) -> Table:
@@ -69,29 +62,31 @@ class Report:
 
     @property
     def tables(self) -> list[Table]:
-        return [self.table(name) for name in TABLES if name != "claims" or self.claims is not None]
+        return [self.table(name) for name in TABLES if name != "claims" or self.study.claims is not None]
 
     @cached_property
     def figures(self) -> list[Figure]:
         return figures_of(self.study.sections)
 
 
-def make_report(stores: Sequence[Path], sweep: str | None = None, *, claims: str | None = None) -> Report:
+def make_report(
+    stores: Sequence[Path], sweep: str | None = None, *, claims: str | Path | None = None
+) -> Report:
     """Read stores and sort what they hold.
 
     Args:
         stores: the stores, as folders or ``.tar.gz`` archives (or W&B projects, ``wandb:ENTITY/PROJECT``),
             merged by run_id.
         sweep: report on this sweep alone.
-        claims: ``"notes"`` to judge the claims of the notes as well.
+        claims: ``"notes"`` to judge the claims of the notes as well, or a file of claims (docs/reports.md).
 
     Raises:
-        ConfigError: a store is not there, no store records ``sweep``, or nobody made such ``claims``.
+        ConfigError: a store is not there, no store records ``sweep``, or something in ``claims`` is wrong.
     """
-    if claims not in (None, *CLAIMS):
-        raise ConfigError("--claims", claims, f"no such claims; allowed: {', '.join(CLAIMS)}")
-    study = Study.of(read_stores(stores, sweep))
-    return Report(study, summary_of(study), claims)
+    evidence = read_stores(stores, sweep)
+    known = {key: None for run in evidence.runs.values() for key in run.config}
+    study = Study.of(evidence, None if claims is None else asked_claims(claims, list(known)))
+    return Report(study, summary_of(study))
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
@@ -120,7 +115,7 @@ def write_report(report: Report, out: Path) -> list[Path]:
             temporary.write_bytes(picture)
     for path, table in tables.items():
         (_write_numbers if table.name == "records" else _write_csv)(path, table.csv)
-    if report.claims is None:
+    if report.study.claims is None:
         (out / "tables" / "claims.csv").unlink(missing_ok=True)  # of an earlier report
     for path in (out / "figures").glob("*"):
         if is_ours(path.name) and path not in texts and path not in pictures:

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+
+from bitnet_sweep.paths import in_letters
 
 _OF_THE_SWEEP = ("sweep.name=", "sweep.until_stage=")
 """What a sweep tells its jobs and no user does."""
 
 
-def path_text(path: Path) -> str:
-    """A path in its letters, also where the locale is ASCII and Python has halves of surrogates for them."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
 def verb_command(verb: str, store: Path, run_id: str, *words: str) -> str:
     """A verb of ``bitnet-sweep`` about a run, to be typed into a shell."""
-    of_store = [] if store == Path("runs") else ["--store", path_text(store)]
+    of_store = [] if store == Path("runs") else ["--store", in_letters(str(store))]
     return shlex.join(["bitnet-sweep", verb, run_id, *of_store, *words])
 
 

@@ -25,6 +25,8 @@ class Score(NamedTuple):
     value: float | None
     """None where it is not finite."""
     stderr: float | None
+    n: int | None = None
+    """Documents of the task; None where the record does not say."""
 
 
 def scores(document: Mapping[str, Any]) -> list[Score]:
@@ -39,8 +41,9 @@ def scores(document: Mapping[str, Any]) -> list[Score]:
     results = document.get("results")
     if not isinstance(name, str) or not isinstance(content, str) or not isinstance(results, dict):
         raise ValueError("no record of an evaluation")
-    stem = name.removesuffix(".json")
-    return [Score(stem, content[:8], *found) for found in _numbers(results)]
+    stem, samples = name.removesuffix(".json"), document.get("samples")
+    counts = samples if isinstance(samples, dict) else {}
+    return [Score(stem, content[:8], *found, _whole(counts.get(found[0]))) for found in _numbers(results)]
 
 
 def _numbers(results: Mapping[str, Any]) -> Iterator[tuple[str, str, float | None, float | None]]:
@@ -54,6 +57,10 @@ def _numbers(results: Mapping[str, Any]) -> Iterator[tuple[str, str, float | Non
             yield task, metric, _number(value), _number(stderr)
 
 
+def _whole(value: object) -> int | None:
+    return value if type(value) is int else None
+
+
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
@@ -64,12 +71,10 @@ def summary(document: Mapping[str, Any]) -> list[str]:
     Raises:
         ValueError: as of :func:`scores`.
     """
-    samples = document.get("samples")
-    counts = samples if isinstance(samples, dict) else {}
     lines = []
     for score in scores(document):
         value = "not finite" if score.value is None else f"{score.value:.4g}"
         error = "" if score.stderr is None else f" ± {score.stderr:.2g}"
-        of = f", n={counts[score.task]}" if score.task in counts else ""
+        of = "" if score.n is None else f", n={score.n}"
         lines.append(f"  {score.tasks} ({score.content}) {score.task}: {score.metric} {value}{error}{of}")
     return lines

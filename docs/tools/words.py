@@ -20,8 +20,12 @@ _ABBREVIATIONS = re.compile(r"\b(e\.g|i\.e|et al|vs)\.")
 
 
 def pages() -> list[Path]:
-    """README.md and every page of the site that is written by hand here."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """README.md, every page of the site that is written by hand here, and the one about the studies."""
+    return [
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").rglob("*.md")),
+        *ROOT.glob("experiments/README.md"),
+    ]
 
 
 def without_code(text: str) -> str:

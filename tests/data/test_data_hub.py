@@ -180,7 +180,7 @@ def test_gpt2_files_other_than_the_published_ones_are_refused(tmp_path: Path) ->
     ],
 )
 def test_why_a_hub_does_not_answer(endpoint: str, reason: str) -> None:
-    assert re.match(reason, hub._silence(f"{endpoint}/file") or "")
+    assert re.match(reason, hub.silence(f"{endpoint}/file") or "")
 
 
 def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,13 +192,13 @@ def test_a_resolver_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.2)
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    assert hub._silence("http://huggingface.co/file") == "gave no answer within 0.2 s"
+    assert hub.silence("http://huggingface.co/file") == "gave no answer within 0.2 s"
     released.set()
     released.set()
 
 
 def test_any_status_is_an_answer() -> None:
     with serving({"/there": b"x"}) as endpoint:
-        assert hub._silence(f"{endpoint}/there") is None
-        assert hub._silence(f"{endpoint}/nothing") is None
-        assert hub._silence(f"{endpoint}/moved") is None
+        assert hub.silence(f"{endpoint}/there") is None
+        assert hub.silence(f"{endpoint}/nothing") is None
+        assert hub.silence(f"{endpoint}/moved") is None

@@ -30,40 +30,46 @@ QUESTIONS: list[dict[str, Any]] = [
     {"text": "jkl mno", "choices": ["p abc", "a", "bcd"], "answer": 0},
 ]
 TEXTS = ["abc def ghi jkl. mno abc", "Ein kurzer Satz.", "pon mlk"]
-QUIZ = {
-    "task": "quiz",
-    "dataset_path": "json",
-    "dataset_kwargs": {"data_files": {"test": "quiz.jsonl"}},
-    "test_split": "test",
-    "output_type": "multiple_choice",
-    "doc_to_text": "{{text}}",
-    "doc_to_choice": "{{choices}}",
-    "doc_to_target": "answer",
-    "metric_list": [{"metric": "acc"}],
-    "metadata": {"version": 1.0},
-}
-PERPLEXITY = {
-    "task": "texts",
-    "dataset_path": "json",
-    "dataset_kwargs": {"data_files": {"test": "texts.jsonl"}},
-    "test_split": "test",
-    "output_type": "loglikelihood_rolling",
-    "doc_to_text": "",
-    "doc_to_target": "{{text}}",
-    "metric_list": [{"metric": "word_perplexity"}, {"metric": "bits_per_byte"}],
-    "metadata": {"version": 1.0},
-}
-LAST = {
-    "task": "last",
-    "dataset_path": "json",
-    "dataset_kwargs": {"data_files": {"test": "quiz.jsonl"}},
-    "test_split": "test",
-    "output_type": "loglikelihood",
-    "doc_to_text": "{{text}}",
-    "doc_to_target": " {{choices[answer]}}",
-    "metric_list": [{"metric": "perplexity"}, {"metric": "acc"}],
-    "metadata": {"version": 1.0},
-}
+
+
+def task(name: str, data: str, output_type: str, metrics: list[str], **more: object) -> dict[str, Any]:
+    """A task on a file of documents."""
+    return {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": data}},
+        "test_split": "test",
+        "output_type": output_type,
+        "doc_to_text": "{{text}}",
+        "metric_list": [{"metric": metric} for metric in metrics],
+        "metadata": {"version": 1.0},
+        **more,
+    }
+
+
+QUIZ = task(
+    "quiz",
+    "quiz.jsonl",
+    "multiple_choice",
+    ["acc"],
+    doc_to_choice="{{choices}}",
+    doc_to_target="answer",
+)
+PERPLEXITY = task(
+    "texts",
+    "texts.jsonl",
+    "loglikelihood_rolling",
+    ["word_perplexity", "bits_per_byte"],
+    doc_to_text="",
+    doc_to_target="{{text}}",
+)
+LAST = task(
+    "last",
+    "quiz.jsonl",
+    "loglikelihood",
+    ["perplexity", "acc"],
+    doc_to_target=" {{choices[answer]}}",
+)
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+import socket
 
 import pytest
 
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.evaluate.tasks import read_tasks
+from bitnet_sweep.evaluate.tasks import read_tasks, require_hub
 
 TASK = {
     "task": "quiz",
@@ -113,3 +114,18 @@ def test_what_is_allowed_online(written):
     asked = ["lambada_openai", TASK | {"dataset_path": "EleutherAI/x"}]
     found = read_tasks(written(asked), online=True)
     assert (found.tasks, found.data) == (asked, {})
+
+
+def test_a_hub_without_an_answer_is_one_line_soon(written, monkeypatch):
+    """A server that takes connections and says nothing: the harness itself would wait for minutes."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(
+            "huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}"
+        )
+        require_hub([read_tasks(written(TASK), online=True)])
+        with pytest.raises(ConfigError) as error:
+            require_hub([read_tasks(written([TASK, "arc_easy"]), online=True)])
+    assert str(error.value).startswith(
+        "--online=true: the documents of 'arc_easy' are to be downloaded, and http://127.0.0.1:"
+    )
+    assert str(error.value).endswith("gave no answer within 2.5 s")

@@ -25,6 +25,8 @@ ASKED = [
     ("run optimizer=adam", ["optimizer=adam_l2", "optimizer=adamw"]),
     ("-m wd2=0.0,0.05 hydra/launcher=sl", ["hydra/launcher=slurm"]),
     ("run sweep.dry_run=t", ["sweep.dry_run=true"]),
+    ("prove optimizer=adam", ["optimizer=adam_l2", "optimizer=adamw"]),
+    ("prove --st", ["--steps"]),
     ("run nonsense", []),
 ]
 """What is typed behind ``bitnet-sweep``, and what may follow."""

@@ -651,16 +651,18 @@ def test_claims_are_judged_only_when_asked_for_and_come_last(store, tmp_path, ca
     assert main([str(store.root), "--out", str(tmp_path), "--claims", "notes"]) == 0
     page = (tmp_path / "report.html").read_text()
     assert page.index('<section id="results">') < page.index('<section id="claims">')
-    assert "Claims of the notes" in capsys.readouterr().out
+    assert "The claims of the notes:" in capsys.readouterr().out
     assert main([str(store.root), "--out", str(tmp_path)]) == 0
     assert 'id="claims"' not in (tmp_path / "report.html").read_text()
     assert "claims of the notes" not in (tmp_path / "report.md").read_text()
-    assert "Claims of the notes" not in capsys.readouterr().out
+    assert "laims of the notes" not in capsys.readouterr().out
     assert not (tmp_path / "tables" / "claims.csv").exists(), (
         "an earlier report's would be taken for this one's"
     )
     assert main([str(store.root), "--out", str(tmp_path), "--claims", "mine"]) == 2
-    assert capsys.readouterr().err == "--claims=mine: no such claims; allowed: notes\n"
+    assert capsys.readouterr().err == (
+        "--claims=mine: no such claims; allowed: notes, or a file of claims that ends in .yaml, .yml, .toml\n"
+    )
 
 
 class TestANewFile:

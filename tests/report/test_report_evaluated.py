@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import bitnet_sweep as bs
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.markdown import markdown
 from bitnet_sweep.store import Store
@@ -22,6 +24,7 @@ def evaluated(
         for task, metrics in results.items()
     }
     document = {"schema": 1, "tasks_file": f"{name}.json", "content": content, "results": found}
+    document["samples"] = dict.fromkeys(results, 4)
     Store(root).write_evaluation(run_id, f"{name}.{content[:8]}", document)
 
 
@@ -91,6 +94,17 @@ def test_stores_merge_and_the_first_counts(cells: Any, other_store: Any) -> None
     assert (first["quiz/quiz/acc"], first["quiz/quiz/acc n"]) == ("0.375", "2")
 
 
+def test_those_of_one_run_in_python(cells: Any) -> None:
+    evaluated(cells.root, "a0", "quiz", {"quiz": {"acc": 0.25}, "last": {"perplexity": None}})
+    frame = bs.open_run(cells.root, "a0").evaluations
+    assert list(frame) == ["tasks", "content", "task", "metric", "value", "stderr", "n"]
+    quiz, last = frame.itertuples(index=False, name=None)
+    assert quiz == ("quiz", "aaaaaaaa", "quiz", "acc", 0.25, 0.01, 4)
+    assert (last[2], math.isnan(last[4])) == ("last", True)
+    assert list(bs.open_run(cells.root, "a1").evaluations) == list(frame)
+    assert len(bs.open_run(cells.root, "a1").evaluations) == 0
+
+
 BROKEN = {
     "no JSON": "{",
     "another schema": json.dumps({"schema": 2}),
@@ -114,5 +128,7 @@ def test_a_record_that_cannot_be_read_is_told_and_left_out(cells: Any, text: str
     assert (
         len([note for note in report.study.evidence.notes if note.startswith("evaluation q.aaaa of a0")]) == 1
     )
+    with pytest.raises(bs.ConfigError, match=r"RUN=a0: evaluation q\.aaaa: "):
+        _ = bs.open_run(cells.root, "a0").evaluations
     assert "run_ids" in report.table("leaderboard").csv
     assert not [name for name in report.table("leaderboard").csv if "/" in str(name)]

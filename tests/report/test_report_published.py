@@ -120,7 +120,7 @@ def test_check_passes_and_the_screen_shows_the_transitions(
     screen = capsys.readouterr().out
     for figure in ("-29.2%", "-28.4%", "5.0x", "5.5x", "report.html"):
         assert figure in screen
-    assert "Claims of the notes: 1 contradicted, 4 consistent, 3 inconclusive, 11 not tested" in screen
+    assert "The claims of the notes: 1 contradicted, 4 consistent, 3 inconclusive, 11 not tested" in screen
 
 
 def _lines(out: Path) -> list[str]:

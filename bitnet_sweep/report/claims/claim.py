@@ -13,6 +13,9 @@ from bitnet_sweep.report.claims.setting import Setting
 Direction = Literal[-1, 0, 1]
 """As claimed, against it, or neither: within the margin, or diverged before it could be told."""
 
+ENOUGH_SEEDS = 3
+"""From here on a verdict is *reproduced* or *contradicted*; below it a store only leans."""
+
 _SLACK = 1e-9
 """For the decimals of what was recorded: 8.3 - 8.2 is 0.1 on record and a little more in binary."""
 
@@ -35,7 +38,7 @@ class Unjudged:
 
 @dataclass(frozen=True)
 class Unit:
-    """One observation: a run, a pair of runs, or all runs of a seed that are compared."""
+    """One observation: a run, a pair of runs, all runs of a seed that are compared, or those of a cell."""
 
     cell: str
     """Which part of the grid it is, as text, the seed apart; only the units of a cell are replicates."""
@@ -44,6 +47,8 @@ class Unit:
     found: Finding | Unjudged
     covers: tuple[str, ...] = ()
     """The cells that it compares with each other; empty where it is about ``cell`` alone."""
+    seeds: tuple[int | None, ...] = ()
+    """Those that it sums up; empty where it is about ``seed`` alone."""
 
 
 Look = Callable[[Setting], Sequence[Unit]]
@@ -65,11 +70,15 @@ class Claim:
     measure: str
     """What ``Finding.value`` is, with its unit."""
     show: Callable[[float], str] = "{:.2f}".format
-    each: Literal["run", "pair", "seed"] = "run"
+    each: Literal["run", "pair", "seed", "cell"] = "run"
     """What a unit is."""
     cells: int = 1
     """In how many cells of its grid it must have been seen with enough seeds to count as reproduced: of a
     claim about every size nothing is known where one was run. One cell is enough to contradict it."""
+    enough: int = ENOUGH_SEEDS
+    """Seeds that *reproduced* and *contradicted* ask for."""
+    contrasts: tuple[str, ...] = ()
+    """Settings that it compares runs across, beside those that arms of a setting may differ in anyway."""
     comparable: Comparable = anywhere
     """Asked before the runs of a setting are judged: a number of the notes belongs to their text."""
     exact: bool = False

@@ -1,15 +1,19 @@
-"""All claims against all settings of a store: the ledger, as the table ``claims``."""
+"""Claims against all settings of a store: the ledger, as the table ``claims``."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from bitnet_sweep.config import ConfigError
+from bitnet_sweep.paths import expanded
 from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.claims import noted
-from bitnet_sweep.report.claims.claim import Claim, Unit, Unjudged
+from bitnet_sweep.report.claims.claim import ENOUGH_SEEDS, Claim, Unit, Unjudged
+from bitnet_sweep.report.claims.from_file import ENDINGS, read_claims
 from bitnet_sweep.report.claims.setting import Setting, settings_in
 from bitnet_sweep.report.claims.verdict import Verdict, sentence_of, verdict_of
 from bitnet_sweep.report.table import N, Part, Row, Table, frame_of
@@ -42,6 +46,48 @@ class Entry:
         return list(dict.fromkeys(arm.run_id for unit in self.units for arm in unit.arms))
 
 
+NOTES = "notes"
+"""Asks for the claims of the notes."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The claims that a report judges."""
+
+    title: str
+    origin: str
+    """Whose they are, and what runs are not comparable; a sentence or two."""
+    claims: Sequence[Claim]
+
+
+def asked_claims(whose: str | Path, known: Collection[str] = ()) -> Asked:
+    """The claims of the notes, or those of a file.
+
+    Args:
+        whose: ``"notes"``, or the path of a file.
+        known: settings that runs have, by dotted key; a file may name those besides the program's own.
+
+    Raises:
+        ConfigError: there are no such claims, or something in the file is wrong.
+    """
+    try:
+        path = expanded(whose)
+    except ValueError as error:
+        raise ConfigError("--claims", whose, str(error)) from error
+    if path.suffix in ENDINGS:
+        origin = f"From {path.name}. Not comparable: runs of another setting than the claim's own."
+        return Asked("Claims", origin, read_claims(path, known))
+    if whose != NOTES:
+        allowed = f"{NOTES}, or a file of claims that ends in {', '.join(ENDINGS)}"
+        raise ConfigError("--claims", whose, f"no such claims; allowed: {allowed}")
+    return _of_the_notes()
+
+
+def _of_the_notes() -> Asked:
+    origin = "Not comparable: a number of the notes, beside runs on another text or of another length."
+    return Asked("The claims of the notes", origin, noted_claims())
+
+
 def noted_claims() -> list[Claim]:
     """The ``CLAIMS`` of every module in ``noted/``, by the names of the modules.
 
@@ -62,13 +108,15 @@ def noted_claims() -> list[Claim]:
     return claims
 
 
-def ledger(sections: Sequence[Section]) -> list[Entry]:
-    """Every claim in every setting that says something to it; once where none does."""
-    settings = settings_in(sections)
+def ledger(sections: Sequence[Section], claims: Sequence[Claim] | None = None) -> list[Entry]:
+    """Every claim (of the notes) in every setting that says something to it; once where none does."""
+    settings: dict[tuple[str, ...], list[Setting]] = {}
     entries: list[Entry] = []
-    for claim in noted_claims():
+    for claim in noted_claims() if claims is None else claims:
+        if claim.contrasts not in settings:
+            settings[claim.contrasts] = settings_in(sections, claim.contrasts)
         tested = []
-        for setting in settings:
+        for setting in settings[claim.contrasts]:
             units = claim.look(setting)
             if setting.never_learns and not claim.exact:
                 units = [replace(unit, found=_NEVER_LEARNS) for unit in units]
@@ -82,24 +130,28 @@ def _judged(claim: Claim, setting: Setting, units: Sequence[Unit]) -> Entry:
     reason = claim.comparable(setting)
     if reason is not None:
         return Entry(claim, setting.label, Verdict("not comparable", 0), units, reason)
-    return Entry(claim, setting.label, verdict_of(units, cells=claim.cells, exact=claim.exact), units)
+    return Entry(claim, setting.label, _verdict(claim, units), units)
 
 
-def claims_table(sections: Sequence[Section]) -> Table:
-    """The ledger as a table; a row a claim and setting."""
-    entries = ledger(sections)
+def _verdict(claim: Claim, units: Sequence[Unit]) -> Verdict:
+    return verdict_of(units, cells=claim.cells, exact=claim.exact, enough=claim.enough)
+
+
+def claims_table(sections: Sequence[Section], asked: Asked | None = None) -> Table:
+    """The ledger (of the notes) as a table; a row a claim and setting."""
+    asked = asked or _of_the_notes()
+    entries = ledger(sections, asked.claims)
     csv = frame_of([_row(entry) for entry in entries], _COLUMNS)
     readable = frame_of([_short_row(entry) for entry in entries])
     if len({entry.setting for entry in entries if entry.setting}) < 2:
         readable = readable.drop(columns="setting", errors="ignore")
     about = (
-        "Reproduced or contradicted: observations in one direction, n >= 3; consistent or at odds: "
-        "the same with fewer, or of too few sizes where the claim is about every size; not comparable: a "
-        "number of the notes, beside runs on another text or of another length. n counts seeds. Settings "
-        "are judged apart. "
+        f"Reproduced or contradicted: observations in one direction, n >= {ENOUGH_SEEDS} or what the claim "
+        "asks for; consistent or at odds: the same with fewer, or in too few cells where the claim is about "
+        f"several. {asked.origin} n counts seeds. Settings are judged apart. "
         "Margins, fixed beforehand, and all run_ids are in tables/claims.csv."
     )
-    return Table("claims", "The claims of the notes", about, csv, [Part(None, "", readable)])
+    return Table("claims", asked.title, about, csv, [Part(None, "", readable)])
 
 
 def _row(entry: Entry) -> Row:

@@ -22,7 +22,7 @@ def each_run(judge: RunJudge, **settings: float | str) -> Look:
 
     def look(setting: Setting) -> list[Unit]:
         return [
-            Unit(f"hidden {shown(arm.hidden)}", arm.seed, (arm,), _judged(judge, arm))
+            Unit(f"hidden {shown(arm.hidden)}", arm.seed, (arm,), judged(judge, arm))
             for arm in setting.as_noted(but=settings)
             if all(told(arm, key) == shown(value) for key, value in settings.items())
         ]
@@ -44,8 +44,8 @@ def each_first_stage(judge: RunJudge, *, other: str | None = None) -> Look:
                 if told(arm, other) == noted(other):
                     continue
                 cell += f" {other}={told(arm, other)}"
-            units.append(Unit(cell, arm.seed, (arm,), _judged(judge, arm)))
-        return _one_a_seed(units)
+            units.append(Unit(cell, arm.seed, (arm,), judged(judge, arm)))
+        return one_a_seed(units)
 
     return look
 
@@ -73,9 +73,9 @@ def each_pair(
                     theirs = told(other, factor)
                     if theirs != noted(factor) and (value is None or theirs == shown(value)):
                         cell = f"hidden {shown(base.hidden)} {factor}={theirs}"
-                        found = _judged_pair(judge, base, other)
+                        found = judged_pair(judge, base, other)
                         units.append(Unit(cell, base.seed, (base, other), found))
-        return _one_a_seed(units)
+        return one_a_seed(units)
 
     return look
 
@@ -99,12 +99,14 @@ def pairs_in(arms: Collection[Arm]) -> Iterator[tuple[Arm, Arm]]:
                     yield a, b
 
 
-def _judged(judge: RunJudge, arm: Arm) -> Finding | Unjudged:
+def judged(judge: RunJudge, arm: Arm) -> Finding | Unjudged:
+    """What a judge says of a run; one that diverged before it could be judged is undecided."""
     found = judge(arm)
     return Finding(0) if isinstance(found, Unjudged) and _diverged(arm) else found
 
 
-def _judged_pair(judge: PairJudge, base: Arm, other: Arm) -> Finding | Unjudged:
+def judged_pair(judge: PairJudge, base: Arm, other: Arm) -> Finding | Unjudged:
+    """What a judge says of two runs that are a pair; likewise."""
     verdict = pair_of(base, other)
     if isinstance(verdict, Refusal):
         return Unjudged(f"no pair: {verdict.reason}")
@@ -117,7 +119,7 @@ def _diverged(arm: Arm) -> bool:
     return arm.outcome.kind == "diverged"
 
 
-def _one_a_seed(units: Sequence[Unit]) -> list[Unit]:
+def one_a_seed(units: Sequence[Unit]) -> list[Unit]:
     """One unit for each cell and seed, a judged one where there is one."""
     kept: dict[tuple[str, int | None], Unit] = {}
     for unit in units:

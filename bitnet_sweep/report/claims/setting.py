@@ -104,14 +104,18 @@ def told(arm: Arm, key: str) -> str:
     return setting_text(arm.run.config, key)
 
 
-def settings_in(sections: Sequence[Section]) -> list[Setting]:
-    """Sort the finished arms of all sections into settings, by label; one without records says nothing."""
+def settings_in(sections: Sequence[Section], contrasts: Collection[str] = ()) -> list[Setting]:
+    """Sort the finished arms of all sections into settings, by label; one without records says nothing.
+
+    Args:
+        contrasts: settings that arms may differ in besides the factors.
+    """
     groups: dict[str, list[Arm]] = defaultdict(list)
     for section in sections:
         copy = {"copy": section.settings["copy"]} if "copy" in section.settings else {}
         for arm in section.arms:
             if arm.run.state == "finished" and arm.records and follows_schedule(arm.run.config):
-                groups[json.dumps(_common(arm) | copy, sort_keys=True)].append(arm)
+                groups[json.dumps(_common(arm, contrasts) | copy, sort_keys=True)].append(arm)
     common = all_as_read([json.loads(key) for key in groups])
     telling = ["scale", "steps", *(key for key in telling_keys(common) if key not in ("scale", "steps"))]
     labels = [", ".join(f"{key}={own.get(key, UNKNOWN)}" for key in telling) for own in common]
@@ -122,9 +126,9 @@ def settings_in(sections: Sequence[Section]) -> list[Setting]:
     return sorted(settings, key=lambda setting: setting.label)
 
 
-def _common(arm: Arm) -> dict[str, str]:
+def _common(arm: Arm, contrasts: Collection[str]) -> dict[str, str]:
     """Without the factors, and what follows from them: a run whose stages do not is in no setting."""
-    of_factors = (*FACTORS, "stages", BOUNDARY_STEP)
+    of_factors = (*FACTORS, *contrasts, "stages", BOUNDARY_STEP)
     return {key: text for key, text in arm.settings.items() if key not in of_factors} | {TEXT: text_of(arm)}
 
 

@@ -31,7 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bitnet_sweep.report.claims.claim import Claim, Direction, Finding, Unit, Unjudged
+from bitnet_sweep.report.claims.claim import ENOUGH_SEEDS, Claim, Direction, Finding, Unit, Unjudged
 
 Word = Literal[
     "reproduced", "contradicted", "consistent", "at odds", "inconclusive", "not comparable", "not tested"
@@ -40,9 +40,6 @@ WORDS: tuple[Word, ...] = (
     *("reproduced", "contradicted", "consistent", "at odds"),
     *("inconclusive", "not comparable", "not tested"),
 )
-
-ENOUGH_SEEDS = 3
-"""From here on a verdict is *reproduced* or *contradicted*; below it a store only leans."""
 
 _UNDECIDED_SHARE = 0.1
 """So many of all observations may be undecided where the others are as claimed."""
@@ -59,8 +56,10 @@ class Verdict:
     n: int
 
 
-def verdict_of(units: Sequence[Unit], *, cells: int = 1, exact: bool = False) -> Verdict:
-    """Judge a claim by all that one setting of the store says to it."""
+def verdict_of(
+    units: Sequence[Unit], *, cells: int = 1, exact: bool = False, enough: int = ENOUGH_SEEDS
+) -> Verdict:
+    """Judge a claim by all that one setting of the store says to it; the keywords are those of the claim."""
     if not units:
         return Verdict("not tested", 0)
     judged = [unit for unit in units if isinstance(unit.found, Finding)]
@@ -70,11 +69,11 @@ def verdict_of(units: Sequence[Unit], *, cells: int = 1, exact: bool = False) ->
         return _exact_verdict(judged, claimed, against)
     if against and not claimed:
         n = _seeds_by_cell(against)[0]
-        return Verdict("contradicted" if n >= ENOUGH_SEEDS else "at odds", n)
+        return Verdict("contradicted" if n >= enough else "at odds", n)
     if claimed and not against and undecided <= _UNDECIDED_SHARE * len(judged):
         seeds = _seeds_by_cell(claimed)
         n = seeds[min(cells, len(seeds)) - 1]
-        return Verdict("reproduced" if n >= ENOUGH_SEEDS and len(seeds) >= cells else "consistent", n)
+        return Verdict("reproduced" if n >= enough and len(seeds) >= cells else "consistent", n)
     return Verdict("inconclusive", min(_seeds_by_cell(judged), default=0))
 
 
@@ -122,7 +121,7 @@ def _seeds_by_cell(judged: Sequence[Unit]) -> list[int]:
     seeds: dict[str, set[int | None]] = defaultdict(set)
     for unit in judged:
         for cell in unit.covers or (unit.cell,):
-            seeds[cell].add(unit.seed)
+            seeds[cell].update(unit.seeds or (unit.seed,))
     return sorted((len(of_cell) for of_cell in seeds.values()), reverse=True)
 
 

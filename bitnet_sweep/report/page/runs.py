@@ -19,7 +19,7 @@ from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import loss_text
 from bitnet_sweep.report.transitions import LOSS, TOKENS, end_value
 from bitnet_sweep.store import is_archive
-from bitnet_sweep.store.commands import path_text, rerun_command, verb_command
+from bitnet_sweep.store.commands import rerun_command, verb_command
 from bitnet_sweep.store.outcome import finite, unigram_loss
 
 MOST_RUNS = 300
@@ -86,7 +86,7 @@ def _facts(arm: Arm, sweeps: Sequence[str]) -> dict[str, str]:
         "marks": (", ".join(marks.held) or "none") + unknown if finished else "",
         "held-out loss": f"{_loss(before)} at the boundary, {_loss(end)} at the end" if arm.records else "",
         "sweeps": ", ".join(sweeps),
-        "store": path_text(Path(arm.run.store)) if arm.run.store else "",
+        "store": arm.run.store,
         "what is wrong": "; ".join(arm.run.problems),
     }
 

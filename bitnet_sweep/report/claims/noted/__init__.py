@@ -14,4 +14,4 @@ EVERY_SIZE = 3
 """Sizes that a claim about every size must have been seen at, each with enough seeds: two tell no third."""
 
 SEEDS = "seed=1,2,3"
-"""As many as a verdict needs (``verdict.ENOUGH_SEEDS``)."""
+"""As many as a verdict needs (``claim.ENOUGH_SEEDS``)."""
