@@ -48,6 +48,8 @@ def publish(store: Path, sweep: str, target: Path) -> None:
         report = make_report([new / "store"], sweep, claims="notes")
         write_report(report, new)
         (new / "tables" / "records.csv").unlink()  # the store's records once more, and the largest file
+        for text in (new / "tables").glob("*.tex"):  # the same tables once more, as they are read
+            text.unlink()
         kept_provenance(report).to_csv(new / "tables" / "provenance.csv", index=False, lineterminator="\n")
         shown = shown_in(target / "README.md")
         for picture in (new / "figures").glob("*"):

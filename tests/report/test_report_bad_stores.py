@@ -180,7 +180,7 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(
 ) -> None:
     """Numbers stay numbers, and the dash that stands for none stays one."""
     frame = pd.DataFrame({"a": [1.5, -2.5], text: [text, None]}).convert_dtypes()
-    table = Table(name, "", "", frame)
+    table = Table(name, "", "", data=frame)
     monkeypatch.setattr("bitnet_sweep.report.write.figures_of", lambda sections: [])
     monkeypatch.setattr("bitnet_sweep.report.write.TABLES", {name: lambda study: table})
     (tmp_path / "store").mkdir()

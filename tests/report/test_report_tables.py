@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from bitnet_sweep.report import Report, make_report, write_report
-from bitnet_sweep.report.table import frame_of, runs_of
 
 ReadTable = Callable[[Path, str], list[dict[str, str]]]
 
@@ -274,29 +273,33 @@ def test_a_mean_says_of_how_many_it_is(store: Any) -> None:
     assert tile.detail == "mean 8.00 → 4.00 (4/5)"
 
 
-def test_a_mean_cites_its_own_cell() -> None:
-    told = [("a", "0", "n=1"), ("b", "0", ""), ("c", "1", ""), ("", "mean", "n=2")]
-    frame = frame_of([dict(zip(("run_id", "seed", "n"), row, strict=True)) for row in told])
-    assert runs_of(frame) == ["a", "b", "c", "b c"]
-
-
-def test_the_row_of_all_sizes_cites_its_own_two_decays() -> None:
-    columns = ("wd2 (old)", "wd2 (new)", "seed", "n", "old run", "new run")
-    told = [
-        ("0.1", "0.0", "0", "n=1", "a", "b"),
-        ("0.05", "0.0", "0", "n=1", "c", "b"),
-        ("0.05", "0.0", "0", "n=1", "d", "e"),
-        ("0.05", "0.0", "all", "n=2 pairs", "", ""),
+def test_a_mean_cites_its_own_cell(report: Report) -> None:
+    rows = report.table("results").rows
+    assert [(row.of, " ".join(row.run_ids)) for row in rows] == [
+        *(("run", "a"), ("run", "c"), ("mean", "a c"), ("run", "b"), ("run", "d"), ("mean", "b d")),
+        *(("run", "e"), ("run", "f")),
     ]
-    frame = frame_of([dict(zip(columns, row, strict=True)) for row in told])
-    assert runs_of(frame) == ["a b", "c b", "d e", "c b d e"]
+
+
+def test_the_row_of_all_sizes_cites_its_own_two_decays(store: Any) -> None:
+    """Six pairs of 0.05 and 0.0 have such a row; the single pairs with 0.1 have none."""
+    for hidden in (64, 128):
+        for seed in range(3):
+            store.run(f"new{hidden}{seed}", RECOVERS, model__hidden=hidden, seed=seed)
+            store.run(f"old{hidden}{seed}", STUCK, model__hidden=hidden, seed=seed, wd2=0.05)
+    store.run("more", STUCK, model__hidden=64, seed=0, wd2=0.1)
+    (row,) = [row for row in make_report([store.root]).table("stage2_contrast").rows if row.of == "all"]
+    assert row.run_ids == tuple(
+        f"{side}{h}{s}" for h in (64, 128) for s in range(3) for side in ("old", "new")
+    )
+    assert row["Difference"].words == "lower in 6, higher in 0, equal in 0"
 
 
 def test_a_single_seed_shows_nothing_but_its_run(store: Any) -> None:
     store.run("a", RECOVERS, TOKENS)
     report = make_report([store.root])
     part = report.table("loss_transition").parts[0]
-    assert list(part.frame) == ["Model", "Loss at Step 50", "Loss at Step 60", "Drop", "% Improvement"]
+    assert part.headings == ["Model", "Loss at Step 50", "Loss at Step 60", "Drop", "% Improvement"]
     assert part.caption == "wd2 = 0.0, n = 1 (seed 0)"
 
 
@@ -389,7 +392,7 @@ def test_schedules_of_several_lengths_share_columns_by_tenths(store: Any) -> Non
     csv = report.table("results").csv
     assert list(csv["loss 1/10"]) == ["7.00", "6.50"]
     assert list(csv["loss 10/10"]) == ["4.00", "3.00"]
-    assert "Step 200" in report.table("results").parts[4].frame
+    assert "Step 200" in report.table("results").parts[4].headings
 
 
 def test_a_boundary_off_the_published_steps_is_told_with_its_step(store: Any) -> None:

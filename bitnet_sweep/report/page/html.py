@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,9 @@ from bitnet_sweep.report.page.provenance import citation, parted
 from bitnet_sweep.report.page.runs import MOST_RUNS, panels
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.summary import QUESTION, Study, Summary
-from bitnet_sweep.report.table import SEED, Table, shortened
-from bitnet_sweep.store.states import REPORTED
+from bitnet_sweep.report.table import Part, Table, shortened
 
 _HERE = Path(__file__).parent
-_GAPS = {*REPORTED[1:], UNKNOWN, "diverged", "not compared"}
-_NUMBER = re.compile(r"[-+]?[\d,.]+(e[-+]?\d+)?[kMx%]?")
 
 _MOST_SVG = 1_200_000
 """Characters of drawings on the page; those past it are told by their file."""
@@ -37,12 +35,6 @@ _LONG = 32
 """Characters of a cell that gets room for more than a word a line."""
 _MOST_TEXT = 1_200
 """Characters of one text."""
-
-_ORDER = (
-    *("leaderboard", "results", "contrasts", "loss_transition", "token_transition", "boundaries"),
-    *("stage2_contrast", "model_sizes", "trajectory", "claims", "records", "provenance"),
-)
-"""The order of the tables: the page is about the user's own runs, so what others claimed comes last."""
 
 SampleText = tuple[str, str, str]
 """Prompt, continuation at the boundary, continuation at the end."""
@@ -58,10 +50,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         lstrip_blocks=True,
     )
     environment.globals |= {
-        "zip": zip,
-        "is_mean": _is_mean,
-        "numeric_columns": _numeric_columns,
-        "cell_class": _cell_class,
+        "grid": grid,
         "tile_class": _tile_class,
     }
     frame = next((table.csv for table in tables if table.name == "provenance"), pd.DataFrame())
@@ -74,11 +63,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         question=QUESTION,
         summary=summary,
         most_notes=MOST_NOTES,
-        tables=[
-            shortened(table)
-            for table in sorted(tables, key=lambda table: _ORDER.index(table.name))
-            if table.parts and not table.is_data
-        ],
+        tables=[shortened(table) for table in tables if table.parts and not table.is_data],
         figures=_inlined(figures),
         chart=chart_data(study.sections),
         samples=samples[:_MOST_SAMPLES],
@@ -158,23 +143,41 @@ def _trusted(text: str) -> Markup:
     return Markup(text)  # noqa: S704
 
 
-def _is_mean(frame: pd.DataFrame, row: tuple[str, ...]) -> bool:
-    return SEED in frame and row[list(frame.columns).index(SEED)] in ("mean", "all")
+@dataclass(frozen=True)
+class Grid:
+    """The rows of a part with what the page makes of them."""
+
+    heads: list[tuple[Markup, str]]
+    """Attributes and heading."""
+    rows: list[tuple[str, list[tuple[Markup, str]], tuple[str, ...]]]
+    """Class, cells (attributes and text), run_ids."""
+    has_runs: bool
 
 
-def _numeric_columns(frame: pd.DataFrame) -> set[str]:
-    """Columns with a number in them: they are aligned as numbers, words for gaps included."""
-    return {str(name) for name in frame if any(_NUMBER.fullmatch(str(cell)) for cell in frame[name])}
+def grid(part: Part) -> Grid:
+    """Numbers stand under one another; gaps, changes and the rows of means stand out."""
+    numeric = [column.is_numeric(part.rows) for column in part.columns]
+    heads = [
+        (_attributes(["num"] if is_number else [], column.unit), column.heading)
+        for column, is_number in zip(part.columns, numeric, strict=True)
+    ]
+    is_mixed = len({row.of for row in part.rows}) > 1
+    rows = []
+    for row in part.rows:
+        cells = []
+        for column, is_number in zip(part.columns, numeric, strict=True):
+            text = column.text(row)
+            classes = ["num"] if is_number else ["text"] if len(text) > _LONG else []
+            why = row[column.key].why
+            classes += ["gap"] if why and not column.is_interval else [column.style] if column.style else []
+            cells.append((_attributes(classes), text))
+        rows.append(("mean" if is_mixed and row.of != "run" else "", cells, row.run_ids))
+    return Grid(heads, rows, any(row.run_ids for row in part.rows))
 
 
-def _cell_class(cell: str, is_numeric: bool) -> Markup:
-    text = str(cell)
-    classes = ["num"] if is_numeric else ["text"] if len(text) > _LONG else []
-    if text.startswith("WD "):
-        classes.append("change")
-    elif text.split(" ")[0] in _GAPS or text in _GAPS:
-        classes.append("gap")
-    return Markup(' class="{}"').format(" ".join(classes)) if classes else Markup("")
+def _attributes(classes: Sequence[str], title: str = "") -> Markup:
+    told = Markup(' class="{}"').format(" ".join(classes)) if classes else Markup("")
+    return told + Markup(' title="{}"').format(title) if title else told
 
 
 def _tile_class(kind: str) -> str:
