@@ -39,7 +39,7 @@ class TableView:
     @property
     def frame(self) -> pd.DataFrame:
         """All of its rows, as ``tables/<name>.csv`` has them."""
-        return self.table.csv
+        return self.table.frame
 
     @property
     def title(self) -> str:

@@ -13,24 +13,19 @@ from itertools import pairwise
 from typing import Any
 
 from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.rows import KEYS, Measure, arm_rows, found, readable
 from bitnet_sweep.report.settings import UNKNOWN, number
 from bitnet_sweep.report.table import (
-    KEYS,
     NATS,
     Cell,
     Column,
-    Measure,
     Part,
     Row,
     Table,
-    arm_rows,
     count_text,
-    found,
     loss_text,
     percent_text,
-    readable,
     step_text,
-    with_intervals,
 )
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import after_step
@@ -47,7 +42,7 @@ _PLACE = (Column(_STEP, step_text, "steps"), Column(_STAGE), Column(_CHANGE, sty
 
 def boundaries(sections: Sequence[Section]) -> Table:
     """Loss and tokens before and after each stage boundary; read in the report where there are several."""
-    columns = [*KEYS, *_PLACE, *_MEASURED, _IMPROVED.bounds]
+    columns = [*KEYS, *_PLACE, *_MEASURED]
     rows: list[Row] = []
     parts: list[Part] = []
     for section in sections:
@@ -55,13 +50,12 @@ def boundaries(sections: Sequence[Section]) -> Table:
         own = [row for cell in section.cells() for n in range(len(steps)) for row in _rows(cell, n)]
         rows += own
         if len(steps) > 1:
-            parts.append(readable(section, own, columns))
+            parts.append(readable(section, own, [*columns, _IMPROVED.bounds]))
     about = (
         "Every stage boundary: before is its own record, after the record exactly a tenth of the run later; "
         "what is not on record is missing, never the nearest. The stage is the one that begins there."
     )
-    in_file = with_intervals(columns, rows) if rows else [*KEYS, *_PLACE]
-    return Table("boundaries", "Every stage boundary", about, in_file, rows, parts)
+    return Table("boundaries", "Every stage boundary", about, columns, rows, parts)
 
 
 def changes_at(config: Mapping[str, Any]) -> list[str]:

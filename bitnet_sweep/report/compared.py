@@ -68,7 +68,7 @@ def contrasts(sections: Sequence[Section]) -> Table:
         "interval. A row is two levels of a factor in one cell of all other settings. Settings that one "
         "choice sets together are one factor. What is no pair is not compared; tables/contrasts.csv says why."
     )
-    return Table("contrasts", "Contrasts of every factor", about, _CONTRASTS, rows, parts, in_numbers=True)
+    return Table("contrasts", "Contrasts of every factor", about, _CONTRASTS, rows, parts)
 
 
 def leaderboard(sections: Sequence[Section]) -> Table:
@@ -90,7 +90,7 @@ def leaderboard(sections: Sequence[Section]) -> Table:
                 cells[column] = Cell(mean, known=(len(scores), len(cell)))
             run_ids = tuple(arm.run_id for arm in cell)
             boards.setdefault(text, []).append(Row(cells, "mean", run_ids))
-    evaluated = [Column(name, "{:.4g}".format, has_counts=True) for name in labels.values()]
+    evaluated = [Column(name, "{:.4g}".format) for name in labels.values()]
     shown = [*_CELLS, _MEAN, replace(_MEAN.bounds, name="95%"), Column("outcome"), *evaluated]
     parts, rows = [], []
     for text, board in boards.items():
@@ -109,7 +109,7 @@ def leaderboard(sections: Sequence[Section]) -> Table:
         Column("run_ids"),
         *evaluated,
     ]
-    return Table("leaderboard", "Leaderboard", about, in_file, rows, parts, in_numbers=True)
+    return Table("leaderboard", "Leaderboard", about, in_file, rows, parts)
 
 
 def _ranked(board: Sequence[Row]) -> list[Row]:

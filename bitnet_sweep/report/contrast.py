@@ -12,10 +12,12 @@ from itertools import combinations
 
 from bitnet_sweep.report.arms import Arm, Section
 from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
+from bitnet_sweep.report.rows import found, mean_of, readable, setting
 from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.table import (
     HIDDEN,
     NATS,
+    ROW,
     SECTION,
     SEED,
     Cell,
@@ -24,12 +26,7 @@ from bitnet_sweep.report.table import (
     Row,
     Table,
     count_text,
-    found,
     loss_text,
-    mean_of,
-    readable,
-    setting,
-    with_intervals,
 )
 from bitnet_sweep.report.transitions import LOSS, TOKENS, end_value, outcome_cell, outcomes_text
 
@@ -37,14 +34,16 @@ NOT_COMPARED = "not compared"
 _ENOUGH_PAIRS = 6
 _DIFFERENCE = Column("Difference", loss_text, NATS, interval_prefix="Difference_")
 _COLUMNS = (
-    *(Column(SECTION), Column(HIDDEN, shown), Column("wd2 (old)", repr), Column("wd2 (new)", repr)),
+    *(Column(SECTION), Column(ROW), Column(HIDDEN, shown)),
+    *(Column("wd2 (old)", repr, is_exact=True), Column("wd2 (new)", repr, is_exact=True)),
     *(Column(SEED, shown), Column(N, "n={}".format)),
     *(Column("Loss (old)", loss_text, NATS), Column("Loss (new)", loss_text, NATS)),
     *(_DIFFERENCE, _DIFFERENCE.bounds),
     *(Column("Tokens (old)", count_text), Column("Tokens (new)", count_text)),
     *(Column("Outcome (old)"), Column("Outcome (new)"), Column("Pair")),
 )
-_RUNS = (Column("old run"), Column("new run"))
+_ALONE = tuple(map(Column, ("pairs", "lower", "higher", "old run", "new run")))
+"""What its file has beside what is read."""
 _MEANS = ("Loss (old)", "Loss (new)", "Tokens (old)", "Tokens (new)")
 
 
@@ -111,7 +110,7 @@ def stage2_contrast(sections: Sequence[Section]) -> Table:
         "End of the run under the larger (old) and the smaller (new) second-stage decay. A fork shares "
         "everything up to the boundary; a matched pair was trained apart from equal beginnings."
     )
-    in_file = [*(with_intervals(_COLUMNS, rows) if rows else _COLUMNS), *_RUNS]
+    in_file = [*(c for c in _COLUMNS if not c.is_interval), *_ALONE]
     return Table("stage2_contrast", "Old against new second-stage decay", about, in_file, rows, parts)
 
 
@@ -121,7 +120,7 @@ def _cell_rows(contrasts: Sequence[Contrast]) -> list[Row]:
     rows = []
     for contrast in contrasts:
         old, new = contrast.old, contrast.new
-        cells = _place(contrast) | {
+        cells = _place([contrast], "run") | {
             SEED: setting(old.seed),
             N: Cell() if several else Cell(1),
             "Loss (old)": found(end_value(old, LOSS)),
@@ -132,8 +131,6 @@ def _cell_rows(contrasts: Sequence[Contrast]) -> list[Row]:
             "Outcome (old)": outcome_cell(old),
             "Outcome (new)": outcome_cell(new),
             "Pair": contrast.kind,
-            "old run": Cell(old.run_id),
-            "new run": Cell(new.run_id),
         }
         rows.append(Row(cells, run_ids=(old.run_id, new.run_id), is_averaged=several))
     return [*rows, _mean_row(contrasts, rows)] if several else rows
@@ -143,8 +140,9 @@ def _mean_row(contrasts: Sequence[Contrast], rows: Sequence[Row]) -> Row:
     """Means over the pairs that can be compared; outcomes of all pairs, as a diverged run has no end loss."""
     compared = [row for row, c in zip(rows, contrasts, strict=True) if c.difference is not None]
     pairs = [c for c in contrasts if isinstance(c.verdict, Pair)]
-    cells = _place(contrasts[0]) | {
+    cells = _place(contrasts, "mean") | {
         SEED: Cell(words="mean"),
+        "pairs": Cell(len(contrasts)),
         N: Cell(len(compared), words=f"n={len(compared)}/{len(contrasts)} pairs"),
         "Difference": mean_of([row["Difference"] for row in compared or rows], has_interval=True),
         "Outcome (old)": Cell(outcomes_text([c.old for c in pairs])),
@@ -165,19 +163,24 @@ def _all_sizes_row(contrasts: Sequence[Contrast]) -> list[Row]:
     if fell + rose < _ENOUGH_PAIRS or len({c.old.hidden for c in contrasts}) < 2:
         return []
     n = len(differences)
-    cells = _place(contrasts[0]) | {
+    cells = _place(contrasts, "all") | {
         HIDDEN: Cell(words="all sizes"),
         SEED: Cell(words="all"),
+        "pairs": Cell(len(contrasts)),
+        "lower": Cell(fell),
+        "higher": Cell(rose),
         N: Cell(n, words=f"n={n} pairs"),
         "Difference": Cell(words=f"lower in {fell}, higher in {rose}, equal in {n - fell - rose}"),
     }
     return [Row(cells, "all", _runs_of(contrasts))]
 
 
-def _place(contrast: Contrast) -> dict[str, Cell]:
-    old, new = contrast.old, contrast.new
-    place = {SECTION: Cell(old.section), HIDDEN: setting(old.hidden)}
-    return place | {"wd2 (old)": setting(old.wd2), "wd2 (new)": setting(new.wd2)}
+def _place(contrasts: Sequence[Contrast], of: str) -> dict[str, Cell]:
+    old, new = contrasts[0].old, contrasts[0].new
+    place = {SECTION: Cell(old.section), ROW: Cell(of), HIDDEN: setting(old.hidden)}
+    place |= {"wd2 (old)": setting(old.wd2), "wd2 (new)": setting(new.wd2)}
+    place["old run"] = Cell(" ".join(contrast.old.run_id for contrast in contrasts))
+    return place | {"new run": Cell(" ".join(contrast.new.run_id for contrast in contrasts))}
 
 
 def _runs_of(contrasts: Sequence[Contrast]) -> tuple[str, ...]:

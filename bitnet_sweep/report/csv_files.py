@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pandas as pd
 
@@ -19,18 +21,44 @@ def write_csv(path: Path, table: Table) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    (_write_numbers if table.name == "records" else _write_frame)(path, table.csv)
-
-
-def _write_frame(path: Path, frame: pd.DataFrame) -> None:
-    """As ``frame.to_csv(index=False)``, in half the time and a piece at a time."""
+    if table.name == "records":
+        _write_numbers(path, table.frame)
+        return
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(map(_no_formula, frame.columns))
-        for start in range(0, len(frame), _ROWS_AT_ONCE):
-            piece = frame.iloc[start : start + _ROWS_AT_ONCE]
-            cells = (piece[name].to_numpy(dtype=object, na_value="").tolist() for name in piece)
-            writer.writerows(zip(*map(_no_formulas, cells), strict=True))
+        _write(file, table)
+
+
+def csv_text(table: Table) -> str:
+    """What ``write_csv`` writes."""
+    file = io.StringIO(newline="")
+    _write(file, table)
+    return file.getvalue()
+
+
+def _write(file: TextIO, table: Table) -> None:
+    """A piece at a time; a null is an empty cell."""
+    frame = table.frame
+    exact = {column.key for column in table.columns if column.is_exact}
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(map(_no_formula, frame.columns))
+    for start in range(0, len(frame), _ROWS_AT_ONCE):
+        piece = frame.iloc[start : start + _ROWS_AT_ONCE]
+        columns = [
+            _texts(piece[name].to_numpy(dtype=object, na_value="").tolist(), name in exact) for name in piece
+        ]
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _texts(cells: Sequence[object], is_exact: bool) -> list[object]:
+    """Seven digits of what was measured."""
+    return [
+        _no_formula(cell)
+        if isinstance(cell, str)
+        else f"{cell + 0.0:.7g}"  # no -0
+        if isinstance(cell, float) and not is_exact
+        else cell
+        for cell in cells
+    ]
 
 
 _ROWS_AT_ONCE = 10_000
@@ -54,16 +82,11 @@ def _write_numbers(path: Path, frame: pd.DataFrame) -> None:
 _FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 """What makes a cell a formula in spreadsheets (OWASP, CSV injection); the last four are full-width."""
 
-_NUMBER = r"[-+]?(\d[\d,]*(\.\d*)?|\.\d+|inf|nan)(e[-+]?\d+)?"
-_SHOWN_NUMBER = re.compile(rf"-|{_NUMBER}[%xkM]?( to {_NUMBER})?( \(\d+/\d+\))?", re.IGNORECASE | re.ASCII)
-"""Numbers as tables show them, and the dash for none: these may begin with a sign."""
+_NUMBER = re.compile(r"-|[-+](\d+(\.\d*)?|\.\d+|inf|nan)(e[-+]?\d+)?", re.IGNORECASE | re.ASCII)
+"""Settings as text, and the dash for none, may begin with a sign."""
 
 
 def _no_formula(cell: str) -> str:
     cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # the csv module would not quote it before 3.13
-    is_formula = cell[:1] in _FORMULA_STARTS and not _SHOWN_NUMBER.fullmatch(cell)
+    is_formula = cell[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(cell)
     return f"'{cell}" if is_formula else cell
-
-
-def _no_formulas(cells: Sequence[object]) -> list[object]:
-    return [_no_formula(cell) if isinstance(cell, str) else cell for cell in cells]

@@ -14,19 +14,23 @@ from bitnet_sweep.counts import ternary_counts
 from bitnet_sweep.records import FIELDS, Record
 from bitnet_sweep.report.arms import Arm, Section
 from bitnet_sweep.report.columns import run_columns
+from bitnet_sweep.report.rows import setting
 from bitnet_sweep.report.settings import UNKNOWN, shown, whole
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import (
     HIDDEN,
     NATS,
+    RUN,
+    SECTION,
+    SEED,
     Cell,
     Column,
     Part,
     Row,
     Table,
     loss_text,
-    setting,
     step_text,
+    typed,
 )
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import finite
@@ -51,7 +55,7 @@ def model_sizes(sections: Sequence[Section]) -> Table:
         "Counted from the config. Published: the notes' column, which grows with the square of hidden and "
         "so counts the embeddings wrong; the notes' own model (4 blocks, 50,257 tokens) is counted beside it."
     )
-    shown = [replace(column, show="{:,}".format) if column.unit else column for column in _SIZES]
+    shown = [replace(column, show="{:,}".format) if column in _COUNTS else column for column in _SIZES]
     if all(row["Published"].value is None for row in rows):
         shown = [column for column in shown if column.key not in _OF_THE_NOTES]
         about = "Counted from the config."
@@ -73,11 +77,9 @@ def trajectory(sections: Sequence[Section]) -> Table:
             shown = [c for c in _COURSE if any(row[c.key].why != UNKNOWN for row in rows)]
             parts.append(Part(section, f"{arm.label}, run {arm.run_id}", shown, rows))
     about = "One run of each section, record by record; tables/trajectory.csv has every run."
-    data = pd.DataFrame(
-        [row for section in sections for arm in section.arms for row in _trajectory_rows(arm)],
-        columns=[*_PLACE, *(column.key for column in _COURSE)],
-    )
-    return Table("trajectory", "Training trajectory", about, parts=parts, data=data)
+    arms = [arm for section in sections for arm in section.arms]
+    columns = [*_PLACE, *_COURSE]
+    return Table("trajectory", "Training trajectory", about, columns, parts=parts, data=_course_of(arms))
 
 
 def records(study: Study) -> Table:
@@ -182,11 +184,14 @@ def _sizes(config: dict[str, Any], hidden: int | None) -> dict[str, Cell]:
 
 _OF_THE_NOTES = ("Published", "Notes' model, true", "Published is")
 """Columns that are read where a model has a size of the notes."""
+_COUNTS = tuple(
+    Column(name, unit="parameters") for name in ("Params", "Ternary", "Embedding", "Notes' model, true")
+)
 _SIZES = (
     *(Column(HIDDEN, shown), Column("Layers", shown), Column("Vocabulary", shown)),
-    *(Column(name, unit="parameters") for name in ("Params", "Ternary", "Embedding")),
-    *(Column("Published", "{}M".format), Column("Notes' model, true", unit="parameters")),
-    Column("Published is"),
+    *_COUNTS[:-1],
+    Column("Published", lambda count: f"{count / 1e6:.0f}M", unit="parameters"),
+    *(_COUNTS[-1], Column("Published is")),
 )
 
 
@@ -198,13 +203,16 @@ def _published(hidden: int | None) -> tuple[Cell, Cell, Cell]:
     true = notes_total(hidden)
     is_right = round(true / 1e6) == millions
     verdict = "right" if is_right else f"wrong: {1e6 * millions / true:.1f}x the true count"
-    return Cell(millions), Cell(true), Cell(verdict)
+    return Cell(1_000_000 * millions), Cell(true), Cell(verdict)
 
 
-_PLACE = ("section", "run_id", "hidden", "wd2", "seed")
+_PLACE = (
+    *(Column(SECTION), Column(RUN), Column("hidden", shown), Column("wd2", repr, is_exact=True)),
+    Column(SEED, shown),
+)
 _MEASURES = (
     (Column("Stage", "{:.0f}".format), "stage"),
-    (Column("WD", repr), "optim/weight_decay"),
+    (Column("WD", repr, is_exact=True), "optim/weight_decay"),
     (Column("Tokens", "{:g}".format), TOKENS),
     (Column("Loss", loss_text, NATS), LOSS),
     (Column("Training loss", loss_text, NATS), "train/loss"),
@@ -216,7 +224,6 @@ _MEASURES = (
     (Column("Absmean", "{:.2e}".format), "ternary/absmean"),
 )
 _COURSE = (Column("Step", step_text, "steps"), *(column for column, _ in _MEASURES))
-_FIELDS = tuple((field, column.show) for column, field in _MEASURES)
 
 
 def _course(arm: Arm) -> Iterator[list[tuple[float | None, str]]]:
@@ -224,23 +231,28 @@ def _course(arm: Arm) -> Iterator[list[tuple[float | None, str]]]:
     stopped = arm.outcome.diverged_step
     for step, record in arm.by_step.items():
         told: list[tuple[float | None, str]] = [(step, "")]
-        for field, _ in _FIELDS:
+        for _, field in _MEASURES:
             value = _decay(arm, record) if field == "optim/weight_decay" else record.get(field)
             why = "" if value is not None else "diverged" if step == stopped and field in record else UNKNOWN
             told.append((value, why))
         yield told
 
 
-def _trajectory_rows(arm: Arm) -> Iterator[tuple[Any, ...]]:
-    """As text; a record holds finite numbers or None (``report.read``)."""
-    wd2 = UNKNOWN if arm.wd2 is None else repr(arm.wd2)
-    place = (arm.section, arm.run_id, shown(arm.hidden), wd2, shown(arm.seed))
-    for (step, _), *told in _course(arm):
-        texts = [
-            why if value is None else show(value)
-            for (value, why), (_, show) in zip(told, _FIELDS, strict=True)
-        ]
-        yield (*place, step, *texts)
+def _course_of(arms: Sequence[Arm]) -> pd.DataFrame:
+    """Every record of every arm, column by column: row by row, 300,000 of them take long."""
+    places = [
+        (arm.section, arm.run_id, arm.hidden, arm.wd2, arm.seed)
+        for arm in arms
+        for _ in range(len(arm.by_step))
+    ]
+    told = [row for arm in arms for row in _course(arm)]
+    columns = {column.key: typed([place[i] for place in places]) for i, column in enumerate(_PLACE)}
+    for i, column in enumerate(_COURSE):
+        columns[column.key] = typed([row[i][0] for row in told])
+        whys = ["" if (why := row[i][1]) == UNKNOWN else why for row in told]
+        if any(whys):
+            columns[f"{column.key}_why"] = typed(whys)
+    return pd.DataFrame(columns)
 
 
 def _decay(arm: Arm, record: Record) -> float | None:

@@ -1,25 +1,25 @@
 """What a table is: rows of cells that hold values. How they look is left to those who render them.
 
-A row is of one run, a mean over runs, or sums up all of a kind, and holds the run_ids behind it. A row of one
-seed shows that run and nothing more; several seeds give a row each and one row that is their mean, so no
-value is ever hidden behind an average.
+A row is of one run, a mean over runs, or sums up all of a kind, and holds the run_ids behind it.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import pandas as pd
 
-from bitnet_sweep.report.arms import Arm, Section
-from bitnet_sweep.report.intervals import Interval, mean_interval, share_interval
-from bitnet_sweep.report.settings import UNKNOWN, shown
+from bitnet_sweep.report.arms import Section
+from bitnet_sweep.report.intervals import Interval, share_interval
+from bitnet_sweep.report.settings import UNKNOWN
 
 HIDDEN, SEED, N, RUN, SECTION = "Hidden Size", "seed", "n", "run_id", "section"
+ROW = "row"
+"""What a row is of: a run, the mean of several, all."""
 NATS = "nats per token"
 
 
@@ -35,6 +35,11 @@ class Cell:
     """The value is a mean of so many of so many runs; the others have none."""
     words: str = ""
     """How it is read, where its column's way of showing a value does not do."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it leaves runs out, which have no value."""
+        return self.known is not None and self.known[0] < self.known[1]
 
 
 EMPTY = Cell()
@@ -69,9 +74,9 @@ class Column:
     style: str = ""
     """For those who render it: *change* is what happens between the columns beside it."""
     interval_prefix: str | None = None
-    """What the columns for the interval are called in a file of numbers, before *low*, *high*, *interval*."""
-    has_counts: bool = False
-    """Whether a file of numbers says of how many runs each value is the mean."""
+    """What the columns for its interval are called in a file, before *low*, *high*, *interval*."""
+    is_exact: bool = False
+    """Its file has every digit; behind the seventh those of a measurement are rounding errors of sums."""
 
     @property
     def heading(self) -> str:
@@ -90,8 +95,9 @@ class Column:
             return f"[{self.show(found.low)}, {self.show(found.high)}] ({found.method})" if found else ""
         if cell.words or cell.value is None:
             return cell.words or cell.why
-        short = cell.known is not None and cell.known[0] < cell.known[1]
-        return self.show(cell.value) + (" ({}/{})".format(*cell.known) if cell.known and short else "")
+        return self.show(cell.value) + (
+            " ({}/{})".format(*cell.known) if cell.known and cell.is_short else ""
+        )
 
     def is_numeric(self, rows: Iterable[Row]) -> bool:
         """Whether it holds a number."""
@@ -135,131 +141,42 @@ class Table:
     """Its file, in place of columns and rows, where those would be too many."""
     is_data: bool = False
     """A file to compute with, no part of what is read."""
-    in_numbers: bool = False
-    """Its file has numbers, with intervals in columns of their own, and no text as it is read."""
 
-    @property
-    def csv(self) -> pd.DataFrame:
-        """What its file holds."""
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Every row, to compute with, as its file has them.
+
+        A value that is not there is null; ``x_why`` says why where more is known than that. The interval of
+        ``x`` is in ``x_low`` and ``x_high``, the way it was made in ``x_interval``; ``x_n`` says of how many
+        runs ``x`` is the mean, where some have no value.
+        """
         if self.data is not None:
             return self.data
-        if not self.in_numbers:
-            cells = [[column.text(row) for column in self.columns] for row in self.rows]
-            return pd.DataFrame(cells, columns=[column.heading for column in self.columns], dtype=str)
-        columns = {name: cells for column in self.columns for name, cells in _numbers(column, self.rows)}
-        return pd.DataFrame(columns, dtype=str)
+        columns = {name: cells for column in self.columns for name, cells in _in_file(column, self.rows)}
+        return pd.DataFrame({name: typed(cells) for name, cells in columns.items()})
 
 
-def _numbers(column: Column, rows: Sequence[Row]) -> Iterable[tuple[str, list[str]]]:
-    cells = [row[column.key] for row in rows]
-    yield column.key, [_exact(cell.value) for cell in cells]
+def _in_file(column: Column, rows: Sequence[Row]) -> Iterator[tuple[str, list[float | int | str | None]]]:
+    key, cells = column.key, [row[column.key] for row in rows]
+    yield key, [cell.value for cell in cells]
     if column.interval_prefix is not None:
-        found = [cell.interval for cell in cells]
-        yield f"{column.interval_prefix}low", [_exact(each.low) if each else "" for each in found]
-        yield f"{column.interval_prefix}high", [_exact(each.high) if each else "" for each in found]
-        yield f"{column.interval_prefix}interval", [each.method if each else "" for each in found]
-    if column.has_counts:
-        yield f"{column.key} n", [str(cell.known[0]) if cell.known else "" for cell in cells]
+        intervals = [cell.interval for cell in cells]
+        yield f"{column.interval_prefix}low", [each.low if each else None for each in intervals]
+        yield f"{column.interval_prefix}high", [each.high if each else None for each in intervals]
+        yield f"{column.interval_prefix}interval", [each.method if each else None for each in intervals]
+    if any(cell.is_short for cell in cells):
+        yield f"{key}_n", [cell.known and cell.known[0] for cell in cells]
+    if any(cell.why not in ("", UNKNOWN) for cell in cells):
+        yield f"{key}_why", [cell.why if cell.why != UNKNOWN else "" for cell in cells]
 
 
-def _exact(value: float | int | str | None) -> str:
-    """For computing: the digits behind the seventh are rounding errors of sums."""
-    return f"{value:.7g}" if isinstance(value, float) else "" if value is None else str(value)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column of a table of arms: what each arm has in it, and what the mean of several has."""
-
-    column: Column
-    of: Callable[[Arm], Cell]
-    over: Callable[[Sequence[Arm]], Cell] | None = None
-    """For the row of the mean; the mean of the cells where it is not given."""
-
-
-def arm_rows(arms: Sequence[Arm], measures: Sequence[Measure]) -> list[Row]:
-    """The replicates of one cell as rows, followed by their mean where there are several."""
-    several = len(arms) > 1
-    rows = []
-    for arm in arms:
-        place = _place(arm) | {
-            RUN: Cell(arm.run_id),
-            SEED: setting(arm.seed),
-            N: EMPTY if several else Cell(1),
-        }
-        cells = {measure.column.key: measure.of(arm) for measure in measures}
-        rows.append(Row(place | cells, run_ids=(arm.run_id,), is_averaged=several))
-    if several:
-        place = _place(arms[0]) | {SEED: Cell(words="mean"), N: Cell(len(arms))}
-        cells = {
-            measure.column.key: measure.over(arms)
-            if measure.over is not None
-            else mean_of(
-                [row[measure.column.key] for row in rows], measure.column.interval_prefix is not None
-            )
-            for measure in measures
-        }
-        rows.append(Row(place | cells, "mean", tuple(arm.run_id for arm in arms)))
-    return rows
-
-
-def _place(arm: Arm) -> dict[str, Cell]:
-    return {SECTION: Cell(arm.section), HIDDEN: setting(arm.hidden), "wd2": setting(arm.wd2)}
-
-
-KEYS = (
-    *(Column(SECTION), Column(RUN), Column(HIDDEN, shown), Column("wd2", repr)),
-    *(Column(SEED, shown), Column(N, "n={}".format)),
-)
-"""What tells the rows of a table of arms apart."""
-
-
-def setting(value: float | int | None) -> Cell:
-    return Cell(why=UNKNOWN) if value is None else Cell(value)
-
-
-def found(value: float | str) -> Cell:
-    """What an arm tells of a number: itself, or the word for why there is none."""
-    return Cell(why=value) if isinstance(value, str) else Cell(value)
-
-
-def mean_of(cells: Sequence[Cell], has_interval: bool = False) -> Cell:
-    """The mean of the numbers, and of how many it is; where there are none, the words with their counts."""
-    numbers = [cell.value for cell in cells if isinstance(cell.value, int | float)]
-    if numbers:
-        interval = mean_interval(numbers) if has_interval else None
-        return Cell(statistics.fmean(numbers), interval=interval, known=(len(numbers), len(cells)))
-    if len(set(cells)) == 1:
-        return cells[0]
-    told = counts_text([cell.why or cell.words or str(cell.value or "") for cell in cells])
-    return Cell(why=told) if all(cell.why for cell in cells) else Cell(words=told)
-
-
-def merged(columns: Iterable[Column]) -> list[Column]:
-    """Each column once, where it comes first."""
-    return list({(column.key, column.is_interval): column for column in columns}.values())
-
-
-def readable(section: Section, rows: Sequence[Row], columns: Sequence[Column], title: str = "") -> Part:
-    """What a reader needs of the rows of one section; the CSV file keeps the rest.
-
-    Left out: section and run_id, seed and n where every row is of the same single seed, decays that are the
-    same throughout, and intervals where there are none. The caption says what does not vary.
-    """
-    constant = [
-        column for column in columns if column.key in _DECAYS and len({row[column.key] for row in rows}) == 1
-    ]
-    told = [title, *(f"{column.heading} = {column.text(rows[0])}" for column in constant)]
-    left_out = {SECTION, RUN, *(column.key for column in constant)}
-    seeds = {row[SEED] for row in rows}
-    if len(seeds) == 1 and all(row.of == "run" and not row.is_averaged for row in rows):
-        told.append(f"n = 1 (seed {next(c for c in KEYS if c.key == SEED).text(rows[0])})")
-        left_out |= {SEED, N}
-    kept = [column for column in with_intervals(columns, rows) if column.key not in left_out]
-    return Part(section, ", ".join(filter(None, told)), kept, rows)
-
-
-_DECAYS = ("wd2", "wd2 (old)", "wd2 (new)")
+def typed(cells: Sequence[float | int | str | None]) -> pd.Series[Any]:
+    """Of one type; whole numbers past 64 bits are text, which keeps every digit."""
+    kinds = {type(cell) for cell in cells if cell is not None}
+    is_large = any(isinstance(cell, int) and abs(cell) >= 2**63 for cell in cells)
+    if str in kinds or is_large or not kinds:
+        return pd.Series([None if cell is None else str(cell) for cell in cells], dtype="string")
+    return pd.Series(list(cells), dtype="Int64" if kinds == {int} else "Float64")
 
 
 def with_intervals(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:

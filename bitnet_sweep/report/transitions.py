@@ -8,31 +8,25 @@ from dataclasses import replace
 from functools import partial
 
 from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.rows import KEYS, Measure, arm_rows, found, merged, readable
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.table import (
     HIDDEN,
-    KEYS,
     NATS,
     SEED,
     Cell,
     Column,
-    Measure,
     N,
     Part,
     Row,
     Table,
-    arm_rows,
     count_text,
     counts_text,
     factor_text,
-    found,
     loss_text,
-    merged,
     percent_text,
-    readable,
     share_text,
     step_text,
-    with_intervals,
 )
 from bitnet_sweep.store.outcome import MARKS, after_step, finite, unigram_loss
 
@@ -82,25 +76,23 @@ _JUDGED = "The outcome that the held-out losses mean"
 def loss_transition(sections: Sequence[Section]) -> Table:
     """Loss before and a tenth of the run after the first decay boundary."""
     figures = {
-        "loss_before": Column("before", loss_text, NATS),
-        "loss_after": Column("after", loss_text, NATS),
+        "loss_before": Column("Loss before", loss_text, NATS),
+        "loss_after": Column("Loss after", loss_text, NATS),
         "loss_drop": Column("Drop", loss_text, NATS, interval_prefix="Drop_"),
         "loss_drop_percent": Column("% Improvement", percent_text, "%"),
     }
-    return _transition(
-        "loss_transition", "Loss drop at the stage transition", "Loss", LOSS, figures, sections
-    )
+    return _transition("loss_transition", "Loss drop at the stage transition", LOSS, figures, sections)
 
 
 def token_transition(sections: Sequence[Section]) -> Table:
     """Unique tokens before and a tenth of the run after the first decay boundary."""
     figures = {
-        "tokens_before": Column("before", count_text),
-        "tokens_after": Column("after", count_text),
+        "tokens_before": Column("Tokens before", count_text),
+        "tokens_after": Column("Tokens after", count_text),
         "tokens_factor": Column("Recovery Factor", factor_text, interval_prefix="Recovery Factor_"),
     }
     return _transition(
-        "token_transition", "Token recovery at the stage transition", "Tokens", TOKENS, figures, sections
+        "token_transition", "Token recovery at the stage transition", TOKENS, figures, sections
     )
 
 
@@ -120,10 +112,10 @@ def collapse_of(arm: Arm) -> Cell:
     if outcome.collapse_step is not None:
         return Cell(outcome.collapse_step)
     if outcome.never_learned:
-        return Cell(why="never learned")
+        return _in_words("never learned")
     if outcome.collapse_censored and arm.records:
         last = min(max(arm.by_step), arm.boundary_step or 0)
-        return Cell(why=f"not by {step_text(last)}")
+        return _in_words(f"not by {step_text(last)}")
     return Cell(why=UNKNOWN)
 
 
@@ -133,8 +125,13 @@ def recovery_of(arm: Arm) -> Cell:
     if outcome.recovery_step is not None:
         return Cell(outcome.recovery_step)
     if outcome.recovery_censored:
-        return Cell(why=_not_by(arm))
-    return Cell(why="not needed" if outcome.kind in ("healthy", "late collapse") else UNKNOWN)
+        return _in_words(_not_by(arm))
+    return _in_words("not needed" if outcome.kind in ("healthy", "late collapse") else UNKNOWN)
+
+
+def _in_words(why: str) -> Cell:
+    """No step, and yet an answer; not what is unknown."""
+    return Cell(why=why, words="" if why == UNKNOWN else why)
 
 
 def outcomes_text(arms: Sequence[Arm]) -> str:
@@ -236,31 +233,23 @@ def _moments(arm: Arm) -> tuple[int | None, int | None]:
 def _transition(
     name: str,
     title: str,
-    what: str,
     field: str,
     figures: dict[str, Column],
     sections: Sequence[Section],
 ) -> Table:
-    moments = {_moments(section.arms[0]) for section in sections}
     measures = [Measure(column, partial(_figure, key, field)) for key, column in figures.items()]
     keys = [replace(key, name="Model") if key.key == HIDDEN else key for key in KEYS]
-    columns = [
-        *keys,
-        *figures.values(),
-        *(c.bounds for c in figures.values() if c.interval_prefix is not None),
-    ]
+    read = [*keys, *figures.values(), *(c.bounds for c in figures.values() if c.interval_prefix is not None)]
     parts, rows = [], []
     for section in sections:
         own = [row for cell in section.cells() for row in arm_rows(cell, measures)]
         rows += own
-        parts.append(readable(section, own, _labelled(columns, what, *_moments(section.arms[0]))))
+        parts.append(readable(section, own, [_with_step(c, *_moments(section.arms[0])) for c in read]))
     about = (
         "Before is the boundary record, after the record exactly a tenth of the run later; "
         "what is not on record is missing, never the nearest."
     )
-    before, after = next(iter(moments)) if len(moments) == 1 else (None, None)
-    in_file = with_intervals(_labelled(columns, what, before, after), rows) if rows else KEYS
-    return Table(name, title, about, in_file, rows, parts)
+    return Table(name, title, about, [*KEYS, *figures.values()], rows, parts)
 
 
 def _figure(name: str, field: str, arm: Arm) -> Cell:
@@ -274,13 +263,11 @@ def _figure(name: str, field: str, arm: Arm) -> Cell:
     return Cell(why=words[0] if words else UNKNOWN)
 
 
-def _labelled(columns: Sequence[Column], what: str, before: int | None, after: int | None) -> list[Column]:
-    """The two moments by their steps, where those are known."""
-    steps = {"before": before, "after": after}
-    is_known = before is not None and after is not None
-    return [
-        replace(c, name=f"{what} at Step {step_text(steps[c.key] or 0)}" if is_known else f"{what} {c.key}")
-        if c.key in steps
-        else c
-        for c in columns
-    ]
+def _with_step(column: Column, before: int | None, after: int | None) -> Column:
+    """The column of a moment named by its step, where both steps are known."""
+    if before is None or after is None:
+        return column
+    for moment, step in ((" before", before), (" after", after)):
+        if column.key.endswith(moment):
+            return replace(column, name=f"{column.key.removesuffix(moment)} at Step {step_text(step)}")
+    return column

@@ -20,6 +20,7 @@ from bitnet_sweep.report.page.charts import MOST_ARMS, chart_data
 from bitnet_sweep.report.page.html import as_json
 from bitnet_sweep.report.parse import _plain, _yaml
 from bitnet_sweep.report.table import SEED, Cell, Column, Part, Row, Table, shortened
+from tests.report.conftest import as_read
 
 DOCUMENTS = [
     pytest.param("a: 1\nb:\n  c: 2\nd:\n- 1\n- {e: 2}\n", id="blocks and lists"),
@@ -95,13 +96,13 @@ def test_numbers_beyond_all_measure_are_null(store: Any) -> None:
     lines = (folder / "records.jsonl").read_text().replace('"val/loss": 9.0', f'"val/loss": {"9" * 400}')
     (folder / "records.jsonl").write_text(lines.replace('"val/loss": 4.0', '"val/loss": 1e999'))
     report = make_report([store.root])
-    assert report.table("records").csv["val/loss"].isna().tolist() == [True, False, True]
+    assert report.table("records").frame["val/loss"].isna().tolist() == [True, False, True]
 
 
 def test_numbers_whose_sum_no_float_holds_are_null(store: Any) -> None:
     for seed in (0, 1):
         store.run(f"a{seed}", {1: 9.0, 50: 1.7e308, 100: 4.0}, seed=seed)
-    assert list(make_report([store.root]).table("results").csv["loss 50"]) == ["unknown"] * 3
+    assert list(as_read(make_report([store.root]), "results")["loss 50"]) == ["unknown"] * 3
 
 
 def test_a_table_file_is_what_pandas_would_write(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ def test_a_table_file_is_what_pandas_would_write(tmp_path: Path) -> None:
             "empty": [None, None, None, None],
         }
     )
-    write_csv(tmp_path / "x.csv", Table("x", "", "", data=frame))
+    write_csv(tmp_path / "x.csv", Table("x", "", "", [Column("real", is_exact=True)], data=frame))
     assert (tmp_path / "x.csv").read_bytes().decode() == frame.to_csv(index=False)
 
 

@@ -389,7 +389,7 @@ def test_provenance_says_what_a_run_was_begun_with(store: Any) -> None:
     store.run("aaaa", RECOVERS)
     earlier = [{"commit": "c0ffee", "versions": {"torch": "2.12"}}, {"threads": 2}]
     store.run("bbbb", RECOVERS, seed=1, status={"provenance": {"commit": "beef", "earlier": earlier}})
-    told = make_report([store.root]).table("provenance").csv.set_index("run_id")["earlier"]
+    told = make_report([store.root]).table("provenance").frame.set_index("run_id")["earlier"]
     assert dict(told) == {"aaaa": "-", "bbbb": "commit c0ffee, versions torch 2.12; threads 2"}
 
 

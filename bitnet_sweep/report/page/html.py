@@ -23,7 +23,7 @@ from bitnet_sweep.report.page.provenance import citation, parted
 from bitnet_sweep.report.page.runs import MOST_RUNS, panels
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.summary import QUESTION, Study, Summary
-from bitnet_sweep.report.table import Part, Table, shortened
+from bitnet_sweep.report.table import Column, Part, Row, Table, shortened
 
 _HERE = Path(__file__).parent
 
@@ -53,7 +53,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         "grid": grid,
         "tile_class": _tile_class,
     }
-    frame = next((table.csv for table in tables if table.name == "provenance"), pd.DataFrame())
+    frame = next((table.frame for table in tables if table.name == "provenance"), pd.DataFrame())
     shared, own = parted(frame)
     runs = own.head(MOST_RUNS)
     made = panels(study, set(map(str, own)))
@@ -156,28 +156,40 @@ class Grid:
 
 def grid(part: Part) -> Grid:
     """Numbers stand under one another; gaps, changes and the rows of means stand out."""
-    numeric = [column.is_numeric(part.rows) for column in part.columns]
+    columns = [(column, column.is_numeric(part.rows)) for column in part.columns]
     heads = [
-        (_attributes(["num"] if is_number else [], column.unit), column.heading)
-        for column, is_number in zip(part.columns, numeric, strict=True)
+        (_attributes({"class": "num" if is_number else "", "title": column.unit}), column.heading)
+        for column, is_number in columns
     ]
     is_mixed = len({row.of for row in part.rows}) > 1
-    rows = []
-    for row in part.rows:
-        cells = []
-        for column, is_number in zip(part.columns, numeric, strict=True):
-            text = column.text(row)
-            classes = ["num"] if is_number else ["text"] if len(text) > _LONG else []
-            why = row[column.key].why
-            classes += ["gap"] if why and not column.is_interval else [column.style] if column.style else []
-            cells.append((_attributes(classes), text))
-        rows.append(("mean" if is_mixed and row.of != "run" else "", cells, row.run_ids))
+    rows = [
+        (
+            "mean" if is_mixed and row.of != "run" else "",
+            [_cell(column, row, is_number) for column, is_number in columns],
+            row.run_ids,
+        )
+        for row in part.rows
+    ]
     return Grid(heads, rows, any(row.run_ids for row in part.rows))
 
 
-def _attributes(classes: Sequence[str], title: str = "") -> Markup:
-    told = Markup(' class="{}"').format(" ".join(classes)) if classes else Markup("")
-    return told + Markup(' title="{}"').format(title) if title else told
+def _cell(column: Column, row: Row, is_number: bool) -> tuple[Markup, str]:
+    """A number whose text is more than that, such as 1k, says what it is, for the page to sort by."""
+    cell, text = row[column.key], column.text(row)
+    is_gap = bool(cell.why) and not cell.words and not column.is_interval
+    classes = ["num" if is_number else "text" if len(text) > _LONG else "", "gap" if is_gap else column.style]
+    value = ""
+    if is_number and isinstance(cell.value, int | float) and not _PLAIN.fullmatch(text):
+        value = f"{cell.value:.7g}" if isinstance(cell.value, float) else str(cell.value)
+    return _attributes({"class": " ".join(filter(None, classes)), "data-value": value}), text
+
+
+_PLAIN = re.compile(r"-?\d+(\.\d+)?")
+"""A number as a script reads it."""
+
+
+def _attributes(attributes: dict[str, str]) -> Markup:
+    return Markup("").join(Markup(' {}="{}"').format(*each) for each in attributes.items() if each[1])
 
 
 def _tile_class(kind: str) -> str:
