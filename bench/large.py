@@ -52,7 +52,7 @@ from pathlib import Path
 from bitnet_sweep.report import make_report, write_report
 report = make_report([Path(sys.argv[1])])
 """
-FRAME = "report.table('records').csv"
+FRAME = "report.table('records').frame"
 WHOLE = "write_report(report, Path(sys.argv[2]))"
 SWEEP = """
 try:

@@ -32,11 +32,11 @@ def ledger(stores: Sequence[Path]) -> pd.DataFrame:
     with ExitStack() as stack:
         folders = {store.parent.name: stack.enter_context(opened(store)) for store in stores}
         runs = {study: {path.name for path in (root / "runs").iterdir()} for study, root in folders.items()}
-        table = claims_table(make_report(list(folders.values())).study.sections).csv
-    used = [set(run_ids.split()) for run_ids in table["run_ids"]]
-    studies = [" ".join(name for name, own in runs.items() if own & row) for row in used]
-    table.insert(list(table.columns).index("run_ids"), "studies", studies)
-    return table
+        table = claims_table(make_report(list(folders.values())).study.sections)
+    studies = [" ".join(name for name, own in runs.items() if own & {*row.run_ids}) for row in table.rows]
+    frame = table.frame.copy()
+    frame.insert(list(frame.columns).index("run_ids"), "studies", studies)
+    return frame
 
 
 def as_markdown(table: pd.DataFrame) -> str:
@@ -45,7 +45,7 @@ def as_markdown(table: pd.DataFrame) -> str:
     defaults = {f"{key}={setting_text(config, key)}" for key in config}
     rows = []
     for row in table.to_dict("records"):
-        if row["n"] == "n=0" and row["verdict"] == "inconclusive":
+        if not row["n"] and row["verdict"] == "inconclusive":
             continue
         settings = [text for text in row["setting"].split(", ") if text]
         unlike = [text for text in settings if text not in defaults]
@@ -54,8 +54,7 @@ def as_markdown(table: pd.DataFrame) -> str:
             {
                 "claim": row["claim"],
                 "where": ", ".join(unlike) or ("default" if settings else ""),
-                "verdict": row["verdict"]
-                + ("" if row["n"] == "n=0" else f", {row['n'].replace('=', ' = ')}"),
+                "verdict": row["verdict"] + (f", n = {row['n']}" if row["n"] else ""),
                 "evidence": row["evidence"],
                 "from": " ".join(links),
             }

@@ -1,11 +1,13 @@
 """Put a sweep's evidence under version control: the store without tensors, and the tables made from it.
 
     python experiments/publish.py STORE SWEEP experiments/NNN_name
+    python experiments/publish.py experiments/NNN_name
 
 Writes ``store.tar.gz`` (the sweep, and what it bisected; config, status, records and samples of its runs, of
 those that began), ``tables/`` and ``figures/``, in place of those there once the new ones are complete.
 Of the figures it keeps those that the study's README shows, as ``python -m bitnet_sweep.report`` makes all of
 them from the archive: to show another one, link it in the README and publish again.
+The second form makes the tables that a study keeps again, from its archive.
 Samples quote the text that was trained on, prompts word by word: of a text that is not in the public domain,
 as the World Factbook is, they are left out.
 ``tests/test_experiments.py`` makes the tables again from that archive and compares them byte for byte.
@@ -17,13 +19,15 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pandas as pd
 from omegaconf import OmegaConf
 
 from bitnet_sweep.report import Report, make_report, write_report
+from bitnet_sweep.report.csv_files import csv_text
+from bitnet_sweep.store import opened
 from bitnet_sweep.store.archive import pack
 
 KEPT = ("config.yaml", "status.json", "records.jsonl")
@@ -47,8 +51,10 @@ def publish(store: Path, sweep: str, target: Path) -> None:
                 _copy(store / name, new / "store" / name)
         report = make_report([new / "store"], sweep, claims="notes")
         write_report(report, new)
-        (new / "tables" / "records.csv").unlink()  # the store's records once more, and the largest file
-        kept_provenance(report).to_csv(new / "tables" / "provenance.csv", index=False, lineterminator="\n")
+        shutil.rmtree(new / "tables")
+        (new / "tables").mkdir()
+        for name, text in tables_of(report).items():
+            (new / "tables" / name).write_text(text)
         shown = shown_in(target / "README.md")
         for picture in (new / "figures").glob("*"):
             if picture.name not in shown:
@@ -60,13 +66,32 @@ def publish(store: Path, sweep: str, target: Path) -> None:
             (new / part).rename(target / part)
 
 
-def kept_provenance(report: Report) -> pd.DataFrame:
-    """The report's ``provenance`` as studies keep it: without their one sweep, runs by their labels.
+def remake(study: Path) -> None:
+    """Write the tables that a study keeps as its archive gives them now."""
+    for name, text in tables_of(report_of(study)).items():
+        if (study / "tables" / name).exists():
+            (study / "tables" / name).write_text(text)
 
-    The first studies were published before the table told either; so all of them stay alike.
+
+def report_of(study: Path) -> Report:
+    """The report on a published study."""
+    archive = study / "store.tar.gz"
+    with opened(archive) as store:
+        (sweep,) = (path.stem for path in (store / "sweeps").glob("*.json"))
+    return make_report([archive], sweep, claims="notes")
+
+
+def tables_of(report: Report) -> dict[str, str]:
+    """The report's tables as studies keep them, by file name: without the records, which the archive has.
+
+    Of ``provenance`` without their one sweep, runs by their labels: the first studies were published before
+    the table told either, and so all of them stay alike.
     """
+    texts = {f"{table.name}.csv": csv_text(table) for table in report.tables if table.name != "records"}
+    provenance = report.table("provenance")
     labels = [arm.label for arm in report.study.arms]
-    return report.table("provenance").csv.drop(columns="sweep").assign(name=labels)
+    kept = provenance.frame.drop(columns="sweep").assign(name=labels)
+    return texts | {"provenance.csv": csv_text(replace(provenance, data=kept))}
 
 
 def shown_in(readme: Path) -> set[str]:
@@ -87,4 +112,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    publish(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))
+    if len(sys.argv) == 2:
+        remake(Path(sys.argv[1]))
+    else:
+        publish(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

@@ -20,6 +20,7 @@ from tests.studies import EXPERIMENTS, ROOT, STORE, STUDIES, extra_tables, progr
 
 OFTEN = {"001_small_stage2", "012_threshold_seed"}
 """One study of each scale, whose figures `make test` draws again; `make test-system` draws all of them."""
+PUBLISH = program("publish")
 GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
@@ -52,23 +53,12 @@ def test_grid_composes(name):
         assert ids <= set(recorded["run_ids"]), "the study's command would train other runs"
 
 
-def as_csv(frame):
-    return frame.to_csv(index=False, lineterminator="\n")
-
-
-def report_of(experiment):
-    with opened(experiment / STORE) as store:
-        (sweep,) = (path.stem for path in (store / "sweeps").glob("*.json"))
-    return make_report([experiment / STORE], sweep, claims="notes")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
 def test_tables_follow_from_the_store(experiment):
-    report = report_of(experiment)
+    report = PUBLISH["report_of"](experiment)
     assert report.study.gaps() == [], "report --check objects"
-    made = {f"{table.name}.csv": as_csv(table.csv) for table in report.tables if table.name != "records"}
-    made["provenance.csv"] = as_csv(program("publish")["kept_provenance"](report))
+    made = PUBLISH["tables_of"](report)
     kept = {path.name: path.read_text() for path in (experiment / "tables").iterdir()}
     for name in ("boundaries.csv", "contrasts.csv", "leaderboard.csv"):  # newer than most studies
         if name not in kept:
@@ -87,7 +77,7 @@ def test_tables_follow_from_the_store(experiment):
     ],
 )
 def test_figures_follow_from_the_store(experiment):
-    made = {f"{figure.name}.svg": figure.svg for figure in report_of(experiment).figures}
+    made = {f"{figure.name}.svg": figure.svg for figure in PUBLISH["report_of"](experiment).figures}
     for path in (experiment / "figures").iterdir():
         assert_same_picture(made[path.name], path.read_text())
 
@@ -140,7 +130,7 @@ def test_no_tensors_and_a_readme(experiment):
     made_by = set(re.findall(r"\b[0-9a-f]{40}\b", (experiment / "tables" / "provenance.csv").read_text()))
     assert commits, "README.md names no commit"
     assert made_by <= commits, "README.md must name the commits that trained its runs"
-    shown = program("publish")["shown_in"](experiment / "README.md")
+    shown = PUBLISH["shown_in"](experiment / "README.md")
     assert {path.name for path in (experiment / "figures").glob("*")} == shown
     parts = {path.name for path in experiment.iterdir() if path.suffix != ".py"} - {"__pycache__"}
     assert parts <= {"README.md", STORE, "tables", "figures"}

@@ -55,7 +55,7 @@ def records(store: Stores, sweep: str | None = None) -> pd.DataFrame:
     Raises:
         ConfigError: a store is not there, or none records ``sweep``.
     """
-    frame = make_report(stores_of(store), sweep).table("records").csv.copy()
+    frame = make_report(stores_of(store), sweep).table("records").frame.copy()
     frame.attrs["units"] = units_of(frame)
     return frame
 

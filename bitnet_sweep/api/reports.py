@@ -39,7 +39,7 @@ class TableView:
     @property
     def frame(self) -> pd.DataFrame:
         """All of its rows, as ``tables/<name>.csv`` has them."""
-        return self.table.csv
+        return self.table.frame
 
     @property
     def title(self) -> str:
@@ -55,7 +55,8 @@ class TableView:
 
     def _repr_html_(self) -> str:
         table = shortened(self.table)
-        frames = [part.frame for part in table.parts] or [self.frame.head(_MOST_ROWS)]
+        frames = [pd.DataFrame(part.texts, columns=part.headings) for part in table.parts]
+        frames = frames or [self.frame.head(_MOST_ROWS)]
         shown = "".join(frame.to_html(index=False) for frame in frames)
         return f"<h4>{html.escape(table.title)}</h4><p>{html.escape(table.about)}</p>{shown}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,7 +13,7 @@ from bitnet_sweep.records import LOG_LOSS
 from bitnet_sweep.report import Report
 from bitnet_sweep.report.factors import factors_of, placed_arms
 from bitnet_sweep.report.figures import Figure
-from bitnet_sweep.report.markdown import markdown
+from bitnet_sweep.report.markdown import chapters
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.track.naming import MAX_NAME_LENGTH
 from bitnet_sweep.wandb_names import REPORT_GROUP, sweep_tag
@@ -117,9 +116,8 @@ def report(
         groupby=[f"config.{key}" for key in groups.keys],
     )
     panels = wr.PanelGrid(runsets=[runs], panels=_panels())
-    text = markdown(made.summary, made.tables, figures=())
-    sections = re.split(r"\n(?=## )", text.removeprefix("# "))
-    tables = [wr.MarkdownBlock(text=section.strip()) for section in sections]
+    told = chapters(made.summary, made.tables, figures=())
+    tables = [wr.MarkdownBlock(text=chapter.removeprefix("# ").strip()) for chapter in told]
     figures: list[Any] = []
     if figures_run is not None:
         only = [expr.Metric("ID") == figures_run]

@@ -19,7 +19,7 @@ from bitnet_sweep.files import parse_yaml, read_json
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import LATEST
 from bitnet_sweep.sweep.job import Hooks, Job
-from bitnet_sweep.train.loop import Step
+from bitnet_sweep.workload import Step
 
 _PATIENCE_SECONDS = 60.0
 """A checkpoint takes longer only where something is broken; then the job is killed without one."""

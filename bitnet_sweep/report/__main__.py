@@ -10,6 +10,9 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+
+from tabulate import tabulate
 
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.paths import expanded
@@ -18,7 +21,7 @@ from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.claims.verdict import WORDS
 from bitnet_sweep.report.markdown import MOST_NOTES, more_notes
 from bitnet_sweep.report.summary import QUESTION
-from bitnet_sweep.report.table import SEED, N, shortened
+from bitnet_sweep.report.table import SEED, shortened
 
 _ON_SCREEN = ("loss_transition", "token_transition", "stage2_contrast")
 
@@ -59,10 +62,11 @@ def in_short(report: Report) -> str:
         for part in table.parts:
             where = f" [{part.section.label}]" if part.section is not None and part.section.label else ""
             lines += ["", f"{table.title}{where}", *([part.caption] if part.caption else [])]
-            frame = part.frame[part.frame[N] != ""].drop(columns=SEED) if N in part.frame else part.frame
-            lines.append(str(frame.to_markdown(index=False, disable_numparse=True, tablefmt="simple")))
+            means = [row for row in part.rows if not row.is_averaged]
+            short = replace(part, columns=[c for c in part.columns if c.key != SEED], rows=means)
+            lines.append(tabulate(short.texts, short.headings, tablefmt="simple", disable_numparse=True))
     if report.study.claims is not None:
-        claims = Counter(report.table("claims").csv["verdict"])
+        claims = Counter(row["verdict"].value for row in report.table("claims").rows)
         told = ", ".join(f"{claims[word]} {word}" for word in WORDS if claims[word])
         lines += ["", f"{report.study.claims.title}: {told}"]
     for notes in ([f"{name}: {why}" for name, why in summary.gaps], summary.remarks):

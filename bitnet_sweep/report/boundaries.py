@@ -7,57 +7,55 @@ of three stages (``schedule=trilm``) has a boundary more, and stages written by 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.rows import KEYS, Measure, arm_rows, found, readable
 from bitnet_sweep.report.settings import UNKNOWN, number
 from bitnet_sweep.report.table import (
-    KEYS,
+    NATS,
     Cell,
     Column,
     Part,
     Row,
     Table,
-    cell_rows,
-    constants,
     count_text,
-    frame_of,
-    interval_text,
     loss_text,
     percent_text,
-    readable,
-    runs_of,
     step_text,
-    together,
 )
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import after_step
 
 _STEP, _STAGE, _CHANGE = "Boundary", "Stage", "Change"
-_IMPROVED = "% Improvement"
-_COLUMNS = [*KEYS, _STEP, _STAGE, _CHANGE]
+_IMPROVED = Column("% Improvement", percent_text, "%", interval_prefix="% Improvement_")
+_MEASURED = (
+    *(Column("Loss before", loss_text, NATS), Column("Loss after", loss_text, NATS)),
+    *(Column("Drop", loss_text, NATS), _IMPROVED),
+    *(Column("Tokens before", count_text), Column("Tokens after", count_text)),
+)
+_PLACE = (Column(_STEP, step_text, "steps"), Column(_STAGE), Column(_CHANGE, style="change"))
 
 
 def boundaries(sections: Sequence[Section]) -> Table:
     """Loss and tokens before and after each stage boundary; read in the report where there are several."""
-    frames, parts = [], []
+    columns = [*KEYS, *_PLACE, *_MEASURED]
+    rows: list[Row] = []
+    parts: list[Part] = []
     for section in sections:
         steps = section.arms[0].boundaries
-        rows = [row for cell in section.cells() for n in range(len(steps)) for row in _rows(cell, n)]
-        if not rows:
-            continue
-        frame = frame_of(rows, _COLUMNS)
-        frames.append(frame)
+        own = [row for cell in section.cells() for n in range(len(steps)) for row in _rows(cell, n)]
+        rows += own
         if len(steps) > 1:
-            parts.append(Part(section, constants(frame), readable(frame), runs_of(frame)))
+            parts.append(readable(section, own, [*columns, _IMPROVED.bounds]))
     about = (
         "Every stage boundary: before is its own record, after the record exactly a tenth of the run later; "
         "what is not on record is missing, never the nearest. The stage is the one that begins there."
     )
-    csv = together(frames, [] if frames else _COLUMNS)
-    return Table("boundaries", "Every stage boundary", about, csv, parts)
+    return Table("boundaries", "Every stage boundary", about, columns, rows, parts)
 
 
 def changes_at(config: Mapping[str, Any]) -> list[str]:
@@ -105,38 +103,33 @@ def _slope(path: Sequence[tuple[float | None, float | None]]) -> str | None:
 
 def _rows(cell: Sequence[Arm], place: int) -> list[Row]:
     """A cell at its boundary of this place."""
-    columns = [
-        Column("Loss before", partial(_value, place, LOSS, False), loss_text),
-        Column("Loss after", partial(_value, place, LOSS, True), loss_text),
-        Column("Drop", partial(_drop, place, False), loss_text),
-        Column(_IMPROVED, partial(_drop, place, True), percent_text),
-        Column("Tokens before", partial(_value, place, TOKENS, False), count_text),
-        Column("Tokens after", partial(_value, place, TOKENS, True), count_text),
-    ]
+    of = (
+        *(partial(_value, place, LOSS, False), partial(_value, place, LOSS, True)),
+        *(partial(_drop, place, False), partial(_drop, place, True)),
+        *(partial(_value, place, TOKENS, False), partial(_value, place, TOKENS, True)),
+    )
     step = cell[0].boundaries[place]
     texts = changes_at(cell[0].run.config)
     change = (
         texts[place] if place < len(texts) else ", ".join(c.text for c in cell[0].changes if c.step == step)
     )
-    where = {_STEP: step_text(step), _STAGE: str(place + 2), _CHANGE: change or UNKNOWN}
-    rows = [row | where for row in cell_rows(cell, columns)]
-    if len(cell) > 1:
-        drops = [drop for arm in cell if not isinstance(drop := _drop(place, True, arm), str)]
-        rows[-1][f"{_IMPROVED}, 95%"] = interval_text(drops, percent_text)
-    return rows
+    told = Cell(change) if change else Cell(why=UNKNOWN)
+    where = {_STEP: Cell(step), _STAGE: Cell(place + 2), _CHANGE: told}
+    rows = arm_rows(cell, [Measure(*measure) for measure in zip(_MEASURED, of, strict=True)])
+    return [replace(row, cells={**row.cells, **where}) for row in rows]
 
 
 def _value(place: int, field: str, is_after: bool, arm: Arm) -> Cell:
     step = arm.boundaries[place] if place < len(arm.boundaries) else None
-    return arm.value(after_step(arm.steps, step) if is_after else step, field)
+    return found(arm.value(after_step(arm.steps, step) if is_after else step, field))
 
 
 def _drop(place: int, in_percent: bool, arm: Arm) -> Cell:
     before, after = (_value(place, LOSS, is_after, arm) for is_after in (False, True))
-    if isinstance(before, str):
+    if not isinstance(before.value, float):
         return before
-    if isinstance(after, str):
+    if not isinstance(after.value, float):
         return after
     if not in_percent:
-        return after - before
-    return 100 * (after - before) / before if before else UNKNOWN
+        return Cell(after.value - before.value)
+    return Cell(100 * (after.value - before.value) / before.value) if before.value else Cell(why=UNKNOWN)

@@ -6,31 +6,50 @@ seed by seed, where the two arms are a pair (``pairs``); the statistics are thos
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations, pairwise
 
 from bitnet_sweep.report.arms import Arm, Section, text_of
 from bitnet_sweep.report.contrast import Contrast
-from bitnet_sweep.report.evaluated import ABOUT, labels_of, scored, shown_scores
+from bitnet_sweep.report.evaluated import ABOUT, labels_of, scored
 from bitnet_sweep.report.factors import Factor, Level, Placed, factors_of, ordered, placed_arms
 from bitnet_sweep.report.intervals import mean_interval
 from bitnet_sweep.report.pairs import Pair, pair_of
 from bitnet_sweep.report.settings import UNKNOWN
-from bitnet_sweep.report.table import N, Part, Row, Table, counts_text, frame_of, loss_text
+from bitnet_sweep.report.table import (
+    EMPTY,
+    NATS,
+    Cell,
+    Column,
+    N,
+    Part,
+    Row,
+    Table,
+    counts_text,
+    loss_text,
+    with_intervals,
+)
 from bitnet_sweep.report.transitions import LOSS, end_value, outcomes_text
 
 MOST_LEVELS = 32
 """Levels of a cell that are all compared with one another; of more, neighbours only."""
 
-_CONTRASTS = (
-    *("factor", "a", "b", "cell", N, "pairs", "difference", "low", "high", "interval", "loss a", "loss b"),
-    *("outcome a", "outcome b", "pair", "runs a", "runs b"),
-)
-_LEADERBOARD = ("rank", "cell", N, "runs", "mean", "low", "high", "interval", "outcome", "text", "run_ids")
-
 NO_SEED = "no seed in common"
+
+_LEVELS = (Column("a"), Column("b"), Column("cell"))
+_DIFFERENCE = Column("difference", loss_text, NATS, interval_prefix="")
+_SIDES = (Column("loss a", loss_text, NATS), Column("loss b", loss_text, NATS))
+_KINDS = (Column("outcome a"), Column("outcome b"), Column("pair"))
+_CONTRASTS = (
+    *(Column("factor"), *_LEVELS, Column(N), Column("pairs"), _DIFFERENCE),
+    *(*_SIDES, *_KINDS, Column("runs a"), Column("runs b")),
+)
+_MEAN = Column("mean", loss_text, NATS, name="loss", interval_prefix="")
+_CELLS = (Column("rank"), Column("cell"), Column(N))
 
 
 def contrasts(sections: Sequence[Section]) -> Table:
@@ -40,15 +59,16 @@ def contrasts(sections: Sequence[Section]) -> Table:
     rows: list[Row] = []
     parts: list[Part] = []
     for factor in factors:
-        own = list(_contrast_rows(factor, [other for other in factors if other != factor], placed))
-        rows += own
-        parts += _contrast_part(factor, own)
+        found = list(_compared(factor, [other for other in factors if other != factor], placed))
+        rows += [row for row, _ in found]
+        if found:
+            parts.append(_contrast_part(factor, found))
     about = (
         "Held-out loss at the end, b minus a: mean over seeds of the differences of pairs, with its 95 % "
         "interval. A row is two levels of a factor in one cell of all other settings. Settings that one "
         "choice sets together are one factor. What is no pair is not compared; tables/contrasts.csv says why."
     )
-    return Table("contrasts", "Contrasts of every factor", about, frame_of(rows, _CONTRASTS), parts)
+    return Table("contrasts", "Contrasts of every factor", about, _CONTRASTS, rows, parts)
 
 
 def leaderboard(sections: Sequence[Section]) -> Table:
@@ -63,26 +83,47 @@ def leaderboard(sections: Sequence[Section]) -> Table:
         for cell in section.cells():
             texts = {text_of(arm) for arm in cell} - {UNKNOWN} or told
             text = texts.pop() if len(texts) == 1 else UNKNOWN
-            row = {"cell": cell_text(factors, values[cell[0].run_id]), "text": text} | _ended(cell)
-            row |= scored(cell, labels)
-            boards.setdefault(text, []).append(row)
+            name = cell_text(factors, values[cell[0].run_id])
+            cells = {"cell": Cell(name, words=name or "all runs"), "text": Cell(text)} | _ended(cell)
+            for column, scores in scored(cell, labels).items():
+                mean = statistics.fmean(scores) if scores else None
+                cells[column] = Cell(mean, known=(len(scores), len(cell)))
+            run_ids = tuple(arm.run_id for arm in cell)
+            boards.setdefault(text, []).append(Row(cells, "mean", run_ids))
+    evaluated = [Column(name, "{:.4g}".format) for name in labels.values()]
+    shown = [*_CELLS, _MEAN, replace(_MEAN.bounds, name="95%"), Column("outcome"), *evaluated]
     parts, rows = [], []
     for text, board in boards.items():
-        board.sort(key=lambda row: float(row["mean"] or "inf"))
-        for place, row in enumerate(board, start=1):
-            row["rank"] = str(place) if row["mean"] else ""
-        rows += board
-        shown = [
-            {"rank": row["rank"], "cell": row["cell"] or "all runs", N: row[N], "loss": _short(row["mean"])}
-            | {"95%": _bounds(row), "outcome": row["outcome"]}
-            | shown_scores(row, labels)
-            for row in board
-        ]
+        ranked = _ranked(board)
+        rows += ranked
         caption = f"Held-out text with a unigram loss of {text}" if len(boards) > 1 else ""
-        parts.append(Part(None, caption, frame_of(shown), [row["run_ids"] for row in board]))
+        parts.append(Part(None, caption, shown, ranked))
     about = "Cells (runs equal but for the seed) by their mean held-out loss at the end, nats per token."
     about += f" {ABOUT}" if labels else ""
-    return Table("leaderboard", "Leaderboard", about, frame_of(rows, _LEADERBOARD), parts)
+    in_file = [
+        *_CELLS,
+        Column("runs"),
+        _MEAN,
+        Column("outcome"),
+        Column("text"),
+        Column("run_ids"),
+        *evaluated,
+    ]
+    return Table("leaderboard", "Leaderboard", about, in_file, rows, parts)
+
+
+def _ranked(board: Sequence[Row]) -> list[Row]:
+    """The best first; a cell without a loss has no rank."""
+
+    def loss(row: Row) -> float:
+        mean = row["mean"].value
+        return mean if isinstance(mean, float) else math.inf
+
+    ordered_rows = sorted(board, key=loss)
+    return [
+        replace(row, cells={**row.cells, "rank": EMPTY if loss(row) == math.inf else Cell(place)})
+        for place, row in enumerate(ordered_rows, start=1)
+    ]
 
 
 def cell_text(factors: Sequence[Factor], values: dict[str, str]) -> str:
@@ -90,7 +131,10 @@ def cell_text(factors: Sequence[Factor], values: dict[str, str]) -> str:
     return ", ".join(f"{factor.name}={factor.text(factor.level(values))}" for factor in factors)
 
 
-def _contrast_rows(factor: Factor, rest: Sequence[Factor], placed: Sequence[Placed]) -> Iterator[Row]:
+def _compared(
+    factor: Factor, rest: Sequence[Factor], placed: Sequence[Placed]
+) -> Iterator[tuple[Row, str | None]]:
+    """A row for each two levels of a factor in each cell of the rest, and why they are not compared."""
     cells: dict[tuple[Level, ...], dict[Level, list[Placed]]] = {}
     for each in placed:
         cell = cells.setdefault(tuple(other.level(each.values) for other in rest), {})
@@ -104,78 +148,60 @@ def _contrast_rows(factor: Factor, rest: Sequence[Factor], placed: Sequence[Plac
                 for seed in left
                 if seed in right
             ]
-            where = {"factor": factor.name, "a": factor.text(a), "b": factor.text(b)}
-            yield where | {"cell": cell_text(rest, cell[a][0].values)} | _compared(found)
+            where = {"factor": Cell(factor.name), "a": Cell(factor.text(a)), "b": Cell(factor.text(b))}
+            where["cell"] = Cell(cell_text(rest, cell[a][0].values))
+            run_ids = (*(c.old.run_id for c in found), *(c.new.run_id for c in found))
+            refusals = {contrast.refusal for contrast in found} if found else {NO_SEED}
+            refusal = refusals.pop() if len(refusals) == 1 else None
+            yield Row(where | _statistics(found), "mean", run_ids), refusal
 
 
-def _compared(found: Sequence[Contrast]) -> Row:
-    """The pairs of two levels in one cell."""
+def _statistics(found: Sequence[Contrast]) -> dict[str, Cell]:
+    """What the pairs of two levels in one cell say."""
     compared = [contrast for contrast in found if contrast.difference is not None]
     pairs = [contrast for contrast in found if isinstance(contrast.verdict, Pair)]
-    row = {
-        N: str(len(compared)),
-        "pairs": str(len(found)),
-        "outcome a": outcomes_text([contrast.old for contrast in pairs]),
-        "outcome b": outcomes_text([contrast.new for contrast in pairs]),
-        "pair": counts_text([contrast.kind for contrast in found]) if found else f"refused: {NO_SEED}",
-        "runs a": " ".join(contrast.old.run_id for contrast in found),
-        "runs b": " ".join(contrast.new.run_id for contrast in found),
-    }
-    if not compared:
-        return row
+    kinds = [contrast.kind.why or str(contrast.kind.value) for contrast in found]
     differences = [difference for contrast in compared if (difference := contrast.difference) is not None]
-    return row | {
-        "difference": _exact(statistics.fmean(differences)),
-        "loss a": _exact(statistics.fmean(_numbers(end_value(c.old, LOSS) for c in compared))),
-        "loss b": _exact(statistics.fmean(_numbers(end_value(c.new, LOSS) for c in compared))),
-        **_interval(differences),
+    return {
+        N: Cell(len(compared), words=f"{len(compared)}/{len(found)}"),
+        "pairs": Cell(len(found)),
+        "difference": _mean(differences) if differences else Cell(why=UNKNOWN),
+        "loss a": _mean(_ends([c.old for c in compared])),
+        "loss b": _mean(_ends([c.new for c in compared])),
+        "outcome a": Cell(outcomes_text([contrast.old for contrast in pairs])),
+        "outcome b": Cell(outcomes_text([contrast.new for contrast in pairs])),
+        "pair": Cell(counts_text(kinds) if kinds else f"refused: {NO_SEED}"),
+        "runs a": Cell(" ".join(contrast.old.run_id for contrast in found)),
+        "runs b": Cell(" ".join(contrast.new.run_id for contrast in found)),
     }
 
 
-def _contrast_part(factor: Factor, rows: Sequence[Row]) -> list[Part]:
+def _contrast_part(factor: Factor, found: Sequence[tuple[Row, str | None]]) -> Part:
     """What can be read of a factor: the compared levels, and why others are not compared."""
-    told = [row for row in rows if not row["pair"].startswith("refused")]
-    refused = Counter(row["pair"].partition(": ")[2] for row in rows if row["pair"].startswith("refused"))
+    rows = [row for row, refusal in found if refusal is None]
+    refused = Counter(refusal for _, refusal in found if refusal is not None)
     why = "; ".join(f"{reason} ({count})" for reason, count in refused.most_common())
     caption = ". ".join(filter(None, [factor.name, f"Not compared: {why}" if why else ""]))
-    shown = [
-        {"a": row["a"], "b": row["b"], "cell": row["cell"], N: f"{row[N]}/{row['pairs']}"}
-        | {"loss a": _short(row.get("loss a")), "loss b": _short(row.get("loss b"))}
-        | {"difference": _short(row.get("difference")) or UNKNOWN, "95%": _bounds(row)}
-        | {"outcome a": row["outcome a"], "outcome b": row["outcome b"], "pair": row["pair"]}
-        for row in told
-    ]
-    frame = frame_of(shown)
-    frame = frame.drop(columns=[name for name in ("cell", "95%") if shown and not frame[name].any()])
-    return [Part(None, caption, frame, [f"{row['runs a']} {row['runs b']}" for row in told])] if rows else []
+    bounds = replace(_DIFFERENCE.bounds, name="95%")
+    shown = with_intervals([*_LEVELS, Column(N), *_SIDES, _DIFFERENCE, bounds, *_KINDS], rows)
+    has_cells = any(row["cell"].value for row in rows)
+    return Part(None, caption, [column for column in shown if has_cells or column.key != "cell"], rows)
 
 
-def _ended(cell: Sequence[Arm]) -> Row:
-    losses = _numbers(end_value(arm, LOSS) for arm in cell)
-    row = {N: str(len(losses)), "runs": str(len(cell)), "mean": "", "outcome": outcomes_text(cell)}
-    row["run_ids"] = " ".join(arm.run_id for arm in cell)
-    return row | ({"mean": _exact(statistics.fmean(losses)), **_interval(losses)} if losses else {})
+def _ended(cell: Sequence[Arm]) -> dict[str, Cell]:
+    losses = _ends(cell)
+    return {
+        N: Cell(len(losses)),
+        "runs": Cell(len(cell)),
+        "mean": _mean(losses),
+        "outcome": Cell(outcomes_text(cell)),
+        "run_ids": Cell(" ".join(arm.run_id for arm in cell)),
+    }
 
 
-def _interval(values: Sequence[float]) -> Row:
-    found = mean_interval(values)
-    if found is None:
-        return {}
-    return {"low": _exact(found.low), "high": _exact(found.high), "interval": found.method}
+def _ends(arms: Sequence[Arm]) -> list[float]:
+    return [loss for arm in arms if not isinstance(loss := end_value(arm, LOSS), str)]
 
 
-def _numbers(cells: Iterable[float | str]) -> list[float]:
-    return [cell for cell in cells if not isinstance(cell, str)]
-
-
-def _exact(value: float) -> str:
-    """For computing: the digits behind the seventh are rounding errors of sums."""
-    return f"{value:.7g}"
-
-
-def _short(cell: str | None) -> str:
-    return loss_text(float(cell)) if cell else ""
-
-
-def _bounds(row: Row) -> str:
-    return f"[{_short(row['low'])}, {_short(row['high'])}]" if row.get("low") else ""
+def _mean(values: Sequence[float]) -> Cell:
+    return Cell(statistics.fmean(values), interval=mean_interval(values)) if values else EMPTY

@@ -6,44 +6,45 @@ pair (``pairs``) keep their row, without a difference, and the row says why.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from bitnet_sweep.report.arms import Arm, Section
 from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
-from bitnet_sweep.report.settings import UNKNOWN, shown
+from bitnet_sweep.report.rows import found, mean_of, readable, setting
+from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.table import (
     HIDDEN,
+    NATS,
+    ROW,
     SECTION,
     SEED,
     Cell,
+    Column,
     N,
-    Part,
     Row,
     Table,
-    constants,
     count_text,
-    counts_text,
-    frame_of,
-    interval_text,
     loss_text,
-    mean_text,
-    readable,
-    runs_of,
-    together,
 )
-from bitnet_sweep.report.transitions import LOSS, TOKENS, end_value, outcomes_text
+from bitnet_sweep.report.transitions import LOSS, TOKENS, end_value, outcome_cell, outcomes_text
 
 NOT_COMPARED = "not compared"
-_INTERVAL = "Difference, 95%"
 _ENOUGH_PAIRS = 6
-_COLUMNS = [
-    *(SECTION, HIDDEN, "wd2 (old)", "wd2 (new)", SEED, N),
-    *("Loss (old)", "Loss (new)", "Difference", _INTERVAL, "Tokens (old)", "Tokens (new)"),
-    *("Outcome (old)", "Outcome (new)", "Pair", "old run", "new run"),
-]
+_DIFFERENCE = Column("Difference", loss_text, NATS, interval_prefix="Difference_")
+_COLUMNS = (
+    *(Column(SECTION), Column(ROW), Column(HIDDEN, shown)),
+    *(Column("wd2 (old)", repr, is_exact=True), Column("wd2 (new)", repr, is_exact=True)),
+    *(Column(SEED, shown), Column(N, "n={}".format)),
+    *(Column("Loss (old)", loss_text, NATS), Column("Loss (new)", loss_text, NATS)),
+    *(_DIFFERENCE, _DIFFERENCE.bounds),
+    *(Column("Tokens (old)", count_text), Column("Tokens (new)", count_text)),
+    *(Column("Outcome (old)"), Column("Outcome (new)"), Column("Pair")),
+)
+_ALONE = tuple(map(Column, ("pairs", "lower", "higher", "old run", "new run")))
+"""What its file has beside what is read."""
+_MEANS = ("Loss (old)", "Loss (new)", "Tokens (old)", "Tokens (new)")
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,20 @@ class Contrast:
         return new - old
 
     @property
-    def kind(self) -> str:
+    def refusal(self) -> str | None:
+        """Why the two are not compared, of arms that are both there."""
+        are_there = self.old.records and self.new.records
+        return self.verdict.reason if are_there and isinstance(self.verdict, Refusal) else None
+
+    @property
+    def kind(self) -> Cell:
         """How the pair came about; nothing is said of an arm that is not there."""
         gone = [arm.run.state for arm in (self.old, self.new) if not arm.records]
         if gone:
-            return gone[0]
-        return self.verdict.kind if isinstance(self.verdict, Pair) else f"refused: {self.verdict.reason}"
+            return Cell(why=gone[0])
+        if isinstance(self.verdict, Refusal):
+            return Cell(why=f"refused: {self.verdict.reason}")
+        return Cell(self.verdict.kind)
 
 
 def contrasts_of(section: Section) -> list[Contrast]:
@@ -84,74 +93,64 @@ def contrasts_of(section: Section) -> list[Contrast]:
 
 def stage2_contrast(sections: Sequence[Section]) -> Table:
     """Old against new, pairs by hidden size and seed; under them means, and a count over all sizes."""
-    parts, frames = [], []
+    parts = []
+    rows: list[Row] = []
     for section in sections:
         contrasts = contrasts_of(section)
-        rows: list[Row] = []
+        own: list[Row] = []
         for old_wd2, new_wd2 in dict.fromkeys((c.old.wd2, c.new.wd2) for c in contrasts):
             group = [c for c in contrasts if (c.old.wd2, c.new.wd2) == (old_wd2, new_wd2)]
             for hidden in dict.fromkeys(c.old.hidden for c in group):
-                rows += _cell_rows([c for c in group if c.old.hidden == hidden])
-            rows += _all_sizes_row(group)
-        if not rows:
-            continue
-        frame = frame_of(rows, _COLUMNS)
-        if not frame[_INTERVAL].any():
-            frame = frame.drop(columns=_INTERVAL)
-        frames.append(frame)
-        parts.append(
-            Part(section, constants(frame), readable(frame, without=["old run", "new run"]), runs_of(frame))
-        )
+                own += _cell_rows([c for c in group if c.old.hidden == hidden])
+            own += _all_sizes_row(group)
+        if own:
+            parts.append(readable(section, own, _COLUMNS))
+        rows += own
     about = (
         "End of the run under the larger (old) and the smaller (new) second-stage decay. A fork shares "
         "everything up to the boundary; a matched pair was trained apart from equal beginnings."
     )
-    csv = together(frames, [] if frames else _COLUMNS)
-    return Table("stage2_contrast", "Old against new second-stage decay", about, csv, parts)
+    in_file = [*(c for c in _COLUMNS if not c.is_interval), *_ALONE]
+    return Table("stage2_contrast", "Old against new second-stage decay", about, in_file, rows, parts)
 
 
 def _cell_rows(contrasts: Sequence[Contrast]) -> list[Row]:
     """The pairs of one hidden size, by seed, and their mean where there are several."""
+    several = len(contrasts) > 1
     rows = []
     for contrast in contrasts:
         old, new = contrast.old, contrast.new
-        row = _place(contrast, shown(old.seed), "n=1" if len(contrasts) == 1 else "")
-        row |= {
-            "Loss (old)": _text(end_value(old, LOSS), is_loss=True),
-            "Loss (new)": _text(end_value(new, LOSS), is_loss=True),
+        cells = _place([contrast], "run") | {
+            SEED: setting(old.seed),
+            N: Cell() if several else Cell(1),
+            "Loss (old)": found(end_value(old, LOSS)),
+            "Loss (new)": found(end_value(new, LOSS)),
             "Difference": _difference(contrast),
-            "Tokens (old)": _text(end_value(old, TOKENS), is_loss=False),
-            "Tokens (new)": _text(end_value(new, TOKENS), is_loss=False),
-            "Outcome (old)": old.result,
-            "Outcome (new)": new.result,
+            "Tokens (old)": found(end_value(old, TOKENS)),
+            "Tokens (new)": found(end_value(new, TOKENS)),
+            "Outcome (old)": outcome_cell(old),
+            "Outcome (new)": outcome_cell(new),
             "Pair": contrast.kind,
         }
-        rows.append(row | {"old run": old.run_id, "new run": new.run_id})
-    if len(contrasts) > 1:
-        rows.append(_mean_row(contrasts))
-    return rows
+        rows.append(Row(cells, run_ids=(old.run_id, new.run_id), is_averaged=several))
+    return [*rows, _mean_row(contrasts, rows)] if several else rows
 
 
-def _mean_row(contrasts: Sequence[Contrast]) -> Row:
+def _mean_row(contrasts: Sequence[Contrast], rows: Sequence[Row]) -> Row:
     """Means over the pairs that can be compared; outcomes of all pairs, as a diverged run has no end loss."""
-    compared = [c for c in contrasts if c.difference is not None]
+    compared = [row for row, c in zip(rows, contrasts, strict=True) if c.difference is not None]
     pairs = [c for c in contrasts if isinstance(c.verdict, Pair)]
-    row = _place(contrasts[0], "mean", f"n={len(compared)}/{len(contrasts)} pairs") | {
-        "Outcome (old)": outcomes_text([c.old for c in pairs]),
-        "Outcome (new)": outcomes_text([c.new for c in pairs]),
+    cells = _place(contrasts, "mean") | {
+        SEED: Cell(words="mean"),
+        "pairs": Cell(len(contrasts)),
+        N: Cell(len(compared), words=f"n={len(compared)}/{len(contrasts)} pairs"),
+        "Difference": mean_of([row["Difference"] for row in compared or rows], has_interval=True),
+        "Outcome (old)": Cell(outcomes_text([c.old for c in pairs])),
+        "Outcome (new)": Cell(outcomes_text([c.new for c in pairs])),
     }
-    if not compared:
-        return row | {"Difference": counts_text([_difference(c) for c in contrasts])}
-    differences = [difference for c in compared if (difference := c.difference) is not None]
-    old, new = [c.old for c in compared], [c.new for c in compared]
-    return row | {
-        "Loss (old)": mean_text([end_value(arm, LOSS) for arm in old], loss_text),
-        "Loss (new)": mean_text([end_value(arm, LOSS) for arm in new], loss_text),
-        "Difference": loss_text(statistics.fmean(differences)),
-        _INTERVAL: interval_text(differences, loss_text),
-        "Tokens (old)": mean_text([end_value(arm, TOKENS) for arm in old], count_text),
-        "Tokens (new)": mean_text([end_value(arm, TOKENS) for arm in new], count_text),
-    }
+    if compared:
+        cells |= {name: mean_of([row[name] for row in compared]) for name in _MEANS}
+    return Row(cells, "mean", _runs_of(contrasts))
 
 
 def _all_sizes_row(contrasts: Sequence[Contrast]) -> list[Row]:
@@ -163,24 +162,32 @@ def _all_sizes_row(contrasts: Sequence[Contrast]) -> list[Row]:
     fell, rose = sum(d < 0 for d in differences), sum(d > 0 for d in differences)
     if fell + rose < _ENOUGH_PAIRS or len({c.old.hidden for c in contrasts}) < 2:
         return []
-    row = _place(contrasts[0], "all", f"n={len(differences)} pairs") | {HIDDEN: "all sizes"}
-    told = f"lower in {fell}, higher in {rose}, equal in {len(differences) - fell - rose}"
-    return [row | {"Difference": told}]
+    n = len(differences)
+    cells = _place(contrasts, "all") | {
+        HIDDEN: Cell(words="all sizes"),
+        SEED: Cell(words="all"),
+        "pairs": Cell(len(contrasts)),
+        "lower": Cell(fell),
+        "higher": Cell(rose),
+        N: Cell(n, words=f"n={n} pairs"),
+        "Difference": Cell(words=f"lower in {fell}, higher in {rose}, equal in {n - fell - rose}"),
+    }
+    return [Row(cells, "all", _runs_of(contrasts))]
 
 
-def _place(contrast: Contrast, seed: str, n: str) -> Row:
-    old, new = contrast.old, contrast.new
-    place = {SECTION: old.section, HIDDEN: shown(old.hidden)}
-    return place | {"wd2 (old)": repr(old.wd2), "wd2 (new)": repr(new.wd2), SEED: seed, N: n}
+def _place(contrasts: Sequence[Contrast], of: str) -> dict[str, Cell]:
+    old, new = contrasts[0].old, contrasts[0].new
+    place = {SECTION: Cell(old.section), ROW: Cell(of), HIDDEN: setting(old.hidden)}
+    place |= {"wd2 (old)": setting(old.wd2), "wd2 (new)": setting(new.wd2)}
+    place["old run"] = Cell(" ".join(contrast.old.run_id for contrast in contrasts))
+    return place | {"new run": Cell(" ".join(contrast.new.run_id for contrast in contrasts))}
 
 
-def _difference(contrast: Contrast) -> str:
+def _runs_of(contrasts: Sequence[Contrast]) -> tuple[str, ...]:
+    return tuple(arm.run_id for contrast in contrasts for arm in (contrast.old, contrast.new))
+
+
+def _difference(contrast: Contrast) -> Cell:
     if isinstance(contrast.verdict, Refusal):
-        return NOT_COMPARED
-    return UNKNOWN if contrast.difference is None else loss_text(contrast.difference)
-
-
-def _text(cell: Cell, *, is_loss: bool) -> str:
-    if isinstance(cell, str):
-        return cell
-    return loss_text(cell) if is_loss else count_text(cell)
+        return Cell(why=NOT_COMPARED)
+    return setting(contrast.difference)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -55,29 +54,17 @@ def labels_of(groups: Iterable[Iterable[Arm]]) -> dict[Label, str]:
     }
 
 
-def scored(cell: Sequence[Arm], labels: Mapping[Label, str]) -> dict[str, str]:
-    """Mean of each column over the runs of a cell that have it, and how many those are."""
-    row: dict[str, str] = {}
-    for label, column in labels.items():
-        values = [
+def scored(cell: Sequence[Arm], columns: Mapping[Label, str]) -> dict[str, list[float]]:
+    """What the runs of a cell have in each column, as far as they have anything."""
+    return {
+        column: [
             score.value
             for arm in cell
             for score in arm.run.scores
             if _label(score) == label and score.value is not None
         ]
-        row[column] = f"{statistics.fmean(values):.7g}" if values else ""
-        row[f"{column} n"] = str(len(values))
-    return row
-
-
-def shown_scores(row: Mapping[str, str], labels: Mapping[Label, str]) -> dict[str, str]:
-    """The same to be read: four digits, and how many runs where some of the cell have none."""
-    shown = {}
-    for column in labels.values():
-        value, n = row[column], row[f"{column} n"]
-        of = "" if n == row["runs"] else f" ({n}/{row['runs']})"
-        shown[column] = f"{float(value):.4g}{of}" if value else ""
-    return shown
+        for label, column in columns.items()
+    }
 
 
 def _label(score: Score) -> Label:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,24 @@ from bitnet_sweep.counts import ternary_counts
 from bitnet_sweep.records import FIELDS, Record
 from bitnet_sweep.report.arms import Arm, Section
 from bitnet_sweep.report.columns import run_columns
+from bitnet_sweep.report.rows import setting
 from bitnet_sweep.report.settings import UNKNOWN, shown, whole
 from bitnet_sweep.report.summary import Study
-from bitnet_sweep.report.table import HIDDEN, Part, Row, Table, frame_of, step_text
+from bitnet_sweep.report.table import (
+    HIDDEN,
+    NATS,
+    RUN,
+    SECTION,
+    SEED,
+    Cell,
+    Column,
+    Part,
+    Row,
+    Table,
+    loss_text,
+    step_text,
+    typed,
+)
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import finite
 
@@ -33,39 +49,37 @@ def notes_total(hidden: int) -> int:
 
 def model_sizes(sections: Sequence[Section]) -> Table:
     """True counts from the config, beside what the notes printed and what their own model has."""
-    rows: dict[tuple[str, ...], Row] = {}
-    for section in sections:
-        for arm in section.arms:
-            row = _size_row(arm)
-            rows.setdefault(tuple(row.values()), row)
-    frame = frame_of(list(rows.values()), _SIZES)
+    found = [_sizes(arm) for section in sections for arm in section.arms]
+    rows = [Row(cells, "all") for cells in {tuple(cells.values()): cells for cells in found}.values()]
     about = (
         "Counted from the config. Published: the notes' column, which grows with the square of hidden and "
         "so counts the embeddings wrong; the notes' own model (4 blocks, 50,257 tokens) is counted beside it."
     )
-    spaced = frame.assign(**{name: frame[name].map(_with_commas) for name in _COUNTS})
-    if (frame[list(_OF_THE_NOTES)] == "-").all(axis=None):
-        spaced = spaced.drop(columns=list(_OF_THE_NOTES))
+    shown = [replace(column, show="{:,}".format) if column in _COUNTS else column for column in _SIZES]
+    if all(row["Published"].value is None for row in rows):
+        shown = [column for column in shown if column.key not in _OF_THE_NOTES]
         about = "Counted from the config."
-    return Table("model_sizes", "Model sizes", about, frame, [Part(None, "", spaced)] if rows else [])
+    parts = [Part(None, "", shown, rows)] if rows else []
+    return Table("model_sizes", "Model sizes", about, _SIZES, rows, parts)
 
 
 def trajectory(sections: Sequence[Section]) -> Table:
     """Every record of every run; in the report one run a section."""
     parts: list[Part] = []
-    rows: list[tuple[Any, ...]] = []
     for section in sections:
         arm = next((arm for arm in section.arms if arm.records), None)
-        rows += [row for each in section.arms for row in _trajectory_rows(each)]
         if arm is not None:
-            frame = pd.DataFrame(_trajectory_rows(arm), columns=_TRAJECTORY)
-            frame["Step"] = [step_text(int(step)) for step in frame["Step"]]
-            empty = [name for name in frame if (frame[name] == UNKNOWN).all()]
-            parts.append(
-                Part(section, f"{arm.label}, run {arm.run_id}", frame.drop(columns=[*_PLACE, *empty]))
-            )
+            names = [column.key for column in _COURSE]
+            rows = [
+                Row({name: Cell(value, why) for name, (value, why) in zip(names, told, strict=True)})
+                for told in _course(arm)
+            ]
+            shown = [c for c in _COURSE if any(row[c.key].why != UNKNOWN for row in rows)]
+            parts.append(Part(section, f"{arm.label}, run {arm.run_id}", shown, rows))
     about = "One run of each section, record by record; tables/trajectory.csv has every run."
-    return Table("trajectory", "Training trajectory", about, pd.DataFrame(rows, columns=_TRAJECTORY), parts)
+    arms = [arm for section in sections for arm in section.arms]
+    columns = [*_PLACE, *_COURSE]
+    return Table("trajectory", "Training trajectory", about, columns, parts=parts, data=_course_of(arms))
 
 
 def records(study: Study) -> Table:
@@ -90,7 +104,7 @@ def records(study: Study) -> Table:
     frame = pd.concat([placed, told, measured], axis=1)
     frame.insert(1, "name", frame.pop("name"))
     frame.insert(2, "sweep", frame.pop("sweep"))
-    return Table("records", "Records", "The tidy frame.", frame, is_data=True)
+    return Table("records", "Records", "The tidy frame.", data=frame, is_data=True)
 
 
 _LARGEST_EXACT = 2**53
@@ -145,92 +159,114 @@ _RECORD_OF: dict[str, Callable[[Arm], object]] = {
 _WHOLE = ("model.hidden", "seed", "steps")
 
 
-def _size_row(arm: Arm) -> Row:
+def _sizes(arm: Arm) -> dict[str, Cell]:
     config, hidden = arm.run.config, arm.hidden
     layers, vocab = whole(config.get("model.num_layers")), whole(config.get("tokenizer.vocab_size"))
     tied = config.get("model.tied")
     ffn = whole(config.get("model.ffn"))
     if ffn is None and hidden is not None and "model.ffn" in config:
         ffn = 2 * hidden
-    if hidden is None or layers is None or ffn is None or vocab is None or not isinstance(tied, bool):
-        total = ternary = embedding = UNKNOWN
-    else:
+    total: int | None = None
+    ternary = embedding = None
+    if (
+        hidden is not None
+        and layers is not None
+        and ffn is not None
+        and vocab is not None
+        and isinstance(tied, bool)
+    ):
         inside = config.get("model.norm") == NormPlace.inside.value
         norm = NormPlace.inside if inside else NormPlace.both
         counts = ternary_counts(hidden, layers, ffn, vocab, tied, norm)
-        total, embedding = str(counts.total), str(counts.embedding)
+        total, embedding = counts.total, counts.embedding
         if config.get("model.quantiser") not in (None, ModelConfig.quantiser):  # it may learn something, too
             told = arm.run.status.get("parameters")
-            total = shown(whole(told.get("total"))) if isinstance(told, dict) else UNKNOWN
-        weights = str(config.get("model.weights"))
-        ternary = {"ternary": str(counts.ternary), "full": "0"}.get(weights, UNKNOWN)
-    own = (shown(hidden), shown(layers), shown(vocab), total, ternary, embedding)
-    return dict(zip(_SIZES, (*own, *_published_cells(hidden)), strict=True))
+            total = whole(told.get("total")) if isinstance(told, dict) else None
+        ternary = {"ternary": counts.ternary, "full": 0}.get(str(config.get("model.weights")))
+    own = map(setting, (hidden, layers, vocab, total, ternary, embedding))
+    return dict(zip((column.key for column in _SIZES), (*own, *_published(hidden)), strict=True))
 
 
 _OF_THE_NOTES = ("Published", "Notes' model, true", "Published is")
 """Columns that are read where a model has a size of the notes."""
-_SIZES = (*(HIDDEN, "Layers", "Vocabulary", "Params", "Ternary", "Embedding"), *_OF_THE_NOTES)
-_COUNTS = ("Params", "Ternary", "Embedding", "Notes' model, true")
+_COUNTS = tuple(
+    Column(name, unit="parameters") for name in ("Params", "Ternary", "Embedding", "Notes' model, true")
+)
+_SIZES = (
+    *(Column(HIDDEN, shown), Column("Layers", shown), Column("Vocabulary", shown)),
+    *_COUNTS[:-1],
+    Column("Published", lambda count: f"{count / 1e6:.0f}M", unit="parameters"),
+    *(_COUNTS[-1], Column("Published is")),
+)
 
 
-def _with_commas(cell: str) -> str:
-    """A count as people read it; files hold the plain number."""
-    return f"{int(cell):,}" if cell.isdecimal() else cell
-
-
-def _published_cells(hidden: int | None) -> tuple[str, str, str]:
+def _published(hidden: int | None) -> tuple[Cell, Cell, Cell]:
     """What the notes printed for this hidden size, the true count of their own model, the verdict."""
     millions = PUBLISHED_SIZES.get(hidden or 0)
     if hidden is None or millions is None:
-        return "-", "-", "-"
+        return Cell(words="-"), Cell(words="-"), Cell(words="-")
     true = notes_total(hidden)
     is_right = round(true / 1e6) == millions
     verdict = "right" if is_right else f"wrong: {1e6 * millions / true:.1f}x the true count"
-    return f"{millions}M", str(true), verdict
+    return Cell(1_000_000 * millions), Cell(true), Cell(verdict)
 
 
-_PLACE = ("section", "run_id", "hidden", "wd2", "seed")
-_MEASURES = (
-    ("Loss", LOSS, "%.2f"),
-    ("Training loss", "train/loss", "%.2f"),
-    ("Batch loss", "train/loss_batch", "%.2f"),
-    ("Unigram loss", "ref/unigram_loss", "%.2f"),
-    ("Entropy", "probe/entropy", "%.2f"),
-    ("Zero fraction", "ternary/zero_frac", "%.3f"),
-    ("Flip rate", "ternary/flip_rate", "%.4f"),
-    ("Absmean", "ternary/absmean", "%.2e"),
+_PLACE = (
+    *(Column(SECTION), Column(RUN), Column("hidden", shown), Column("wd2", repr, is_exact=True)),
+    Column(SEED, shown),
 )
-_FORMS = (("stage", "%.0f"), (TOKENS, "%g"), *((field, form) for _, field, form in _MEASURES))
-_TRAJECTORY = (*_PLACE, "Step", "Stage", "WD", "Tokens", *(name for name, _, _ in _MEASURES))
+_MEASURES = (
+    (Column("Stage", "{:.0f}".format), "stage"),
+    (Column("WD", repr, is_exact=True), "optim/weight_decay"),
+    (Column("Tokens", "{:g}".format), TOKENS),
+    (Column("Loss", loss_text, NATS), LOSS),
+    (Column("Training loss", loss_text, NATS), "train/loss"),
+    (Column("Batch loss", loss_text, NATS), "train/loss_batch"),
+    (Column("Unigram loss", loss_text, NATS), "ref/unigram_loss"),
+    (Column("Entropy", loss_text, "nats"), "probe/entropy"),
+    (Column("Zero fraction", "{:.3f}".format), "ternary/zero_frac"),
+    (Column("Flip rate", "{:.4f}".format), "ternary/flip_rate"),
+    (Column("Absmean", "{:.2e}".format), "ternary/absmean"),
+)
+_COURSE = (Column("Step", step_text, "steps"), *(column for column, _ in _MEASURES))
 
 
-def _trajectory_rows(arm: Arm) -> list[tuple[Any, ...]]:
-    """Written for 300,000 records: a record holds finite numbers or None (``report.read``)."""
-    wd2 = UNKNOWN if arm.wd2 is None else repr(arm.wd2)
-    place = (arm.section, arm.run_id, shown(arm.hidden), wd2, shown(arm.seed))
+def _course(arm: Arm) -> Iterator[list[tuple[float | None, str]]]:
+    """Record by record the step and each measure: its value, and why there is none."""
     stopped = arm.outcome.diverged_step
-    rows = []
     for step, record in arm.by_step.items():
-        texts = []
-        for field, form in _FORMS:
-            value = record.get(field)
-            if value is not None:
-                texts.append(form % value)
-            else:
-                texts.append("diverged" if step == stopped and field in record else UNKNOWN)
-        stage, tokens, *measures = texts
-        rows.append((*place, step, stage, _decay_text(arm, record), tokens, *measures))
-    return rows
+        told: list[tuple[float | None, str]] = [(step, "")]
+        for _, field in _MEASURES:
+            value = _decay(arm, record) if field == "optim/weight_decay" else record.get(field)
+            why = "" if value is not None else "diverged" if step == stopped and field in record else UNKNOWN
+            told.append((value, why))
+        yield told
 
 
-def _decay_text(arm: Arm, record: Record) -> str:
+def _course_of(arms: Sequence[Arm]) -> pd.DataFrame:
+    """Every record of every arm, column by column: row by row, 300,000 of them take long."""
+    places = [
+        (arm.section, arm.run_id, arm.hidden, arm.wd2, arm.seed)
+        for arm in arms
+        for _ in range(len(arm.by_step))
+    ]
+    told = [row for arm in arms for row in _course(arm)]
+    columns = {column.key: typed([place[i] for place in places]) for i, column in enumerate(_PLACE)}
+    for i, column in enumerate(_COURSE):
+        columns[column.key] = typed([row[i][0] for row in told])
+        whys = ["" if (why := row[i][1]) == UNKNOWN else why for row in told]
+        if any(whys):
+            columns[f"{column.key}_why"] = typed(whys)
+    return pd.DataFrame(columns)
+
+
+def _decay(arm: Arm, record: Record) -> float | None:
     """The decay of the update, by the record, else by the config's stages."""
     recorded = finite(record, "optim/weight_decay")
     if recorded is not None:
-        return repr(recorded)
+        return recorded
     decay = arm.changes[0].before if arm.changes else None
     for change in arm.changes:
         if (whole(record["step"]) or 0) > change.step:
             decay = change.after
-    return UNKNOWN if decay is None else repr(decay)
+    return decay

@@ -1,29 +1,107 @@
-"""What a table is, and the one way replicates become rows: each by itself, then their mean.
+"""What a table is: rows of cells that hold values. How they look is left to those who render them.
 
-A row of one seed shows that run and nothing more. Several seeds give a row each and one row *mean*
-with n beside it, so no value is ever hidden behind an average.
+A row is of one run, a mean over runs, or sums up all of a kind, and holds the run_ids behind it.
 """
 
 from __future__ import annotations
 
-import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
 
 import pandas as pd
 
-from bitnet_sweep.report.arms import Arm, Section
-from bitnet_sweep.report.intervals import mean_interval, share_interval
-from bitnet_sweep.report.settings import shown
-
-Cell = float | str
-"""A number, or the word that stands where there is none."""
-Row = dict[str, str]
+from bitnet_sweep.report.arms import Section
+from bitnet_sweep.report.intervals import Interval, share_interval
+from bitnet_sweep.report.settings import UNKNOWN
 
 HIDDEN, SEED, N, RUN, SECTION = "Hidden Size", "seed", "n", "run_id", "section"
-KEYS = [SECTION, RUN, HIDDEN, "wd2", SEED, N]
-"""What tells the rows of a table apart."""
+ROW = "row"
+"""What a row is of: a run, the mean of several, all."""
+NATS = "nats per token"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A value, or the reason why there is none; a cell without either is empty."""
+
+    value: float | int | str | None = None
+    why: str = ""
+    """Why there is no value."""
+    interval: Interval | None = None
+    known: tuple[int, int] | None = None
+    """The value is a mean of so many of so many runs; the others have none."""
+    words: str = ""
+    """How it is read, where its column's way of showing a value does not do."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether it leaves runs out, which have no value."""
+        return self.known is not None and self.known[0] < self.known[1]
+
+
+EMPTY = Cell()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Cells by the keys of their columns; one that a row does not have is empty."""
+
+    cells: Mapping[str, Cell]
+    of: Literal["run", "mean", "all"] = "run"
+    run_ids: tuple[str, ...] = ()
+    is_averaged: bool = False
+    """The mean of this run and others stands in a row below."""
+
+    def __getitem__(self, key: str) -> Cell:
+        return self.cells.get(key, EMPTY)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Where a cell is found in a row, and how it is shown."""
+
+    key: str
+    show: Callable[[Any], str] = str
+    """A value as it is read."""
+    unit: str = ""
+    name: str = ""
+    """Its heading, where that is not the key."""
+    is_interval: bool = False
+    """It shows the intervals of the cells, which another column shows the values of."""
+    style: str = ""
+    """For those who render it: *change* is what happens between the columns beside it."""
+    interval_prefix: str | None = None
+    """What the columns for its interval are called in a file, before *low*, *high*, *interval*."""
+    is_exact: bool = False
+    """Its file has every digit; behind the seventh those of a measurement are rounding errors of sums."""
+
+    @property
+    def heading(self) -> str:
+        return self.name or self.key
+
+    @property
+    def bounds(self) -> Column:
+        """The column that shows the intervals of this one."""
+        return replace(self, name=f"{self.heading}, 95%", is_interval=True)
+
+    def text(self, row: Row) -> str:
+        """A cell as it is read: its value, else why it has none."""
+        cell = row[self.key]
+        if self.is_interval:
+            found = cell.interval
+            return f"[{self.show(found.low)}, {self.show(found.high)}] ({found.method})" if found else ""
+        if cell.words or cell.value is None:
+            return cell.words or cell.why
+        return self.show(cell.value) + (
+            " ({}/{})".format(*cell.known) if cell.known and cell.is_short else ""
+        )
+
+    def is_numeric(self, rows: Iterable[Row]) -> bool:
+        """Whether it holds a number."""
+        return not self.is_interval and any(isinstance(row[self.key].value, int | float) for row in rows)
 
 
 @dataclass(frozen=True)
@@ -32,102 +110,98 @@ class Part:
 
     section: Section | None
     caption: str
-    frame: pd.DataFrame
-    runs: Sequence[str] = ()
-    """The run_ids behind each row, apart by spaces; empty where the rows are of no run."""
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+
+    @property
+    def headings(self) -> list[str]:
+        return [column.heading for column in self.columns]
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """Every cell as it is read."""
+        return [[column.text(row) for column in self.columns] for row in self.rows]
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table of the report; every cell is text as shown, but for ``records``."""
+    """One table of the report."""
 
     name: str
     """File name without ``.csv``."""
     title: str
     about: str
     """How to read it, in a sentence or two."""
-    csv: pd.DataFrame
+    columns: Sequence[Column] = ()
+    """Those of its file, which has every row."""
+    rows: Sequence[Row] = ()
     parts: list[Part] = field(default_factory=list)
+    """What is read of it."""
+    data: pd.DataFrame | None = None
+    """Its file, in place of columns and rows, where those would be too many."""
     is_data: bool = False
     """A file to compute with, no part of what is read."""
 
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Every row, to compute with, as its file has them.
 
-@dataclass(frozen=True)
-class Column:
-    """A column whose cells are numbers where there are any."""
-
-    name: str
-    of: Callable[[Arm], Cell]
-    show: Callable[[float], str]
-
-
-def frame_of(rows: Sequence[Mapping[str, str]], columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Rows of text as a frame; a cell that a row does not have is empty.
-
-    Args:
-        columns: those that are there in any case and come first.
-    """
-    names = list(dict.fromkeys([*columns, *(name for row in rows for name in row)]))
-    return pd.DataFrame([[row.get(name, "") for name in names] for row in rows], columns=names, dtype=str)
+        A value that is not there is null; ``x_why`` says why where more is known than that. The interval of
+        ``x`` is in ``x_low`` and ``x_high``, the way it was made in ``x_interval``; ``x_n`` says of how many
+        runs ``x`` is the mean, where some have no value.
+        """
+        if self.data is not None:
+            return self.data
+        columns = {name: cells for column in self.columns for name, cells in _in_file(column, self.rows)}
+        return pd.DataFrame({name: typed(cells) for name, cells in columns.items()})
 
 
-def runs_of(frame: pd.DataFrame) -> list[str]:
-    """The run_ids behind each row: its own, and of a mean those of the rows above that it sums up."""
-    own = [name for name in (RUN, "old run", "new run") if name in frame]
-    told: list[str] = []
-    cell: list[str] = []
-    pairs: list[str] = []
-    group: list[str] = []
-    if not own:
-        return []
-    needed = [name for name in (SEED, N, *_DECAYS, *own) if name in frame]
-    for row in frame[needed].to_dict("records"):
-        decays = [row[name] for name in _DECAYS if name in row]
-        if decays != group:
-            pairs, group = [], decays
-        ids = [row[name] for name in own if row[name]]
-        if ids:
-            cell = [] if row[N] == "n=1" else [*cell, *ids]
-            pairs += ids
-            told.append(" ".join(ids))
-        else:
-            told.append(" ".join(pairs if row[SEED] == "all" else cell))
-            cell = []
-    return told
+def _in_file(column: Column, rows: Sequence[Row]) -> Iterator[tuple[str, list[float | int | str | None]]]:
+    key, cells = column.key, [row[column.key] for row in rows]
+    yield key, [cell.value for cell in cells]
+    if column.interval_prefix is not None:
+        intervals = [cell.interval for cell in cells]
+        yield f"{column.interval_prefix}low", [each.low if each else None for each in intervals]
+        yield f"{column.interval_prefix}high", [each.high if each else None for each in intervals]
+        yield f"{column.interval_prefix}interval", [each.method if each else None for each in intervals]
+    if any(cell.is_short for cell in cells):
+        yield f"{key}_n", [cell.known and cell.known[0] for cell in cells]
+    if any(cell.why not in ("", UNKNOWN) for cell in cells):
+        yield f"{key}_why", [cell.why if cell.why != UNKNOWN else "" for cell in cells]
+
+
+def typed(cells: Sequence[float | int | str | None]) -> pd.Series[Any]:
+    """Of one type; whole numbers past 64 bits are text, which keeps every digit."""
+    kinds = {type(cell) for cell in cells if cell is not None}
+    is_large = any(isinstance(cell, int) and abs(cell) >= 2**63 for cell in cells)
+    if str in kinds or is_large or not kinds:
+        return pd.Series([None if cell is None else str(cell) for cell in cells], dtype="string")
+    return pd.Series(list(cells), dtype="Int64" if kinds == {int} else "Float64")
+
+
+def with_intervals(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:
+    """The columns without those for intervals that no row has."""
+    return [c for c in columns if not c.is_interval or any(row[c.key].interval for row in rows)]
 
 
 def shortened(table: Table) -> Table:
     """The table as a report can show it: of very many rows the means come first, then as many as fit."""
-    total = sum(len(part.frame) for part in table.parts)
+    total = sum(len(part.rows) for part in table.parts)
     if total <= MOST_ROWS:
         return table
     parts: list[Part] = []
     room = MOST_ROWS
     for part in table.parts:
-        if room == 0:
-            break
-        counts = part.frame[N] if N in part.frame else ["n"] * len(part.frame)
-        kept = [place for place, n in enumerate(counts) if n != ""][:room]
+        kept = [row for row in part.rows if not row.is_averaged][:room]
         room -= len(kept)
         if kept:
-            runs = [part.runs[i] for i in kept] if part.runs else []
-            parts.append(replace(part, frame=part.frame.iloc[kept], runs=runs))
+            parts.append(replace(part, rows=kept))
     told = f"Shown: {MOST_ROWS - room} of {total} rows, means in place of their seeds; "
     return replace(table, about=f"{table.about} {told}tables/{table.name}.csv has all.", parts=parts)
 
 
 MOST_ROWS = 600
 """Of one table in the report; a page of more is slow to open and nobody reads it."""
-
-
-def together(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    """The frames of all sections under one another; a column that a section does not have is empty."""
-    rows = [
-        {str(name): str(cell) for name, cell in zip(frame.columns, row, strict=True)}
-        for frame in frames
-        for row in frame.itertuples(index=False, name=None)
-    ]
-    return frame_of(rows, columns)
 
 
 def loss_text(value: float) -> str:
@@ -151,31 +225,6 @@ def step_text(step: int) -> str:
     return f"{step / 1000:g}k" if step >= 1000 and step % 100 == 0 else str(step)
 
 
-def cell_rows(arms: Sequence[Arm], columns: Sequence[Column]) -> list[Row]:
-    """The replicates of one cell as rows, followed by their mean where there are several."""
-    rows = []
-    for arm in arms:
-        n = "n=1" if len(arms) == 1 else ""
-        row = {SECTION: arm.section, RUN: arm.run_id, HIDDEN: shown(arm.hidden), "wd2": _wd2(arm)}
-        row |= {SEED: shown(arm.seed), N: n}
-        rows.append(row | {c.name: _text(c.of(arm), c.show) for c in columns})
-    if len(arms) > 1:
-        first = arms[0]
-        row = {SECTION: first.section, RUN: "", HIDDEN: shown(first.hidden), "wd2": _wd2(first)}
-        row |= {SEED: "mean", N: f"n={len(arms)}"}
-        rows.append(row | {c.name: mean_text([c.of(arm) for arm in arms], c.show) for c in columns})
-    return rows
-
-
-def mean_text(cells: Sequence[Cell], show: Callable[[float], str]) -> str:
-    """The mean of the numbers, with how many there are of how many where some are not; else the words."""
-    numbers = [cell for cell in cells if not isinstance(cell, str)]
-    if numbers:
-        short = f" ({len(numbers)}/{len(cells)})" if len(numbers) < len(cells) else ""
-        return f"{show(statistics.fmean(numbers))}{short}"
-    return counts_text([str(cell) for cell in cells])
-
-
 def counts_text(words: Sequence[str]) -> str:
     """Equal words once, different ones with their counts."""
     counts = Counter(words)
@@ -192,48 +241,3 @@ def share_text(words: Sequence[str]) -> str:
         interval = f" [{100 * bounds.low:.0f}-{100 * bounds.high:.0f}%]" if len(words) > 1 else ""
         parts.append(f"{word} {count}/{len(words)}{interval}")
     return ", ".join(parts)
-
-
-def interval_text(values: Sequence[float], show: Callable[[float], str]) -> str:
-    """The 95 % interval of a mean and its method; empty for one value."""
-    interval = mean_interval(values)
-    return "" if interval is None else f"[{show(interval.low)}, {show(interval.high)}] ({interval.method})"
-
-
-def readable(frame: pd.DataFrame, *, without: Sequence[str] = ()) -> pd.DataFrame:
-    """What a reader needs of the rows of one section; the CSV file keeps the rest.
-
-    Left out: ``without``, section and run_id, seed and n where every cell is the same single seed, and
-    decays that are the same throughout. A caption says what those were (``constants``).
-    """
-    dropped = {SECTION, RUN, *without, *_constant(frame)}
-    return frame.drop(columns=[name for name in frame if name in dropped])
-
-
-def constants(frame: pd.DataFrame) -> str:
-    """What ``readable`` leaves out because it does not vary."""
-    constant = _constant(frame)
-    told = [f"{name} = {frame[name].iloc[0]}" for name in _DECAYS if name in constant]
-    if SEED in constant:
-        told.append(f"n = 1 (seed {frame[SEED].iloc[0]})")
-    return ", ".join(told)
-
-
-_DECAYS = ("wd2", "wd2 (old)", "wd2 (new)")
-
-
-def _constant(frame: pd.DataFrame) -> set[str]:
-    if frame.empty:
-        return set()
-    constant = {name for name in _DECAYS if name in frame and frame[name].nunique() == 1}
-    if SEED in frame and frame[SEED].nunique() == 1 and (frame[N] == "n=1").all():
-        constant |= {SEED, N}
-    return constant
-
-
-def _text(cell: Cell, show: Callable[[float], str]) -> str:
-    return cell if isinstance(cell, str) else show(cell)
-
-
-def _wd2(arm: Arm) -> str:
-    return "unknown" if arm.wd2 is None else repr(arm.wd2)

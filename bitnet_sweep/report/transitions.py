@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
-import pandas as pd
-
 from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.rows import KEYS, Measure, arm_rows, found, merged, readable
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.table import (
     HIDDEN,
-    KEYS,
+    NATS,
     SEED,
     Cell,
     Column,
@@ -20,20 +20,13 @@ from bitnet_sweep.report.table import (
     Part,
     Row,
     Table,
-    cell_rows,
-    constants,
     count_text,
     counts_text,
     factor_text,
-    frame_of,
-    interval_text,
     loss_text,
     percent_text,
-    readable,
-    runs_of,
     share_text,
     step_text,
-    together,
 )
 from bitnet_sweep.store.outcome import MARKS, after_step, finite, unigram_loss
 
@@ -47,31 +40,30 @@ def results(sections: Sequence[Section]) -> Table:
     """Hidden by published steps: unique tokens as in the notes, ``val/loss`` beside them, outcomes."""
     same_length = len({section.steps for section in sections}) == 1
     parts: list[Part] = []
-    frames: list[pd.DataFrame] = []
+    rows: list[Row] = []
+    columns = list(KEYS)
     for section in sections:
         real = {k: _step_label(section.steps, k) for k in PUBLISHED_TENTHS}
         labels = real if same_length else {k: f"{k}/10" for k in PUBLISHED_TENTHS}
-        tokens = _grid(section, "Step", labels, TOKENS, count_text)
-        losses = _grid(section, "loss", labels, LOSS, loss_text)
-        columns = list({column.name: column for column in [*tokens, *losses]}.values())
-        frame = frame_of([row for cell in section.cells() for row in _result_rows(cell, columns)], KEYS)
-        frames.append(frame)
-        changes = [column.name for _, column in _change_columns(section)]
-        runs = runs_of(frame)
-        for title, shown_columns in (
-            (_COUNTED, [column.name for column in tokens]),
-            (_MEASURED, [column.name for column in losses]),
-            (_JUDGED, [*changes, *_EVENTS]),
-        ):
-            names = [HIDDEN, SEED, N, *shown_columns]
-            renamed = {f"{what} {labels[k]}": f"Step {real[k]}" for k in real for what in ("Step", "loss")}
-            caption = ", ".join(filter(None, [title, constants(frame[names])]))
-            parts.append(Part(section, caption, readable(frame[names]).rename(columns=renamed), runs))
+        changes = _changes(section)
+        tokens = _grid(section, changes, Column("Step", count_text), labels, TOKENS)
+        losses = _grid(section, changes, Column("loss", loss_text, NATS), labels, LOSS)
+        judged = [*(change for _, change in changes), *_EVENTS]
+        measures = {measure.column.key: measure for measure in [*tokens, *losses, *_EVENTS]}
+        own = [row for cell in section.cells() for row in arm_rows(cell, list(measures.values()))]
+        rows += own
+        columns += [measure.column for measure in measures.values()]
+        steps = {f"{what} {labels[k]}": f"Step {real[k]}" for k in real for what in ("Step", "loss")}
+        for title, read in ((_COUNTED, tokens), (_MEASURED, losses), (_JUDGED, judged)):
+            named = [replace(m.column, name=steps.get(m.column.key, "")) for m in read]
+            places = [key for key in KEYS if key.key in (HIDDEN, SEED, N)]
+            parts.append(readable(section, own, [*places, *named], title))
     return Table(
         "results",
         "Complete results",
         "One row an arm (hidden size, second-stage decay); the notes' steps, scaled to the schedule.",
-        together(frames, [] if frames else KEYS),
+        merged(columns),
+        rows,
         parts,
     )
 
@@ -79,47 +71,32 @@ def results(sections: Sequence[Section]) -> Table:
 _COUNTED = "Unique tokens predicted over 20 probe contexts, as the notes counted; no measure of quality"
 _MEASURED = "Held-out loss (val/loss, nats per token)"
 _JUDGED = "The outcome that the held-out losses mean"
-_EVENTS = ("outcome", "collapse at", "recovery at")
 
 
 def loss_transition(sections: Sequence[Section]) -> Table:
     """Loss before and a tenth of the run after the first decay boundary."""
-    figures = [
-        ("before", "transition/loss_before", loss_text),
-        ("after", "transition/loss_after", loss_text),
-        ("Drop", "transition/loss_drop", loss_text),
-        ("% Improvement", "transition/loss_drop_percent", percent_text),
-    ]
-    return _transition(
-        "loss_transition", "Loss drop at the stage transition", "Loss", LOSS, figures, sections
-    )
+    figures = {
+        "loss_before": Column("Loss before", loss_text, NATS),
+        "loss_after": Column("Loss after", loss_text, NATS),
+        "loss_drop": Column("Drop", loss_text, NATS, interval_prefix="Drop_"),
+        "loss_drop_percent": Column("% Improvement", percent_text, "%"),
+    }
+    return _transition("loss_transition", "Loss drop at the stage transition", LOSS, figures, sections)
 
 
 def token_transition(sections: Sequence[Section]) -> Table:
     """Unique tokens before and a tenth of the run after the first decay boundary."""
-    figures = [
-        ("before", "transition/tokens_before", count_text),
-        ("after", "transition/tokens_after", count_text),
-        ("Recovery Factor", "transition/tokens_factor", factor_text),
-    ]
+    figures = {
+        "tokens_before": Column("Tokens before", count_text),
+        "tokens_after": Column("Tokens after", count_text),
+        "tokens_factor": Column("Recovery Factor", factor_text, interval_prefix="Recovery Factor_"),
+    }
     return _transition(
-        "token_transition", "Token recovery at the stage transition", "Tokens", TOKENS, figures, sections
+        "token_transition", "Token recovery at the stage transition", TOKENS, figures, sections
     )
 
 
-def figure(arm: Arm, name: str, field: str) -> Cell:
-    """A transition figure, else the word for what is missing."""
-    value = arm.figures[name]
-    if value is not None:
-        return value
-    before, after = _moments(arm)
-    moment = name.rpartition("_")[2]
-    steps = {"before": [before], "after": [after], "end": [arm.steps]}.get(moment, [before, after])
-    words = [cell for step in steps if isinstance(cell := arm.value(step, field), str)]
-    return words[0] if words else UNKNOWN
-
-
-def end_value(arm: Arm, field: str) -> Cell:
+def end_value(arm: Arm, field: str) -> float | str:
     """A field at the end of the run, else the word for why there is none."""
     return arm.value(arm.steps, field)
 
@@ -129,25 +106,32 @@ def published_step(steps: int | None, tenth: int) -> int | None:
     return None if steps is None else round(tenth * steps / 10)
 
 
-def event_texts(arm: Arm) -> tuple[str, str]:
-    """Collapse and recovery in words: the step, or why there is none."""
+def collapse_of(arm: Arm) -> Cell:
+    """The step at which a run collapsed, or why there is none."""
     outcome = arm.outcome
     if outcome.collapse_step is not None:
-        collapse = step_text(outcome.collapse_step)
-    elif outcome.never_learned:
-        collapse = "never learned"
-    elif outcome.collapse_censored and arm.records:
+        return Cell(outcome.collapse_step)
+    if outcome.never_learned:
+        return _in_words("never learned")
+    if outcome.collapse_censored and arm.records:
         last = min(max(arm.by_step), arm.boundary_step or 0)
-        collapse = f"not by {step_text(last)}"
-    else:
-        collapse = UNKNOWN
+        return _in_words(f"not by {step_text(last)}")
+    return Cell(why=UNKNOWN)
+
+
+def recovery_of(arm: Arm) -> Cell:
+    """The step at which a run recovered, or why there is none."""
+    outcome = arm.outcome
     if outcome.recovery_step is not None:
-        recovery = step_text(outcome.recovery_step)
-    elif outcome.recovery_censored:
-        recovery = _not_by(arm)
-    else:
-        recovery = "not needed" if outcome.kind in ("healthy", "late collapse") else UNKNOWN
-    return collapse, recovery
+        return Cell(outcome.recovery_step)
+    if outcome.recovery_censored:
+        return _in_words(_not_by(arm))
+    return _in_words("not needed" if outcome.kind in ("healthy", "late collapse") else UNKNOWN)
+
+
+def _in_words(why: str) -> Cell:
+    """No step, and yet an answer; not what is unknown."""
+    return Cell(why=why, words="" if why == UNKNOWN else why)
 
 
 def outcomes_text(arms: Sequence[Arm]) -> str:
@@ -163,28 +147,45 @@ def outcomes_text(arms: Sequence[Arm]) -> str:
     return "; ".join(filter(None, told))
 
 
+def outcome_cell(arm: Arm) -> Cell:
+    """The outcome of a run; its state where it has none."""
+    is_known = arm.run.state == "finished" and arm.outcome.kind != UNKNOWN
+    return Cell(arm.result) if is_known else Cell(why=arm.result)
+
+
+def _steps_over(of: Callable[[Arm], Cell], arms: Sequence[Arm]) -> Cell:
+    """The step that several arms agree on, else their steps with counts."""
+    cells = [of(arm) for arm in arms]
+    if len(set(cells)) == 1:
+        return cells[0]
+    words = [step_text(cell.value) if isinstance(cell.value, int) else cell.why for cell in cells]
+    return Cell(words=counts_text(words))
+
+
+_EVENTS = (
+    Measure(Column("outcome"), outcome_cell, lambda arms: Cell(outcomes_text(arms))),
+    Measure(Column("collapse at", step_text, "steps"), collapse_of, partial(_steps_over, collapse_of)),
+    Measure(Column("recovery at", step_text, "steps"), recovery_of, partial(_steps_over, recovery_of)),
+)
+
+
 def _grid(
-    section: Section, what: str, labels: dict[int, str], field: str, show: Callable[[float], str]
-) -> list[Column]:
+    section: Section,
+    changes: Sequence[tuple[int | None, Measure]],
+    column: Column,
+    labels: dict[int, str],
+    field: str,
+) -> list[Measure]:
     """A column for each published step, with that of each decay boundary in its place."""
-    columns: list[Column] = []
-    changes = _change_columns(section)
+    measures: list[Measure] = []
+    waiting = list(changes)
     for tenth in PUBLISHED_TENTHS:
         step = published_step(section.steps, tenth)
-        while changes and step is not None and changes[0][0] is not None and changes[0][0] < step:
-            columns.append(changes.pop(0)[1])
-        columns.append(Column(f"{what} {labels[tenth]}", partial(_value_at, step, field), show))
-    return [*columns, *(column for _, column in changes)]
-
-
-def _result_rows(cell: Sequence[Arm], columns: Sequence[Column]) -> list[Row]:
-    rows = cell_rows(cell, columns)
-    events = [event_texts(arm) for arm in cell]
-    told = [(arm.result, *event) for arm, event in zip(cell, events, strict=True)]
-    if len(cell) > 1:
-        _, collapses, recoveries = zip(*told, strict=True)
-        told.append((outcomes_text(cell), counts_text(collapses), counts_text(recoveries)))
-    return [row | dict(zip(_EVENTS, event, strict=True)) for row, event in zip(rows, told, strict=True)]
+        while waiting and step is not None and waiting[0][0] is not None and waiting[0][0] < step:
+            measures.append(waiting.pop(0)[1])
+        own = replace(column, key=f"{column.key} {labels[tenth]}")
+        measures.append(Measure(own, partial(_value_at, step, field)))
+    return [*measures, *(change for _, change in waiting)]
 
 
 def _not_by(arm: Arm) -> str:
@@ -197,27 +198,26 @@ def _not_by(arm: Arm) -> str:
 
 
 def _value_at(step: int | None, field: str, arm: Arm) -> Cell:
-    return arm.value(step, field)
+    return found(arm.value(step, field))
 
 
-def _change_columns(section: Section) -> list[tuple[int | None, Column]]:
+def _changes(section: Section) -> list[tuple[int | None, Measure]]:
     """One column for each decay boundary, with its step; most schedules have one."""
     longest = max((arm.changes for arm in section.arms), key=len)
-    if not longest:
-        return [(None, Column("Stage 2→", partial(_change_text, 0), str))]
+    stages: list[tuple[int | None, int]] = [(change.step, change.stage) for change in longest]
     return [
-        (change.step, Column(f"Stage {change.stage}→", partial(_change_text, index), str))
-        for index, change in enumerate(longest)
+        (step, Measure(Column(f"Stage {stage}→", style="change"), partial(_change, index)))
+        for index, (step, stage) in enumerate(stages or [(None, 2)])
     ]
 
 
-def _change_text(index: int, arm: Arm) -> Cell:
+def _change(index: int, arm: Arm) -> Cell:
     """The change of decay, and where it lies if not at a published step."""
     if index >= len(arm.changes):
-        return "-" if arm.changes else UNKNOWN
+        return Cell(words="-") if arm.changes else Cell(why=UNKNOWN)
     change = arm.changes[index]
     is_published = change.step in {published_step(arm.steps, tenth) for tenth in PUBLISHED_TENTHS}
-    return change.text if is_published else f"{change.text} at {step_text(change.step)}"
+    return Cell(change.text if is_published else f"{change.text} at {step_text(change.step)}")
 
 
 def _step_label(steps: int | None, tenth: int) -> str:
@@ -233,42 +233,41 @@ def _moments(arm: Arm) -> tuple[int | None, int | None]:
 def _transition(
     name: str,
     title: str,
-    what: str,
     field: str,
-    figures: Sequence[tuple[str, str, Callable[[float], str]]],
+    figures: dict[str, Column],
     sections: Sequence[Section],
 ) -> Table:
-    moments = {_moments(section.arms[0]) for section in sections}
-    parts, frames = [], []
+    measures = [Measure(column, partial(_figure, key, field)) for key, column in figures.items()]
+    keys = [replace(key, name="Model") if key.key == HIDDEN else key for key in KEYS]
+    read = [*keys, *figures.values(), *(c.bounds for c in figures.values() if c.interval_prefix is not None)]
+    parts, rows = [], []
     for section in sections:
-        rows = [row for cell in section.cells() for row in _transition_rows(cell, field, figures)]
-        frame = frame_of(rows, KEYS).rename(columns={HIDDEN: "Model"})
-        labels = _moment_labels(what, *_moments(section.arms[0]))
-        parts.append(Part(section, constants(frame), readable(frame).rename(columns=labels), runs_of(frame)))
-        frames.append(frame.rename(columns=labels if len(moments) == 1 else _moment_labels(what, None, None)))
+        own = [row for cell in section.cells() for row in arm_rows(cell, measures)]
+        rows += own
+        parts.append(readable(section, own, [_with_step(c, *_moments(section.arms[0])) for c in read]))
     about = (
         "Before is the boundary record, after the record exactly a tenth of the run later; "
         "what is not on record is missing, never the nearest."
     )
-    return Table(name, title, about, together(frames, [] if frames else KEYS), parts)
+    return Table(name, title, about, [*KEYS, *figures.values()], rows, parts)
 
 
-def _transition_rows(
-    cell: Sequence[Arm], field: str, figures: Sequence[tuple[str, str, Callable[[float], str]]]
-) -> list[Row]:
-    columns = [Column(label, partial(figure, name=key, field=field), show) for label, key, show in figures]
-    rows = cell_rows(cell, columns)
-    if len(cell) > 1:
-        label, key, show = figures[-2] if field == LOSS else figures[-1]
-        values = [value for arm in cell if (value := arm.figures[key]) is not None]
-        rows[-1][f"{label}, 95%"] = interval_text(values, show)
-    return rows
+def _figure(name: str, field: str, arm: Arm) -> Cell:
+    """A transition figure, else the word for what is missing."""
+    value = arm.figures[f"transition/{name}"]
+    if value is not None:
+        return Cell(value)
+    before, after = _moments(arm)
+    steps = {"before": [before], "after": [after]}.get(name.rpartition("_")[2], [before, after])
+    words = [cell for step in steps if isinstance(cell := arm.value(step, field), str)]
+    return Cell(why=words[0] if words else UNKNOWN)
 
 
-def _moment_labels(what: str, before: int | None, after: int | None) -> dict[str, str]:
+def _with_step(column: Column, before: int | None, after: int | None) -> Column:
+    """The column of a moment named by its step, where both steps are known."""
     if before is None or after is None:
-        return {"before": f"{what} before", "after": f"{what} after"}
-    return {
-        "before": f"{what} at Step {step_text(before)}",
-        "after": f"{what} at Step {step_text(after)}",
-    }
+        return column
+    for moment, step in ((" before", before), (" after", after)):
+        if column.key.endswith(moment):
+            return replace(column, name=f"{column.key.removesuffix(moment)} at Step {step_text(step)}")
+    return column

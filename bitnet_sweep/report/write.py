@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-import pandas as pd
 
 from bitnet_sweep import files
 from bitnet_sweep.report.boundaries import boundaries
 from bitnet_sweep.report.claims import asked_claims, claims_table
 from bitnet_sweep.report.compared import contrasts, leaderboard
 from bitnet_sweep.report.contrast import stage2_contrast
+from bitnet_sweep.report.csv_files import write_csv
 from bitnet_sweep.report.figures import Figure, figures_of, is_ours
+from bitnet_sweep.report.latex import latex
 from bitnet_sweep.report.listing import model_sizes, records, trajectory
 from bitnet_sweep.report.markdown import markdown
 from bitnet_sweep.report.page import page, provenance
@@ -26,20 +24,20 @@ from bitnet_sweep.report.table import Table
 from bitnet_sweep.report.transitions import loss_transition, results, token_transition
 
 TABLES: dict[str, Callable[[Study], Table]] = {
-    "results": lambda study: results(study.sections),
     "leaderboard": lambda study: leaderboard(study.sections),
+    "results": lambda study: results(study.sections),
+    "contrasts": lambda study: contrasts(study.sections),
     "loss_transition": lambda study: loss_transition(study.sections),
     "token_transition": lambda study: token_transition(study.sections),
     "boundaries": lambda study: boundaries(study.sections),
     "stage2_contrast": lambda study: stage2_contrast(study.sections),
-    "contrasts": lambda study: contrasts(study.sections),
-    "claims": lambda study: claims_table(study.sections, study.claims),
     "model_sizes": lambda study: model_sizes(study.sections),
     "trajectory": lambda study: trajectory(study.sections),
+    "claims": lambda study: claims_table(study.sections, study.claims),
     "records": records,
     "provenance": provenance,
 }
-"""Every table by its file name without ``.csv``, in the order of the report."""
+"""Every table by its file name without ``.csv``, in the order of the report: the user's own runs first."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +88,9 @@ def make_report(
 
 
 def write_report(report: Report, out: Path) -> list[Path]:
-    """Write ``report.md``, ``report.html``, ``tables/*.csv`` and ``figures/*.{svg,png}``.
+    """Write ``report.md``, ``report.html``, ``tables/*.{csv,tex}`` and ``figures/*.{svg,png}``.
 
-    Each file is whole or not at all. In CSV, a text that a spreadsheet would take for a formula has an
-    apostrophe in front. Figures of an earlier report that this one does not have are deleted.
+    Each file is whole or not at all. Figures of an earlier report that this one does not have are deleted.
 
     Returns:
         What was written.
@@ -105,6 +102,7 @@ def write_report(report: Report, out: Path) -> list[Path]:
         out / "report.md": markdown(report.summary, report.tables, report.figures),
         out / "report.html": page(report.study, report.summary, report.tables, report.figures),
         **{out / "figures" / f"{figure.name}.svg": figure.svg for figure in report.figures},
+        **{out / "tables" / f"{t.name}.tex": latex(t) for t in report.tables if not t.is_data},
     }
     pictures = {out / "figures" / f"{figure.name}.png": figure.png for figure in report.figures}
     tables = {out / "tables" / f"{table.name}.csv": table for table in report.tables}
@@ -114,57 +112,11 @@ def write_report(report: Report, out: Path) -> list[Path]:
         with files.replacing(path) as temporary:
             temporary.write_bytes(picture)
     for path, table in tables.items():
-        (_write_numbers if table.name == "records" else _write_csv)(path, table.csv)
+        write_csv(path, table)
     if report.study.claims is None:
-        (out / "tables" / "claims.csv").unlink(missing_ok=True)  # of an earlier report
+        for form in ("csv", "tex"):
+            (out / "tables" / f"claims.{form}").unlink(missing_ok=True)  # of an earlier report
     for path in (out / "figures").glob("*"):
         if is_ours(path.name) and path not in texts and path not in pictures:
             path.unlink()
     return [*texts, *pictures, *tables]
-
-
-def _write_csv(path: Path, frame: pd.DataFrame) -> None:
-    """As ``frame.to_csv(index=False)``, in half the time and a piece at a time."""
-    with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(map(_no_formula, frame.columns))
-        for start in range(0, len(frame), _ROWS_AT_ONCE):
-            piece = frame.iloc[start : start + _ROWS_AT_ONCE]
-            cells = (piece[name].to_numpy(dtype=object, na_value="").tolist() for name in piece)
-            writer.writerows(zip(*map(_no_formulas, cells), strict=True))
-
-
-_ROWS_AT_ONCE = 10_000
-
-
-def _write_numbers(path: Path, frame: pd.DataFrame) -> None:
-    """Columns of one type each, in a seventh of the time: 19 million numbers become text here."""
-    import pyarrow as pa  # late: no other table needs it
-    from pyarrow import csv as arrow_csv
-
-    texts = [name for name in frame if pd.api.types.is_string_dtype(frame[name].dtype)]
-    safe = frame.copy(deep=False)
-    for name in texts:
-        texts_once = {text: _no_formula(text) for text in frame[name].dropna().unique()}
-        safe[name] = frame[name].map(texts_once).astype("string")
-    safe = safe.rename(columns=_no_formula)
-    with files.replacing(path) as temporary:
-        arrow_csv.write_csv(pa.Table.from_pandas(safe, preserve_index=False), temporary)
-
-
-_FORMULA_STARTS = frozenset("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
-"""What makes a cell a formula in spreadsheets (OWASP, CSV injection); the last four are full-width."""
-
-_NUMBER = r"[-+]?(\d[\d,]*(\.\d*)?|\.\d+|inf|nan)(e[-+]?\d+)?"
-_SHOWN_NUMBER = re.compile(rf"-|{_NUMBER}[%xkM]?( to {_NUMBER})?( \(\d+/\d+\))?", re.IGNORECASE | re.ASCII)
-"""Numbers as tables show them, and the dash for none: these may begin with a sign."""
-
-
-def _no_formula(cell: str) -> str:
-    cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # the csv module would not quote it before 3.13
-    is_formula = cell[:1] in _FORMULA_STARTS and not _SHOWN_NUMBER.fullmatch(cell)
-    return f"'{cell}" if is_formula else cell
-
-
-def _no_formulas(cells: Sequence[object]) -> list[object]:
-    return [_no_formula(cell) if isinstance(cell, str) else cell for cell in cells]

@@ -170,7 +170,7 @@ def test_the_leaderboard_has_columns_for_it(trained, evaluated):
     record = json.loads(Store(folder / "runs").evaluations(run_ids[0])[0].read_text())
     acc = record["results"]["quiz"]["acc"]["value"]
     assert float(rows["quiz/quiz/acc"][run_ids[0]]) == pytest.approx(acc)
-    assert [str(rows["quiz/quiz/acc n"][run_id]) for run_id in run_ids] == ["1", "0"]
+    assert [str(rows["quiz/quiz/acc_n"][run_id]) for run_id in run_ids] == ["1", "0"]
 
 
 @pytest.mark.system

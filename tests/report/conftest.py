@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
+
+from bitnet_sweep.report import Report
+from bitnet_sweep.report.csv_files import csv_text
 
 PUBLISHED = Path(__file__).parent / "data" / "published.csv"
 """The numbers of the notes, as they were handed down."""
@@ -139,6 +144,19 @@ def published_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def new_store(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], StoreWriter]:
     """Makes an empty store that may outlive a test."""
     return lambda: StoreWriter(tmp_path_factory.mktemp("store"))
+
+
+def as_read(report: Report, name: str) -> pd.DataFrame:
+    """Every row of a table by the columns of its file, in the texts that a reader sees."""
+    table = report.table(name)
+    columns = [*table.columns, *(c.bounds for c in table.columns if c.interval_prefix is not None)]
+    names = [f"{column.key}, 95%" if column.is_interval else column.key for column in columns]
+    return pd.DataFrame([[c.text(row) for c in columns] for row in table.rows], columns=names, dtype=str)
+
+
+def in_file(report: Report, name: str) -> pd.DataFrame:
+    """A table as any reader of its CSV file finds it, cells as text."""
+    return pd.read_csv(io.StringIO(csv_text(report.table(name))), dtype=str, keep_default_na=False)
 
 
 ReadTable = Callable[[Path, str], list[dict[str, str]]]

@@ -17,6 +17,7 @@ from bitnet_sweep.report.page import page
 from bitnet_sweep.report.table import Table
 from bitnet_sweep.store import Status, Store
 from bitnet_sweep.store.recorded import AskedRun
+from tests.report.conftest import as_read
 
 HEALTHY: dict[int, float | None] = {1: 9.0, 10: 6.5, 50: 5.0, 60: 4.5, 100: 4.0}
 UP_TO_60: dict[int, float | None] = {1: 9.0, 10: 6.5, 50: 5.0, 60: 4.5}
@@ -161,12 +162,8 @@ NUMBERS = [
     "-0.5",
     "-1e-05",
     "+3",
-    "-0.3%",
     "-.5",
-    "-1,000",
     "-inf",
-    "-0.12 (2/3)",
-    "+1.914 to +1.946",
     "1=1",
     "two\rlines",
     "",
@@ -180,7 +177,7 @@ def test_no_cell_is_a_formula_to_a_spreadsheet(
 ) -> None:
     """Numbers stay numbers, and the dash that stands for none stays one."""
     frame = pd.DataFrame({"a": [1.5, -2.5], text: [text, None]}).convert_dtypes()
-    table = Table(name, "", "", frame)
+    table = Table(name, "", "", data=frame)
     monkeypatch.setattr("bitnet_sweep.report.write.figures_of", lambda sections: [])
     monkeypatch.setattr("bitnet_sweep.report.write.TABLES", {name: lambda study: table})
     (tmp_path / "store").mkdir()
@@ -222,7 +219,7 @@ def test_cells_say_why_they_are_empty(store: Any) -> None:
     store.run("c", {1: 9.0, 50: 5.0, 100: 4.0}, model__hidden=192)
     store.run("d", {1: 9.0, 10: 8.0, 50: 5.0, 60: None}, model__hidden=256)
     store.run("e", HEALTHY | {60: None}, model__hidden=320)
-    csv = make_report([store.root]).table("results").csv
+    csv = as_read(make_report([store.root]), "results")
     assert list(csv["loss 60"]) == ["4.50", "4.50", "missing", "diverged", "unknown"]
     assert list(csv["loss 100"]) == ["running", "failed", "4.00", "diverged", "4.00"]
     assert list(csv["outcome"]) == ["running", "failed", "healthy", "diverged", "healthy"]
@@ -232,7 +229,7 @@ def test_a_step_between_two_probes_is_not_said_to_be_missing(store: Any) -> None
     store.run("a", {1: 9.0, 50: 5.0, 75: 4.5, 100: 4.0}, probe_every_steps=25)
     store.run("b", {1: 9.0, 50: 5.0, 100: 4.0}, probe_every_steps=25, seed=1)
     report = make_report([store.root])
-    assert set(report.table("results").csv["loss 60"]) == {"not probed"}
+    assert set(as_read(report, "results")["loss 60"]) == {"not probed"}
     assert report.summary.gaps == []
 
 
@@ -256,7 +253,7 @@ def test_a_diverged_run_is_a_result(store: Any, tmp_path: Path) -> None:
     report = make_report([store.root])
     assert report.summary.counts == [("runs", 2), ("diverged", 2)]
     assert report.summary.gaps == []
-    assert report.table("results").csv["outcome"].iloc[-1] == "diverged 2/2 [16-100%]"
+    assert as_read(report, "results")["outcome"].iloc[-1] == "diverged 2/2 [16-100%]"
 
 
 def test_nan_in_a_record_is_no_number(store: Any) -> None:
@@ -264,8 +261,8 @@ def test_nan_in_a_record_is_no_number(store: Any) -> None:
     text = (folder / "records.jsonl").read_text().replace('"val/loss": 4.0', '"val/loss": NaN')
     (folder / "records.jsonl").write_text(text)
     report = make_report([store.root])
-    assert list(report.table("results").csv["outcome"]) == ["diverged"]
-    assert pd.isna(report.table("records").csv["val/loss"].iloc[-1])
+    assert list(as_read(report, "results")["outcome"]) == ["diverged"]
+    assert pd.isna(report.table("records").frame["val/loss"].iloc[-1])
 
 
 def test_a_step_recorded_twice_counts_once_and_is_told(store: Any) -> None:
@@ -273,7 +270,7 @@ def test_a_step_recorded_twice_counts_once_and_is_told(store: Any) -> None:
     with (folder / "records.jsonl").open("a") as file:
         file.write('{"step": 100, "val/loss": 3.0}\n{"val/loss": 1.0}\n')
     report = make_report([store.root])
-    assert list(report.table("results").csv["loss 100"]) == ["3.00"]
+    assert list(as_read(report, "results")["loss 100"]) == ["3.00"]
     told = " ".join(report.summary.remarks)
     assert "step 100 is recorded twice" in told
     assert "a record without a step was left out" in told
@@ -294,9 +291,9 @@ def test_a_minimal_config_makes_unknown_what_it_does_not_hold(store: Any) -> Non
         "model.hidden: 64\nmodel.weights: ternary\noptimizer.name: adam_l2\n"
     )
     report = make_report([store.root])
-    row = report.table("results").csv.iloc[0]
+    row = as_read(report, "results").iloc[0]
     assert (row["outcome"], row["collapse at"], row["recovery at"]) == ("recovered", "unknown", "100")
-    sizes = report.table("model_sizes").csv.iloc[0]
+    sizes = as_read(report, "model_sizes").iloc[0]
     assert (sizes["Params"], sizes["Ternary"], sizes["Layers"]) == ("unknown", "unknown", "unknown")
 
 
@@ -306,14 +303,14 @@ def test_sizes_follow_from_the_least_that_tells_them(store: Any) -> None:
     (folder / "config.yaml").write_text(
         "model: {hidden: 4, num_layers: 1, ffn: 5, tied: true, weights: full}\ntokenizer: {vocab_size: 10}\n"
     )
-    sizes = make_report([store.root]).table("model_sizes").csv.iloc[0]
+    sizes = as_read(make_report([store.root]), "model_sizes").iloc[0]
     assert (sizes["Params"], sizes["Ternary"], sizes["Embedding"]) == ("193", "0", "40")
 
 
 def test_a_config_without_steps_still_makes_a_report(store: Any) -> None:
     folder = store.run("a", HEALTHY)
     (folder / "config.yaml").write_text("model: {hidden: 64}\n")
-    row = make_report([store.root]).table("results").csv.iloc[0]
+    row = as_read(make_report([store.root]), "results").iloc[0]
     assert (row["loss 1/10"], row["Stage 2→"], row["outcome"]) == ("unknown", "unknown", "unknown")
 
 
@@ -327,12 +324,12 @@ class TestMissing:
         overrides = ["model.hidden=64,128", "wd2=0.0,0.05"]
         store.sweep("grid", ["a", "b", "c", "d"], overrides=overrides)
         report = make_report([store.root])
-        csv = report.table("results").csv
+        csv = as_read(report, "results")
         row = csv[csv["run_id"] == "c"].iloc[0]
         assert (row["Hidden Size"], row["Stage 2→"], row["loss 50"]) == ("128", "WD 0.1→0.0", "missing")
         assert row["outcome"] == "missing"
         assert report.summary.gaps == [("c (h128 wd2=0.0 s0)", "missing (no store holds it)")]
-        contrast = report.table("stage2_contrast").csv
+        contrast = as_read(report, "stage2_contrast")
         assert list(contrast["Pair"]) == ["fork", "missing"]
 
     def test_a_run_that_has_not_begun_has_its_name_and_its_trunks_error(self, store: Any) -> None:
@@ -355,7 +352,7 @@ class TestMissing:
         store.run("a", HEALTHY, wd2=0.05)
         store.sweep("grid", ["a", "b"], overrides=["wd2=0.0,0.05"])
         report = make_report([store.root])
-        assert list(report.table("results").csv["run_id"]) == ["a"]
+        assert list(as_read(report, "results")["run_id"]) == ["a"]
         assert [name.split(" ")[0] for name, _ in report.summary.gaps] == ["b"]
 
     @pytest.mark.parametrize(
@@ -371,7 +368,7 @@ class TestMissing:
         store.run("a", HEALTHY)
         store.sweep("grid", ["a", "b"], overrides=overrides)
         report = make_report([store.root])
-        assert list(report.table("results").csv["run_id"]) == ["a"]
+        assert list(as_read(report, "results")["run_id"]) == ["a"]
         assert len(report.summary.gaps) == 1
 
     def test_runs_outside_a_recorded_sweep_are_not_checked(self, store: Any, tmp_path: Path) -> None:

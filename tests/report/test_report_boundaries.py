@@ -10,6 +10,7 @@ from bitnet_sweep.config import RunConfig, ScheduleConfig, plain
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.boundaries import changes_at
 from bitnet_sweep.stages import resolve
+from tests.report.conftest import as_read
 
 LOSSES: dict[int, float | None] = {1: 9.0, 20: 8.0, 30: 6.0, 50: 8.0, 60: 4.0, 70: 3.0, 80: 3.0, 100: 2.0}
 TOKENS = {1: 20, 20: 2, 30: 4, 50: 3, 60: 9, 70: 9, 80: 9, 100: 10}
@@ -27,7 +28,7 @@ THREE = stages((20, 0.1, 1e-3, 1e-3), (30, 0.1, 5e-4, 5e-4), (50, 0.0, 5e-4, 0.0
 
 
 def rows_of(store: Any, table: str = "boundaries") -> list[dict[str, str]]:
-    return [dict(row) for _, row in make_report([store.root]).table(table).csv.iterrows()]
+    return [dict(row) for _, row in as_read(make_report([store.root]), table).iterrows()]
 
 
 def test_every_boundary_has_its_row(store: Any) -> None:
@@ -41,7 +42,7 @@ def test_every_boundary_has_its_row(store: Any) -> None:
         ("50", "3", "WD 0.1→0.0, LR bends at 0.0005", "8.00", "4.00", "-4.00", "-50.0%", "3", "9"),
     ]
     (transition,) = rows_of(store, "loss_transition")
-    assert (transition["Loss at Step 50"], transition["Loss at Step 60"]) == ("8.00", "4.00")
+    assert (transition["Loss before"], transition["Loss after"]) == ("8.00", "4.00")
 
 
 def test_replicates_have_their_mean_at_each_boundary(store: Any) -> None:
@@ -66,7 +67,7 @@ def test_what_is_not_on_record_is_told_so(store: Any) -> None:
 def test_two_stages_are_read_in_the_older_tables_alone(store: Any) -> None:
     store.run("a", LOSSES, TOKENS)
     table = make_report([store.root]).table("boundaries")
-    assert (len(table.csv), table.parts) == (1, [])
+    assert (len(table.rows), table.parts) == (1, [])
     store.run("b", LOSSES, TOKENS, stages=THREE)
     assert len(make_report([store.root]).table("boundaries").parts) == 1
 
@@ -75,7 +76,7 @@ def test_each_change_of_decay_stands_in_its_place(store: Any) -> None:
     """Decay changes at 20, 50 and 75 of 100 steps."""
     decays = stages((20, 0.1, 1.0, 1.0), (30, 0.05, 1.0, 1.0), (25, 0.01, 1.0, 1.0), (25, 0.0, 1.0, 1.0))
     store.run("a", LOSSES, TOKENS, stages=decays)
-    columns = list(make_report([store.root]).table("results").csv)
+    columns = list(as_read(make_report([store.root]), "results"))
     start = columns.index("Step 10")
     assert columns[start : start + 11] == [
         *("Step 10", "Step 20", "Stage 2→", "Step 30", "Step 40", "Step 50", "Stage 3→"),

@@ -40,6 +40,7 @@ from bitnet_sweep.report.summary import Study
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.grid import make_grid, read_axes
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
+from tests.report.conftest import as_read
 
 UNIGRAM = 6.0
 PUBLISHED_TOTALS = {256: 28_400_000, 512: 114_000_000, 768: 256_600_000, 1024: 458_000_000}
@@ -375,7 +376,7 @@ class TestVerdict:
 
 def rows_of(report: Report) -> dict[str, dict[str, str]]:
     """The ledger by claim; every claim must have one row."""
-    csv = report.table("claims").csv
+    csv = as_read(report, "claims")
     rows = [dict(zip(csv.columns, row, strict=True)) for row in csv.itertuples(index=False, name=None)]
     assert len({row["name"] for row in rows}) == len(rows)
     return {row["name"]: row for row in rows}
@@ -408,8 +409,11 @@ def test_the_notes_own_numbers(published_store):
     )
     assert rows["parameter counts"]["evidence"].startswith("1 of 4 runs as claimed, 3 against")
     assert rows["stuck at 0.05"]["evidence"] == "nothing in the store tests it"
-    shown = report.table("claims").parts[0].frame
-    assert shown.iloc[-1]["run_ids, or how to test it"].startswith("python -m bitnet_sweep -m model.hidden")
+    (part,) = report.table("claims").parts
+    assert part.headings[-1] == "how to test it"
+    for row, texts in zip(part.rows, part.texts, strict=True):
+        is_untested = row["verdict"].value == "not tested"
+        assert (texts[-1].startswith("python -m bitnet_sweep -m "), not row.run_ids) == (is_untested,) * 2
 
 
 NUMBERS = ("collapse in tokens", "loss drop", "token factor", "final tokens")
@@ -483,7 +487,7 @@ def test_settings_are_judged_apart(store):
     for seed in (1, 2, 3):
         store.run(f"a{seed}", LOSSES, seed=seed)
         store.run(f"b{seed}", HEALTHY, seed=seed, tokenizer__vocab_size=400)
-    csv = make_report([store.root]).table("claims").csv
+    csv = as_read(make_report([store.root]), "claims")
     rows = csv[csv["name"] == "collapse"]
     assert list(zip(rows["setting"], rows["verdict"], rows["n"], strict=True)) == [
         ("scale=small, steps=100, tokenizer.vocab_size=300", "consistent", "n=3"),
@@ -617,7 +621,7 @@ def test_arms_that_differ_in_more_or_in_their_text_are_not_compared(store):
     assert verdicts(make_report([store.root]))["rival: decoupled decay"] == ("consistent", "n=1")
     store.run("d", HEALTHY, status=alone, optimizer__name="adamw", unigram=6.5, seed=1)
     store.run("e", LOSSES, status=alone, seed=1)
-    csv = make_report([store.root]).table("claims").csv
+    csv = as_read(make_report([store.root]), "claims")
     assert list(csv[csv["name"] == "rival: decoupled decay"]["run_ids"]) == ["a c"]
 
 

@@ -13,6 +13,7 @@ import bitnet_sweep as bs
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.markdown import markdown
 from bitnet_sweep.store import Store
+from tests.report.conftest import in_file
 
 
 def evaluated(
@@ -38,12 +39,12 @@ def cells(store: Any) -> Any:
 
 
 def rows_of(*roots: Path) -> list[dict[str, str]]:
-    return [dict(row) for _, row in make_report(list(roots)).table("leaderboard").csv.iterrows()]
+    return [dict(row) for _, row in in_file(make_report(list(roots)), "leaderboard").iterrows()]
 
 
 def shown_of(*roots: Path) -> list[dict[str, str]]:
     (part,) = make_report(list(roots)).table("leaderboard").parts
-    return [dict(row) for _, row in part.frame.iterrows()]
+    return [dict(zip(part.headings, texts, strict=True)) for texts in part.texts]
 
 
 def test_a_cell_has_the_mean_of_its_runs(cells: Any) -> None:
@@ -51,14 +52,14 @@ def test_a_cell_has_the_mean_of_its_runs(cells: Any) -> None:
     evaluated(cells.root, "a1", "quiz", {"quiz": {"acc": 0.75}, "last": {"perplexity": None}})
     evaluated(cells.root, "b0", "quiz", {"quiz": {"acc": 0.125}})
     first, second = rows_of(cells.root)
-    assert (first["cell"], first["quiz/quiz/acc"], first["quiz/quiz/acc n"]) == ("wd2=0", "0.5", "2")
-    assert (first["quiz/last/perplexity"], first["quiz/last/perplexity n"]) == ("100", "1")
-    assert (second["quiz/quiz/acc"], second["quiz/quiz/acc n"]) == ("0.125", "1")
-    assert (second["quiz/last/perplexity"], second["quiz/last/perplexity n"]) == ("", "0")
+    assert (first["cell"], first["quiz/quiz/acc"], first["quiz/quiz/acc_n"]) == ("wd2=0", "0.5", "2")
+    assert (first["quiz/last/perplexity"], first["quiz/last/perplexity_n"]) == ("100", "1")
+    assert (second["quiz/quiz/acc"], second["quiz/quiz/acc_n"]) == ("0.125", "1")
+    assert (second["quiz/last/perplexity"], second["quiz/last/perplexity_n"]) == ("", "0")
     shown = shown_of(cells.root)
     assert [row["quiz/quiz/acc"] for row in shown] == ["0.5", "0.125 (1/2)"]
     assert [row["quiz/last/perplexity"] for row in shown] == ["100 (1/2)", ""]
-    assert not [name for name in shown[0] if name.endswith(" n")]
+    assert not [name for name in shown[0] if name.endswith("_n")]
 
 
 def test_without_evaluations_nothing_changes(cells: Any) -> None:
@@ -76,7 +77,7 @@ def test_versions_of_a_task_file_are_not_averaged(cells: Any) -> None:
     evaluated(cells.root, "a1", "quiz", {"quiz": {"acc": 0.75}}, "b" * 64)
     evaluated(cells.root, "a1", "other", {"quiz": {"acc": 1.0}}, "c" * 64)
     first, _ = rows_of(cells.root)
-    columns = {name: value for name, value in first.items() if "/" in name and not name.endswith(" n")}
+    columns = {name: value for name, value in first.items() if "/" in name and not name.endswith("_n")}
     assert columns == {
         "other/quiz/acc": "1",
         "quiz@aaaaaaaa/quiz/acc": "0.25",
@@ -91,7 +92,7 @@ def test_stores_merge_and_the_first_counts(cells: Any, other_store: Any) -> None
     evaluated(other_store.root, "a1", "quiz", {"quiz": {"acc": 0.5}})
     evaluated(other_store.root, "unknown", "quiz", {"quiz": {"acc": 0.5}})
     first, _ = rows_of(cells.root, other_store.root)
-    assert (first["quiz/quiz/acc"], first["quiz/quiz/acc n"]) == ("0.375", "2")
+    assert (first["quiz/quiz/acc"], first["quiz/quiz/acc_n"]) == ("0.375", "2")
 
 
 def test_those_of_one_run_in_python(cells: Any) -> None:
@@ -130,5 +131,5 @@ def test_a_record_that_cannot_be_read_is_told_and_left_out(cells: Any, text: str
     )
     with pytest.raises(bs.ConfigError, match=r"RUN=a0: evaluation q\.aaaa: "):
         _ = bs.open_run(cells.root, "a0").evaluations
-    assert "run_ids" in report.table("leaderboard").csv
-    assert not [name for name in report.table("leaderboard").csv if "/" in str(name)]
+    assert "run_ids" in in_file(report, "leaderboard")
+    assert not [name for name in in_file(report, "leaderboard") if "/" in str(name)]

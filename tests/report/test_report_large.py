@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 
 from bitnet_sweep import files
 from bitnet_sweep.report import make_report
+from bitnet_sweep.report.csv_files import write_csv
 from bitnet_sweep.report.page.charts import MOST_ARMS, chart_data
 from bitnet_sweep.report.page.html import as_json
 from bitnet_sweep.report.parse import _plain, _yaml
-from bitnet_sweep.report.table import HIDDEN, SEED, N, Part, Table, shortened
-from bitnet_sweep.report.write import _write_csv
+from bitnet_sweep.report.table import SEED, Cell, Column, Part, Row, Table, shortened
+from tests.report.conftest import as_read
 
 DOCUMENTS = [
     pytest.param("a: 1\nb:\n  c: 2\nd:\n- 1\n- {e: 2}\n", id="blocks and lists"),
@@ -94,13 +96,13 @@ def test_numbers_beyond_all_measure_are_null(store: Any) -> None:
     lines = (folder / "records.jsonl").read_text().replace('"val/loss": 9.0', f'"val/loss": {"9" * 400}')
     (folder / "records.jsonl").write_text(lines.replace('"val/loss": 4.0', '"val/loss": 1e999'))
     report = make_report([store.root])
-    assert report.table("records").csv["val/loss"].isna().tolist() == [True, False, True]
+    assert report.table("records").frame["val/loss"].isna().tolist() == [True, False, True]
 
 
 def test_numbers_whose_sum_no_float_holds_are_null(store: Any) -> None:
     for seed in (0, 1):
         store.run(f"a{seed}", {1: 9.0, 50: 1.7e308, 100: 4.0}, seed=seed)
-    assert list(make_report([store.root]).table("results").csv["loss 50"]) == ["unknown"] * 3
+    assert list(as_read(make_report([store.root]), "results")["loss 50"]) == ["unknown"] * 3
 
 
 def test_a_table_file_is_what_pandas_would_write(tmp_path: Path) -> None:
@@ -112,22 +114,20 @@ def test_a_table_file_is_what_pandas_would_write(tmp_path: Path) -> None:
             "empty": [None, None, None, None],
         }
     )
-    _write_csv(tmp_path / "x.csv", frame)
+    write_csv(tmp_path / "x.csv", Table("x", "", "", [Column("real", is_exact=True)], data=frame))
     assert (tmp_path / "x.csv").read_bytes().decode() == frame.to_csv(index=False)
 
 
 def test_a_long_table_shows_means_and_says_what_it_leaves_out() -> None:
-    rows = [{HIDDEN: "64", SEED: str(seed), N: ""} for seed in range(900)]
-    frame = pd.DataFrame(
-        [*rows, {HIDDEN: "64", SEED: "mean", N: "n=900"}, {HIDDEN: "128", SEED: "0", N: "n=1"}]
-    )
-    runs = [*map(str, range(900)), "all", "other"]
-    cut = shortened(Table("results", "Results", "About.", frame, [Part(None, "", frame, runs)]))
-    assert cut.parts[0].frame[SEED].tolist() == ["mean", "0"]
-    assert cut.parts[0].runs == ["all", "other"]
+    rows = [Row({SEED: Cell(seed)}, run_ids=(str(seed),), is_averaged=True) for seed in range(900)]
+    rows += [Row({SEED: Cell(words="mean")}, "mean", ("all",)), Row({SEED: Cell(0)}, run_ids=("other",))]
+    part = Part(None, "", [Column(SEED)], rows)
+    cut = shortened(Table("results", "Results", "About.", parts=[part]))
+    assert cut.parts[0].texts == [["mean"], ["0"]]
+    assert [row.run_ids for row in cut.parts[0].rows] == [("all",), ("other",)]
     assert "Shown: 2 of 902 rows" in cut.about
     assert "tables/results.csv has all" in cut.about
-    short = Table("results", "Results", "About.", frame.head(600), [Part(None, "", frame.head(600))])
+    short = Table("results", "Results", "About.", parts=[replace(part, rows=rows[:600])])
     assert shortened(short) is short
 
 

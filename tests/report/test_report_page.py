@@ -95,7 +95,12 @@ def test_everything_that_was_asked_for_is_written(out: Path) -> None:
         ),
         "report.html",
         "report.md",
-        *(f"tables/{name}.csv" for name in tables.split()),
+        *(
+            f"tables/{name}.{form}"
+            for name in tables.split()
+            for form in ("csv", "tex")
+            if form == "csv" or name not in ("provenance", "records")
+        ),
     ]
 
 
@@ -362,7 +367,8 @@ def test_a_row_names_its_runs_and_each_run_its_origin(store: Any, tmp_path: Path
     store.run("aaaa", RECOVERS, status={"provenance": {"commit": "c0ffee", "versions": {"torch": "2.13.0"}}})
     store.run("bbbb", RECOVERS, seed=1)
     report = make_report([store.root])
-    assert report.table("results").parts[0].runs == ["aaaa", "bbbb", "aaaa bbbb"]
+    table_rows = report.table("results").parts[0].rows
+    assert [row.run_ids for row in table_rows] == [("aaaa",), ("bbbb",), ("aaaa", "bbbb")]
     write_report(report, tmp_path)
     page = (tmp_path / "report.html").read_text()
     assert '<a href="#run-0">aaaa</a>' in page
@@ -383,7 +389,7 @@ def test_provenance_says_what_a_run_was_begun_with(store: Any) -> None:
     store.run("aaaa", RECOVERS)
     earlier = [{"commit": "c0ffee", "versions": {"torch": "2.12"}}, {"threads": 2}]
     store.run("bbbb", RECOVERS, seed=1, status={"provenance": {"commit": "beef", "earlier": earlier}})
-    told = make_report([store.root]).table("provenance").csv.set_index("run_id")["earlier"]
+    told = make_report([store.root]).table("provenance").frame.set_index("run_id")["earlier"]
     assert dict(told) == {"aaaa": "-", "bbbb": "commit c0ffee, versions torch 2.12; threads 2"}
 
 

@@ -14,6 +14,7 @@ from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.intervals import mean_interval, share_interval
 from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
+from tests.report.conftest import as_read
 
 LOSSES: dict[int, float | None] = {1: 9.0, 50: 8.0, 100: 4.0}
 ALONE: dict[str, Any] = {"stage_ids": [], "parent_stage_id": None}
@@ -115,7 +116,7 @@ def test_equal_names_do_not_make_equal_text(store: Any) -> None:
 def test_a_refused_pair_has_its_row_and_no_difference(store: Any) -> None:
     store.run("a", LOSSES, status=ALONE, seed=None)
     store.run("b", LOSSES, status=ALONE, seed=None, wd2=0.05)
-    row = make_report([store.root]).table("stage2_contrast").csv.iloc[0]
+    row = as_read(make_report([store.root]), "stage2_contrast").iloc[0]
     assert row["Difference"] == "not compared"
     assert row["Pair"] == "refused: a seed is not on record"
 
@@ -126,7 +127,7 @@ def test_outcomes_of_the_means_are_those_of_every_pair(store: Any) -> None:
     store.run("b0", LOSSES | {100: 7.0}, wd2=0.05)
     store.run("a1", LOSSES, seed=1)
     store.run("b1", {1: 9.0, 50: 8.0, 60: None}, wd2=0.05, seed=1)
-    row = make_report([store.root]).table("stage2_contrast").csv.iloc[-1]
+    row = as_read(make_report([store.root]), "stage2_contrast").iloc[-1]
     assert (row["n"], row["Loss (old)"], row["Difference"]) == ("n=1/2 pairs", "7.00", "-3.00")
     assert row["Outcome (old)"] == "stuck 1/2 [1-99%], diverged 1/2 [1-99%]"
     assert row["Outcome (new)"] == "recovered 2/2 [16-100%]"
@@ -136,7 +137,7 @@ def test_a_mean_of_pairs_that_have_not_ended_is_unknown(store: Any) -> None:
     for seed in (0, 1):
         store.run(f"a{seed}", {1: 9.0}, state="running", seed=seed)
         store.run(f"b{seed}", {1: 9.0}, state="running", seed=seed, wd2=0.05)
-    csv = make_report([store.root]).table("stage2_contrast").csv
+    csv = as_read(make_report([store.root]), "stage2_contrast")
     assert list(csv["Difference"]) == ["unknown"] * 3
     assert csv["Outcome (old)"].iloc[-1] == "2 running"
 
@@ -144,7 +145,7 @@ def test_a_mean_of_pairs_that_have_not_ended_is_unknown(store: Any) -> None:
 def test_every_two_decays_of_a_trunk_are_contrasted(store: Any) -> None:
     for run_id, wd2, end in (("a", 0.0, 4.0), ("b", 0.02, 5.0), ("c", 0.05, 7.0)):
         store.run(run_id, LOSSES | {100: end}, wd2=wd2)
-    csv = make_report([store.root]).table("stage2_contrast").csv
+    csv = as_read(make_report([store.root]), "stage2_contrast")
     assert sorted(zip(csv["wd2 (old)"], csv["wd2 (new)"], csv["Difference"], strict=True)) == [
         ("0.02", "0.0", "-1.00"),
         ("0.05", "0.0", "-3.00"),
@@ -160,7 +161,7 @@ def test_pairs_are_counted_over_all_sizes_from_six_on_without_a_p_value(store: A
             end = 4.0 if (hidden, seed) != (64, 0) else 8.0
             store.run(f"new{hidden}-{seed}", LOSSES | {100: end}, **place)
             store.run(f"old{hidden}-{seed}", LOSSES | {100: 7.0 + seed}, wd2=0.05, **place)
-    csv = make_report([store.root]).table("stage2_contrast").csv
+    csv = as_read(make_report([store.root]), "stage2_contrast")
     last = csv.iloc[-1]
     assert (last["Hidden Size"], last["n"]) == ("all sizes", "n=6 pairs")
     assert last["Difference"] == "lower in 5, higher in 1, equal in 0"

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bitnet_sweep.report import make_report, write_report
+from bitnet_sweep.report import Report, make_report, write_report
 from bitnet_sweep.report.__main__ import main
-
-ReadTable = Callable[[Path, str], list[dict[str, str]]]
+from tests.report.conftest import as_read, in_file
 
 
 @pytest.fixture(scope="module")
-def out(published_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def report(published_store: Path) -> Report:
+    return make_report([published_store])
+
+
+@pytest.fixture(scope="module")
+def out(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    write_report(make_report([published_store]), folder)
+    write_report(report, folder)
     return folder
 
 
@@ -33,27 +36,25 @@ RESULT_COLUMNS = [
 ]
 
 
-def test_complete_results_are_the_notes_table(out: Path, read_table: ReadTable) -> None:
-    rows = [[row[name] for name in RESULT_COLUMNS] for row in read_table(out, "results")]
+def test_complete_results_are_the_notes_table(report: Report) -> None:
+    rows = as_read(report, "results")[RESULT_COLUMNS].to_numpy().tolist()
     expected = [line.replace("WD_", "WD ").split("  ") for line in COMPLETE_RESULTS.strip().splitlines()]
     assert [" ".join(row).split() for row in rows] == [" ".join(parts).split() for parts in expected]
 
 
-def test_the_tables_columns_stand_in_the_notes_order(out: Path, read_table: ReadTable) -> None:
-    names = list(read_table(out, "results")[0])
+def test_the_tables_columns_stand_in_the_notes_order(report: Report, out: Path) -> None:
+    names = list(as_read(report, "results"))
     assert [name for name in names if name in RESULT_COLUMNS] == RESULT_COLUMNS
     header = " | ".join(f"{name}" for name in RESULT_COLUMNS)
     lines = [" | ".join(part.strip() for part in line.strip("|").split("|")) for line in _lines(out)]
     assert header in lines
 
 
-def test_loss_drop_at_the_transition(out: Path, read_table: ReadTable) -> None:
+def test_loss_drop_at_the_transition(report: Report) -> None:
     """As printed, but for one cell: the notes say -29.2% at 512, and their own 10.19 → 7.22 is 29.15 %."""
-    rows = [list(row.values())[2:] for row in read_table(out, "loss_transition")]
-    assert list(read_table(out, "loss_transition")[0])[6:] == [
-        *("Loss at Step 5k", "Loss at Step 6k", "Drop", "% Improvement")
-    ]
-    assert [[row[0], *row[4:]] for row in rows] == [
+    (part,) = report.table("loss_transition").parts
+    assert part.headings == ["Model", "Loss at Step 5k", "Loss at Step 6k", "Drop", "% Improvement"]
+    assert part.texts == [
         ["256", "10.34", "7.32", "-3.02", "-29.2%"],
         ["512", "10.19", "7.22", "-2.97", "-29.1%"],
         ["768", "10.08", "7.22", "-2.86", "-28.4%"],
@@ -61,9 +62,9 @@ def test_loss_drop_at_the_transition(out: Path, read_table: ReadTable) -> None:
     ]
 
 
-def test_token_recovery_at_the_transition(out: Path, read_table: ReadTable) -> None:
-    rows = [list(row.values()) for row in read_table(out, "token_transition")]
-    assert [[row[2], *row[6:]] for row in rows] == [
+def test_token_recovery_at_the_transition(report: Report) -> None:
+    (part,) = report.table("token_transition").parts
+    assert part.texts == [
         ["256", "2", "10", "5.0x"],
         ["512", "2", "10", "5.0x"],
         ["768", "2", "8", "4.0x"],
@@ -71,26 +72,27 @@ def test_token_recovery_at_the_transition(out: Path, read_table: ReadTable) -> N
     ]
 
 
-def test_true_sizes_stand_beside_the_published_ones(out: Path, read_table: ReadTable) -> None:
+def test_true_sizes_stand_beside_the_published_ones(report: Report, out: Path) -> None:
     """2 · 50257 · h + 40 h² + 29 h, worked out on paper."""
-    rows = read_table(out, "model_sizes")
+    rows = in_file(report, "model_sizes").to_dict("records")
     assert [(row["Hidden Size"], row["Params"], row["Published"], row["Published is"]) for row in rows] == [
-        ("256", "28360448", "28M", "right"),
-        ("512", "61963776", "114M", "wrong: 1.8x the true count"),
-        ("768", "100809984", "257M", "wrong: 2.5x the true count"),
-        ("1024", "144899072", "458M", "wrong: 3.2x the true count"),
+        ("256", "28360448", "28000000", "right"),
+        ("512", "61963776", "114000000", "wrong: 1.8x the true count"),
+        ("768", "100809984", "257000000", "wrong: 2.5x the true count"),
+        ("1024", "144899072", "458000000", "wrong: 3.2x the true count"),
     ]
     assert (rows[0]["Ternary"], rows[0]["Embedding"]) == ("2621440", "25731584")
     assert "28,360,448" in (out / "report.md").read_text(), "people read it with commas"
+    assert "| 114M " in (out / "report.md").read_text()
 
 
-def test_the_trajectory_of_256(out: Path, read_table: ReadTable) -> None:
-    rows = [row for row in read_table(out, "trajectory") if row["hidden"] == "256"]
+def test_the_trajectory_of_256(report: Report) -> None:
+    rows = [row for row in in_file(report, "trajectory").to_dict("records") if row["hidden"] == "256"]
     assert [(row["Step"], row["WD"], row["Tokens"], row["Loss"]) for row in rows] == [
         ("1", "0.1", "20", "11.08"),
         ("1000", "0.1", "16", "10.82"),
         ("2000", "0.1", "8", "10.82"),
-        ("3000", "0.1", "2", "10.20"),
+        ("3000", "0.1", "2", "10.2"),
         ("4000", "0.1", "2", "10.27"),
         ("5000", "0.1", "2", "10.34"),
         ("6000", "0.0", "10", "7.32"),
@@ -101,10 +103,8 @@ def test_the_trajectory_of_256(out: Path, read_table: ReadTable) -> None:
     ]
 
 
-def test_what_was_not_published_is_unknown_and_no_outcome_is_guessed(
-    out: Path, read_table: ReadTable
-) -> None:
-    rows = {row["Hidden Size"]: row for row in read_table(out, "results")}
+def test_what_was_not_published_is_unknown_and_no_outcome_is_guessed(report: Report, out: Path) -> None:
+    rows = {row["Hidden Size"]: row for row in as_read(report, "results").to_dict("records")}
     assert [rows["512"][f"loss {step}"] for step in ("1k", "5k", "6k", "10k")] == [
         *("unknown", "10.19", "7.22", "unknown")
     ]

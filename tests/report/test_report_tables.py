@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bitnet_sweep.report import Report, make_report, write_report
-from bitnet_sweep.report.table import frame_of, runs_of
+from tests.report.conftest import as_read
 
 ReadTable = Callable[[Path, str], list[dict[str, str]]]
 
@@ -49,9 +49,9 @@ def out(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_results(out: Path, read_table: ReadTable) -> None:
+def test_results(report: Report) -> None:
     steps = ("10", "20", "30", "40", "50", "60", "70", "100")
-    rows = read_table(out, "results")
+    rows = as_read(report, "results").to_dict("records")
     assert [
         (row["Hidden Size"], row["seed"], row["n"], row["Stage 2→"], *(row[f"loss {s}"] for s in steps))
         for row in rows
@@ -66,12 +66,12 @@ def test_results(out: Path, read_table: ReadTable) -> None:
         ("128", "0", "n=1", "WD 0.1→0.05", "7.00", "5.00", "7.00", "7.50", "8.00", "8.40", "8.40", "7.00"),
     ]
     assert [row["Step 60"] for row in rows] == ["8", "11", "9.5", "3", "2", "2.5", "8", "3"]
-    assert [row["run_id"] for row in rows] == ["a", "c", "", "b", "d", "", "e", "f"]
+    assert [row["run_id"] for row in rows] == ["a", "c", "a c", "b", "d", "b d", "e", "f"]
 
 
-def test_outcomes_with_collapse_and_recovery_steps(out: Path, read_table: ReadTable) -> None:
+def test_outcomes_with_collapse_and_recovery_steps(report: Report) -> None:
     """Of 2 out of 2, Clopper-Pearson's lower bound is 0.025^(1/2) = 0.158."""
-    rows = read_table(out, "results")
+    rows = as_read(report, "results").to_dict("records")
     assert [(row["outcome"], row["collapse at"], row["recovery at"]) for row in rows] == [
         ("recovered", "30", "70"),
         ("recovered", "30", "60"),
@@ -88,7 +88,7 @@ def test_outcomes_are_shares_whether_or_not_they_end_at_unigram(store: Any) -> N
     """U is 6.0. Of 3 out of 3, Clopper-Pearson's lower bound is 0.025^(1/3) = 0.292."""
     for seed, end in enumerate((4.0, 4.0, 5.95)):
         store.run(f"a{seed}", RECOVERS | {100: end}, seed=seed)
-    outcomes = list(make_report([store.root]).table("results").csv["outcome"])
+    outcomes = list(as_read(make_report([store.root]), "results")["outcome"])
     assert outcomes == ["recovered"] * 2 + ["recovered, at unigram", "recovered 3/3 [29-100%]; 1 at unigram"]
 
 
@@ -102,7 +102,7 @@ def test_marks_stand_beside_the_outcome_and_in_the_first_lines(store: Any, tmp_p
         *earlier, last = path.read_text().splitlines()
         path.write_text("\n".join([*earlier, json.dumps(json.loads(last) | fields)]) + "\n")
     report = make_report([store.root])
-    assert list(report.table("results").csv["outcome"]) == [
+    assert list(as_read(report, "results")["outcome"]) == [
         "recovered",
         "recovered, hollow, partly dead",
         "recovered",
@@ -137,13 +137,13 @@ def test_a_recovery_that_may_be_under_way_is_not_denied(
     store: Any, later: dict[int, float | None], told: str
 ) -> None:
     store.run("a", TRUNK | later, state="running")
-    assert list(make_report([store.root]).table("results").csv["recovery at"]) == [told]
+    assert list(as_read(make_report([store.root]), "results")["recovery at"]) == [told]
 
 
-def test_loss_transition(out: Path, read_table: ReadTable) -> None:
+def test_loss_transition(report: Report) -> None:
     """Drops -2 and -5: mean -3.5, t(0.975, 1) = 12.706, standard error 1.5, so -3.5 ± 19.06."""
-    rows = [list(row.values()) for row in read_table(out, "loss_transition")]
-    assert [[row[2], row[3], *row[4:]] for row in rows] == [
+    rows = [list(row.values()) for row in as_read(report, "loss_transition").to_dict("records")]
+    assert [row[3:] for row in rows] == [
         ["64", "0.0", "0", "", "8.00", "6.00", "-2.00", "-25.0%", ""],
         ["64", "0.0", "1", "", "10.00", "5.00", "-5.00", "-50.0%", ""],
         ["64", "0.0", "mean", "n=2", "9.00", "5.50", "-3.50", "-37.5%", "[-22.56, 15.56] (t, df = 1)"],
@@ -155,9 +155,9 @@ def test_loss_transition(out: Path, read_table: ReadTable) -> None:
     ]
 
 
-def test_token_transition(out: Path, read_table: ReadTable) -> None:
-    rows = read_table(out, "token_transition")
-    names = ["Tokens at Step 50", "Tokens at Step 60", "Recovery Factor"]
+def test_token_transition(report: Report) -> None:
+    rows = as_read(report, "token_transition").to_dict("records")
+    names = ["Tokens before", "Tokens after", "Recovery Factor"]
     assert [[row[name] for name in names] for row in rows] == [
         ["2", "8", "4.0x"],
         ["2", "11", "5.5x"],
@@ -170,9 +170,9 @@ def test_token_transition(out: Path, read_table: ReadTable) -> None:
     ]
 
 
-def test_stage2_contrast(out: Path, read_table: ReadTable) -> None:
+def test_stage2_contrast(report: Report) -> None:
     """New minus old at the end: 4 - 7 and 3 - 9, mean -4.5; ± 12.706 · 1.5."""
-    rows = read_table(out, "stage2_contrast")
+    rows = as_read(report, "stage2_contrast").to_dict("records")
     names = ["Hidden Size", "seed", "n", "Loss (old)", "Loss (new)", "Difference", "Difference, 95%", "Pair"]
     assert [[row[name] for name in names] for row in rows] == [
         ["64", "0", "", "7.00", "4.00", "-3.00", "", "fork"],
@@ -187,9 +187,9 @@ def test_stage2_contrast(out: Path, read_table: ReadTable) -> None:
     assert (first["old run"], first["new run"]) == ("b", "a")
 
 
-def test_model_sizes(out: Path, read_table: ReadTable) -> None:
+def test_model_sizes(report: Report) -> None:
     """h = 64, f = 128, 2 blocks, V = 300: 2·(4·64² + 3·64·128) + 2·(5·64 + 128) + 64 + 2·300·64."""
-    rows = read_table(out, "model_sizes")
+    rows = as_read(report, "model_sizes").to_dict("records")
     assert [list(row.values())[:7] for row in rows] == [
         ["64", "2", "300", "121280", "81920", "38400", "-"],
         ["128", "2", "300", "406400", "327680", "76800", "-"],
@@ -274,29 +274,33 @@ def test_a_mean_says_of_how_many_it_is(store: Any) -> None:
     assert tile.detail == "mean 8.00 → 4.00 (4/5)"
 
 
-def test_a_mean_cites_its_own_cell() -> None:
-    told = [("a", "0", "n=1"), ("b", "0", ""), ("c", "1", ""), ("", "mean", "n=2")]
-    frame = frame_of([dict(zip(("run_id", "seed", "n"), row, strict=True)) for row in told])
-    assert runs_of(frame) == ["a", "b", "c", "b c"]
-
-
-def test_the_row_of_all_sizes_cites_its_own_two_decays() -> None:
-    columns = ("wd2 (old)", "wd2 (new)", "seed", "n", "old run", "new run")
-    told = [
-        ("0.1", "0.0", "0", "n=1", "a", "b"),
-        ("0.05", "0.0", "0", "n=1", "c", "b"),
-        ("0.05", "0.0", "0", "n=1", "d", "e"),
-        ("0.05", "0.0", "all", "n=2 pairs", "", ""),
+def test_a_mean_cites_its_own_cell(report: Report) -> None:
+    rows = report.table("results").rows
+    assert [(row.of, " ".join(row.run_ids)) for row in rows] == [
+        *(("run", "a"), ("run", "c"), ("mean", "a c"), ("run", "b"), ("run", "d"), ("mean", "b d")),
+        *(("run", "e"), ("run", "f")),
     ]
-    frame = frame_of([dict(zip(columns, row, strict=True)) for row in told])
-    assert runs_of(frame) == ["a b", "c b", "d e", "c b d e"]
+
+
+def test_the_row_of_all_sizes_cites_its_own_two_decays(store: Any) -> None:
+    """Six pairs of 0.05 and 0.0 have such a row; the single pairs with 0.1 have none."""
+    for hidden in (64, 128):
+        for seed in range(3):
+            store.run(f"new{hidden}{seed}", RECOVERS, model__hidden=hidden, seed=seed)
+            store.run(f"old{hidden}{seed}", STUCK, model__hidden=hidden, seed=seed, wd2=0.05)
+    store.run("more", STUCK, model__hidden=64, seed=0, wd2=0.1)
+    (row,) = [row for row in make_report([store.root]).table("stage2_contrast").rows if row.of == "all"]
+    assert row.run_ids == tuple(
+        f"{side}{h}{s}" for h in (64, 128) for s in range(3) for side in ("old", "new")
+    )
+    assert row["Difference"].words == "lower in 6, higher in 0, equal in 0"
 
 
 def test_a_single_seed_shows_nothing_but_its_run(store: Any) -> None:
     store.run("a", RECOVERS, TOKENS)
     report = make_report([store.root])
     part = report.table("loss_transition").parts[0]
-    assert list(part.frame) == ["Model", "Loss at Step 50", "Loss at Step 60", "Drop", "% Improvement"]
+    assert part.headings == ["Model", "Loss at Step 50", "Loss at Step 60", "Drop", "% Improvement"]
     assert part.caption == "wd2 = 0.0, n = 1 (seed 0)"
 
 
@@ -327,7 +331,7 @@ def test_whatever_else_differs_makes_a_section_and_is_never_averaged(
     store.run("b", RECOVERS, TOKENS, seed=1, **change)
     report = make_report([store.root])
     assert [section.label for section in report.study.sections] == labels
-    assert set(report.table("results").csv["n"]) == {"n=1"}
+    assert set(as_read(report, "results")["n"]) == {"n=1"}
     assert any("never averaged" in remark for remark in report.summary.remarks)
 
 
@@ -379,22 +383,22 @@ def test_two_runs_of_the_same_settings_are_no_replicates(store: Any) -> None:
     store.run("b", STUCK, TOKENS)
     report = make_report([store.root])
     assert [section.label for section in report.study.sections] == ["copy=1", "copy=2"]
-    assert list(report.table("results").csv["n"]) == ["n=1", "n=1"]
+    assert list(as_read(report, "results")["n"]) == ["n=1", "n=1"]
 
 
 def test_schedules_of_several_lengths_share_columns_by_tenths(store: Any) -> None:
     store.run("a", {10: 7.0, 100: 4.0})
     store.run("b", {20: 6.5, 200: 3.0}, steps=200)
     report = make_report([store.root])
-    csv = report.table("results").csv
+    csv = as_read(report, "results")
     assert list(csv["loss 1/10"]) == ["7.00", "6.50"]
     assert list(csv["loss 10/10"]) == ["4.00", "3.00"]
-    assert "Step 200" in report.table("results").parts[4].frame
+    assert "Step 200" in report.table("results").parts[4].headings
 
 
 def test_a_boundary_off_the_published_steps_is_told_with_its_step(store: Any) -> None:
     store.run("a", RECOVERS, TOKENS, boundary=0.35)
-    row = make_report([store.root]).table("results").csv.iloc[0]
+    row = as_read(make_report([store.root]), "results").iloc[0]
     names = list(row.index)
     assert row["Stage 2→"] == "WD 0.1→0.0 at 35"
     assert names.index("Step 30") < names.index("Stage 2→") < names.index("Step 40")
@@ -412,9 +416,9 @@ def test_three_stages_change_decay_where_their_config_says(store: Any) -> None:
     store.run("b", losses, boundary=0.6, stages=other, wd2=0.05)
     report = make_report([store.root])
     assert [section.label for section in report.study.sections] == [""]
-    assert list(report.table("results").csv["Stage 3→"]) == ["WD 0.1→0.0", "WD 0.1→0.05"]
-    assert list(report.table("loss_transition").csv["Loss at Step 60"]) == ["8.00", "8.00"]
-    assert list(report.table("results").csv["outcome"]) == ["recovered", "recovered"]
+    assert list(as_read(report, "results")["Stage 3→"]) == ["WD 0.1→0.0", "WD 0.1→0.05"]
+    assert list(as_read(report, "loss_transition")["Loss before"]) == ["8.00", "8.00"]
+    assert list(as_read(report, "results")["outcome"]) == ["recovered", "recovered"]
 
 
 def test_a_decay_that_never_changes_keeps_its_nominal_boundary(store: Any) -> None:
@@ -422,7 +426,7 @@ def test_a_decay_that_never_changes_keeps_its_nominal_boundary(store: Any) -> No
     store.run("b", STUCK, FEW, wd2=0.1)
     report = make_report([store.root])
     assert [section.label for section in report.study.sections] == [""]
-    assert list(report.table("results").csv["Stage 2→"]) == ["WD 0.1→0.0", "WD 0.1→0.1"]
+    assert list(as_read(report, "results")["Stage 2→"]) == ["WD 0.1→0.0", "WD 0.1→0.1"]
 
 
 def test_several_stores_merge_by_run_id_and_the_copy_that_got_further_counts(
@@ -443,5 +447,5 @@ def test_one_sweep_of_several(store: Any) -> None:
     store.sweep("first", ["a"])
     store.sweep("second", ["b"])
     report = make_report([store.root], "second")
-    assert list(report.table("results").csv["run_id"]) == ["b"]
+    assert list(as_read(report, "results")["run_id"]) == ["b"]
     assert report.summary.name == "second"

@@ -10,6 +10,7 @@ from bitnet_sweep.report import make_report
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
 from bitnet_sweep.report.settings import science_version_of
+from tests.report.conftest import as_read, in_file
 
 COMMIT = "0e473194101d36519dd4b515bc56d30e74273893"
 LOSSES: dict[int, float | None] = {1: 9.0, 50: 8.0, 100: 4.0}
@@ -29,7 +30,7 @@ def test_a_command_given_again_under_a_new_version_contrasts_like_with_like(stor
         told = status(f"trunk{version}", run_id, science_version=version)
         store.run(run_id, LOSSES | {100: 4.07 if version == 2 else 4.0}, wd2=wd2, status=told)
     report = make_report([store.root])
-    rows = report.table("stage2_contrast").csv
+    rows = as_read(report, "stage2_contrast")
     assert sorted(zip(rows["section"], rows["Difference"], rows["Pair"], strict=True)) == [
         ("science_version=1", "0.00", "fork"),
         ("science_version=2", "0.00", "fork"),
@@ -93,7 +94,7 @@ def test_the_page_tells_the_code_in_one_column(store: Any) -> None:
     told = {"science_version": 1, "code": {"model/head.py": "1", "train/loop.py": "2"}}
     store.run("a", LOSSES, status=told)
     store.run("b", LOSSES, wd2=0.05, status=told | {"code": {"model/head.py": "3", "train/loop.py": "2"}})
-    frame = make_report([store.root]).table("provenance").csv
+    frame = make_report([store.root]).table("provenance").frame
     assert list(frame["science_version"]) == ["1", "1"]
     assert frame["code"].nunique() == 2
     assert not [name for name in frame if "head.py" in str(name)]
@@ -111,8 +112,8 @@ def test_runs_trained_anew_by_other_code_are_told_apart_by_it(store: Any) -> Non
         store.run(run_id, LOSSES | {100: end}, wd2=wd2, status=told)
     report = make_report([store.root])
     assert all(section.label.startswith("code=") for section in report.study.sections)
-    assert list(report.table("stage2_contrast").csv["Difference"]) == ["0.00", "0.00"]
-    contrasts = report.table("contrasts").csv
+    assert list(as_read(report, "stage2_contrast")["Difference"]) == ["0.00", "0.00"]
+    contrasts = in_file(report, "contrasts")
     assert sorted(zip(contrasts["factor"], contrasts["difference"], strict=True)) == [
         *[("code", "")] * 2,
         *[("wd2", "0")] * 2,

@@ -16,17 +16,17 @@ from bitnet_sweep.report.claims.claim import ENOUGH_SEEDS, Claim, Unit, Unjudged
 from bitnet_sweep.report.claims.from_file import ENDINGS, read_claims
 from bitnet_sweep.report.claims.setting import Setting, settings_in
 from bitnet_sweep.report.claims.verdict import Verdict, sentence_of, verdict_of
-from bitnet_sweep.report.table import N, Part, Row, Table, frame_of
+from bitnet_sweep.report.table import Cell, Column, N, Part, Row, Table
 
 _NOTHING = "nothing in the store tests it"
 _NEVER_LEARNS = Unjudged("no run of the setting was ever below U: too short or too small to learn in")
-_IDS_SHOWN = 4
-"""The report shows that many run_ids of a row; the CSV file has all."""
-_PLACE = "run_ids, or how to test it"
+_N = Column(N, "n={}".format)
 _COLUMNS = (
-    *("name", "claim", "source", "margin", "setting", "verdict", N, "evidence"),
-    *("run_ids", "how to test it"),
+    *map(Column, ("name", "claim", "source", "margin", "setting", "verdict")),
+    *(_N, Column("evidence"), Column("run_ids"), Column("how to test it")),
 )
+_UNTESTED = Column("where untested", name="how to test it")
+_READ = (*map(Column, ("claim", "source", "setting", "verdict")), _N, Column("evidence"), _UNTESTED)
 
 
 @dataclass(frozen=True)
@@ -141,34 +141,32 @@ def claims_table(sections: Sequence[Section], asked: Asked | None = None) -> Tab
     """The ledger (of the notes) as a table; a row a claim and setting."""
     asked = asked or _of_the_notes()
     entries = ledger(sections, asked.claims)
-    csv = frame_of([_row(entry) for entry in entries], _COLUMNS)
-    readable = frame_of([_short_row(entry) for entry in entries])
-    if len({entry.setting for entry in entries if entry.setting}) < 2:
-        readable = readable.drop(columns="setting", errors="ignore")
+    rows = [_row(entry) for entry in entries]
+    several = len({entry.setting for entry in entries if entry.setting}) > 1
+    shown = [column for column in _READ if several or column.key != "setting"]
     about = (
         f"Reproduced or contradicted: observations in one direction, n >= {ENOUGH_SEEDS} or what the claim "
         "asks for; consistent or at odds: the same with fewer, or in too few cells where the claim is about "
         f"several. {asked.origin} n counts seeds. Settings are judged apart. "
         "Margins, fixed beforehand, and all run_ids are in tables/claims.csv."
     )
-    return Table("claims", asked.title, about, csv, [Part(None, "", readable)])
+    return Table("claims", asked.title, about, _COLUMNS, rows, [Part(None, "", shown, rows)])
 
 
 def _row(entry: Entry) -> Row:
-    claim = entry.claim
-    cells = (claim.name, claim.says, claim.source, claim.margin, entry.setting)
-    found = (entry.verdict.word, f"n={entry.verdict.n}", _evidence(entry))
-    return dict(zip(_COLUMNS, (*cells, *found, " ".join(entry.run_ids), claim.command), strict=True))
-
-
-def _short_row(entry: Entry) -> Row:
-    row = _row(entry)
-    ids = entry.run_ids
-    more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
-    place = " ".join(ids[:_IDS_SHOWN]) + more if ids else row["how to test it"]
-    shown = {key: row[key] for key in ("claim", "source", "setting", "verdict", N, "evidence")}
-    return shown | {_PLACE: place}
-
-
-def _evidence(entry: Entry) -> str:
-    return sentence_of(entry.claim, entry.units, entry.not_comparable) or _NOTHING
+    claim, ids = entry.claim, entry.run_ids
+    evidence = sentence_of(claim, entry.units, entry.not_comparable) or _NOTHING
+    cells = {
+        "name": Cell(claim.name),
+        "claim": Cell(claim.says),
+        "source": Cell(claim.source),
+        "margin": Cell(claim.margin),
+        "setting": Cell(entry.setting),
+        "verdict": Cell(entry.verdict.word),
+        N: Cell(entry.verdict.n),
+        "evidence": Cell(evidence),
+        "run_ids": Cell(" ".join(ids)),
+        "how to test it": Cell(claim.command),
+        "where untested": Cell("" if ids else claim.command),
+    }
+    return Row(cells, "all", tuple(ids))

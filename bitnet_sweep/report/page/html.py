@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,9 @@ from bitnet_sweep.report.page.provenance import citation, parted
 from bitnet_sweep.report.page.runs import MOST_RUNS, panels
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.summary import QUESTION, Study, Summary
-from bitnet_sweep.report.table import SEED, Table, shortened
-from bitnet_sweep.store.states import REPORTED
+from bitnet_sweep.report.table import Column, Part, Row, Table, shortened
 
 _HERE = Path(__file__).parent
-_GAPS = {*REPORTED[1:], UNKNOWN, "diverged", "not compared"}
-_NUMBER = re.compile(r"[-+]?[\d,.]+(e[-+]?\d+)?[kMx%]?")
 
 _MOST_SVG = 1_200_000
 """Characters of drawings on the page; those past it are told by their file."""
@@ -37,12 +35,6 @@ _LONG = 32
 """Characters of a cell that gets room for more than a word a line."""
 _MOST_TEXT = 1_200
 """Characters of one text."""
-
-_ORDER = (
-    *("leaderboard", "results", "contrasts", "loss_transition", "token_transition", "boundaries"),
-    *("stage2_contrast", "model_sizes", "trajectory", "claims", "records", "provenance"),
-)
-"""The order of the tables: the page is about the user's own runs, so what others claimed comes last."""
 
 SampleText = tuple[str, str, str]
 """Prompt, continuation at the boundary, continuation at the end."""
@@ -58,13 +50,10 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         lstrip_blocks=True,
     )
     environment.globals |= {
-        "zip": zip,
-        "is_mean": _is_mean,
-        "numeric_columns": _numeric_columns,
-        "cell_class": _cell_class,
+        "grid": grid,
         "tile_class": _tile_class,
     }
-    frame = next((table.csv for table in tables if table.name == "provenance"), pd.DataFrame())
+    frame = next((table.frame for table in tables if table.name == "provenance"), pd.DataFrame())
     shared, own = parted(frame)
     runs = own.head(MOST_RUNS)
     made = panels(study, set(map(str, own)))
@@ -74,11 +63,7 @@ def page(study: Study, summary: Summary, tables: Sequence[Table], figures: Seque
         question=QUESTION,
         summary=summary,
         most_notes=MOST_NOTES,
-        tables=[
-            shortened(table)
-            for table in sorted(tables, key=lambda table: _ORDER.index(table.name))
-            if table.parts and not table.is_data
-        ],
+        tables=[shortened(table) for table in tables if table.parts and not table.is_data],
         figures=_inlined(figures),
         chart=chart_data(study.sections),
         samples=samples[:_MOST_SAMPLES],
@@ -158,23 +143,53 @@ def _trusted(text: str) -> Markup:
     return Markup(text)  # noqa: S704
 
 
-def _is_mean(frame: pd.DataFrame, row: tuple[str, ...]) -> bool:
-    return SEED in frame and row[list(frame.columns).index(SEED)] in ("mean", "all")
+@dataclass(frozen=True)
+class Grid:
+    """The rows of a part with what the page makes of them."""
+
+    heads: list[tuple[Markup, str]]
+    """Attributes and heading."""
+    rows: list[tuple[str, list[tuple[Markup, str]], tuple[str, ...]]]
+    """Class, cells (attributes and text), run_ids."""
+    has_runs: bool
 
 
-def _numeric_columns(frame: pd.DataFrame) -> set[str]:
-    """Columns with a number in them: they are aligned as numbers, words for gaps included."""
-    return {str(name) for name in frame if any(_NUMBER.fullmatch(str(cell)) for cell in frame[name])}
+def grid(part: Part) -> Grid:
+    """Numbers stand under one another; gaps, changes and the rows of means stand out."""
+    columns = [(column, column.is_numeric(part.rows)) for column in part.columns]
+    heads = [
+        (_attributes({"class": "num" if is_number else "", "title": column.unit}), column.heading)
+        for column, is_number in columns
+    ]
+    is_mixed = len({row.of for row in part.rows}) > 1
+    rows = [
+        (
+            "mean" if is_mixed and row.of != "run" else "",
+            [_cell(column, row, is_number) for column, is_number in columns],
+            row.run_ids,
+        )
+        for row in part.rows
+    ]
+    return Grid(heads, rows, any(row.run_ids for row in part.rows))
 
 
-def _cell_class(cell: str, is_numeric: bool) -> Markup:
-    text = str(cell)
-    classes = ["num"] if is_numeric else ["text"] if len(text) > _LONG else []
-    if text.startswith("WD "):
-        classes.append("change")
-    elif text.split(" ")[0] in _GAPS or text in _GAPS:
-        classes.append("gap")
-    return Markup(' class="{}"').format(" ".join(classes)) if classes else Markup("")
+def _cell(column: Column, row: Row, is_number: bool) -> tuple[Markup, str]:
+    """A number whose text is more than that, such as 1k, says what it is, for the page to sort by."""
+    cell, text = row[column.key], column.text(row)
+    is_gap = bool(cell.why) and not cell.words and not column.is_interval
+    classes = ["num" if is_number else "text" if len(text) > _LONG else "", "gap" if is_gap else column.style]
+    value = ""
+    if is_number and isinstance(cell.value, int | float) and not _PLAIN.fullmatch(text):
+        value = f"{cell.value:.7g}" if isinstance(cell.value, float) else str(cell.value)
+    return _attributes({"class": " ".join(filter(None, classes)), "data-value": value}), text
+
+
+_PLAIN = re.compile(r"-?\d+(\.\d+)?")
+"""A number as a script reads it."""
+
+
+def _attributes(attributes: dict[str, str]) -> Markup:
+    return Markup("").join(Markup(' {}="{}"').format(*each) for each in attributes.items() if each[1])
 
 
 def _tile_class(kind: str) -> str:

@@ -12,7 +12,7 @@ from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.columns import name_of, setting_keys, sweeps_of
 from bitnet_sweep.report.settings import UNKNOWN, as_read, shown
 from bitnet_sweep.report.summary import Study
-from bitnet_sweep.report.table import Table, frame_of
+from bitnet_sweep.report.table import Table
 
 _PREFIX = "provenance."
 _MACHINE = ("cpu", "cpu_class", "cores", "threads", "platform", "host")
@@ -39,8 +39,11 @@ def provenance(study: Study) -> Table:
         rows.append(row | {key: column[i] for key, column in told.items()})
     if any("earlier" in row for row in rows):  # the others' attempts were all alike
         rows = [{"earlier": "-"} | row for row in rows]
-    frame = frame_of(rows, [*ALWAYS, "versions", "machine"]).replace("", UNKNOWN)
-    return Table("provenance", "Provenance", "Where each run comes from.", frame, is_data=True)
+    names = dict.fromkeys([*ALWAYS, "versions", "machine", *(name for row in rows for name in row)])
+    frame = pd.DataFrame(
+        [[row.get(name) or UNKNOWN for name in names] for row in rows], columns=[*names], dtype=str
+    )
+    return Table("provenance", "Provenance", "Where each run comes from.", data=frame, is_data=True)
 
 
 def parted(frame: pd.DataFrame) -> tuple[dict[str, str], pd.DataFrame]:

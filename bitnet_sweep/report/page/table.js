@@ -2,14 +2,11 @@
 // Tables sort by the button in each column's head and filter by the words typed above them.
 
 (function () {
-  const UNITS = { "": 1, k: 1e3, M: 1e6, x: 1, "%": 1 };
-  const NUMBER = /^([-+]?(?:\d[\d,]*)?(?:\.\d+)?(?:e[-+]?\d+)?)([kMx%]?)(?=$|[\s(])/;
-
-  /** What a cell sorts by: its number if it begins with one, else its words. */
-  function valueOf(text) {
-    const found = NUMBER.exec(text);
-    if (!found || !/\d/.test(found[1])) return text.toLowerCase();
-    return Number(found[1].replace(/,/g, "")) * UNITS[found[2]];
+  /** What a cell sorts by: the number that it has, by its own word or as its text, else its words. */
+  function valueOf(cell) {
+    const text = cell.textContent.trim();
+    const number = Number(cell.dataset.value ?? (text || NaN));
+    return Number.isNaN(number) ? text.toLowerCase() : number;
   }
 
   /** Numbers before words, empty cells last, whichever way round. */
@@ -27,7 +24,7 @@
     if (order !== "none") {
       head.setAttribute("aria-sort", order);
       const sign = order === "ascending" ? 1 : -1;
-      const keyed = rows.map((row) => [valueOf(row.cells[column].textContent.trim()), row]);
+      const keyed = rows.map((row) => [valueOf(row.cells[column]), row]);
       sorted = keyed.sort((a, b) => compare(a[0], b[0], sign)).map((pair) => pair[1]);
     }
     table.tBodies[0].append(...sorted);
