@@ -405,7 +405,7 @@ class TestOptimizer:
         model(torch.ones(1, 3)).sum().backward()
         before = model.weight.detach().clone()
         optimizer.step(0.5, 0.0)
-        assert torch.equal(before - model.weight, torch.full((2, 3), 0.5))
+        torch.testing.assert_close(before - model.weight, torch.full((2, 3), 0.5))
         assert optimizer.state(model.weight)["momentum_buffer"].tolist() == [[1.0] * 3] * 2
 
     def test_what_is_refused(self) -> None:

@@ -42,8 +42,8 @@ def written(path: Path, *entries: object, **keys: object) -> Path:
 
 def judged(root: Path, claims: Path) -> list[tuple[str, str, str]]:
     """Name, verdict and n of each row."""
-    csv = bs.report(root, claims=claims).claims.frame
-    return list(csv[["name", "verdict", "n"]].itertuples(index=False, name=None))
+    frame = bs.report(root, claims=claims).claims.frame
+    return [(row["name"], row["verdict"], f"n={row['n']}") for _, row in frame.iterrows()]
 
 
 def evidence(root: Path, claims: Path) -> list[str]:
@@ -314,7 +314,7 @@ def test_one_line_names_file_entry_and_key(store, tmp_path, capsys, keys, line):
         line.startswith(": ") and told.startswith(f"--claims={claims}: claim 2, ") and line in told
     )
     assert told.count("\n") == 1
-    assert len(told) < 1000
+    assert len(told) < 2000
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match=re.escape(line)):
         bs.report(store.root, claims=claims)
