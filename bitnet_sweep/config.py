@@ -611,6 +611,8 @@ class RunConfig:
     """Where the learning-rate path bends, as a fraction of the run."""
     batch_size: int = knob(4, Role.in_id | Role.data)
     """Rows of a batch."""
+    micro_batches: int = knob(1, Role.in_id | Role.added)
+    """Parts that a batch is split into, whose gradients are summed: less memory, and rounding of its own."""
     sequence_length: int = knob(32, Role.in_id | Role.data)
     """Tokens of a row."""
     warmup_steps: int | None = knob(None, Role.in_stages | Role.follows)
@@ -646,6 +648,10 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value > self.steps:
                 raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
+        if self.batch_size % self.micro_batches:
+            raise ConfigError(
+                "micro_batches", self.micro_batches, f"must divide batch_size={self.batch_size}"
+            )
         if self.precision is Precision.mixed:
             _refuse_fp32_only(self)
         if not self.store.strip():

@@ -46,6 +46,7 @@ EXPECTED = {
     "boundary": BOTH,
     "lr_boundary": BOTH,
     "batch_size": BOTH,
+    "micro_batches": BOTH,
     "sequence_length": BOTH,
     "warmup_steps": BOTH,
     "probe_every_steps": BOTH,

@@ -167,7 +167,7 @@ def _computes(config: RunConfig) -> tuple[Any, ...]:
 
 def _work(config: RunConfig) -> tuple[Any, ...]:
     """What decides how much a step and a probe compute."""
-    rows = config.batch_size, config.sequence_length
+    rows = config.batch_size, config.micro_batches, config.sequence_length
     return config.model, config.optimizer.name, config.tokenizer.vocab_size, rows
 
 

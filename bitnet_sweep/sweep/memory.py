@@ -33,7 +33,9 @@ def memory_told(config: RunConfig, device: torch.device) -> Iterator[None]:
         traceback.clear_frames(error.__traceback__)  # they hold the model
         keys = f"model.hidden={config.model.hidden} or batch_size={config.batch_size}"
         length = f"sequence_length={config.sequence_length}"
-        raise OutOfMemoryError(f"out of memory on {device.type}: lower {keys} (or {length})") from error
+        parts = f"raise micro_batches={config.micro_batches}"
+        told = f"out of memory on {device.type}: lower {keys} (or {length}), or {parts}"
+        raise OutOfMemoryError(told) from error
 
 
 def _is_of_memory(error: Exception) -> bool:

@@ -94,6 +94,7 @@ FOUR = {
             for name in (OptimizerName.sgd, OptimizerName.lion, OptimizerName.torch)
         ),
         pytest.param({"optimizer": MATRICES}, marks=pytest.mark.system),
+        pytest.param({"micro_batches": 2}, marks=pytest.mark.system),
         {"model": FULL},
         pytest.param({"loss": LossConfig(label_smoothing=0.1, z_loss=1e-4)}, marks=pytest.mark.system),
         pytest.param({"probe_every_steps": 7}, marks=pytest.mark.system),
@@ -116,6 +117,7 @@ FOUR = {
         "lion",
         "torch",
         "matrices",
+        "micro-batches",
         "full",
         "smoothing",
         "odd probes",

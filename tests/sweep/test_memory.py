@@ -10,7 +10,10 @@ import torch
 
 from bitnet_sweep.sweep.memory import OutOfMemoryError, memory_told
 
-LINE = "out of memory on cpu: lower model.hidden=16 or batch_size=2 (or sequence_length=8)"
+LINE = (
+    "out of memory on cpu: lower model.hidden=16 or batch_size=2 (or sequence_length=8), "
+    "or raise micro_batches=1"
+)
 
 REAL = f"""
 import resource, numpy, torch

@@ -1,5 +1,7 @@
 """What a checkpoint holds is all that training needs to go on."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -13,7 +15,8 @@ from tests.optimizers import config_of
 
 STEPS, STOP = 6, 3
 
-CHANGES = {name.name: {"optimizer": config_of(name)} for name in OptimizerName}
+CHANGES: dict[str, dict[str, Any]] = {name.name: {"optimizer": config_of(name)} for name in OptimizerName}
+CHANGES["micro-batches"] = {"micro_batches": 2}
 
 
 @pytest.mark.parametrize("precision", list(Precision))
