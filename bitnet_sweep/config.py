@@ -615,6 +615,8 @@ class RunConfig:
     """Parts that a batch is split into, whose gradients are summed: less memory, and rounding of its own."""
     sequence_length: int = knob(32, Role.in_id | Role.data)
     """Tokens of a row."""
+    ema: float = knob(0.0, Role.in_id | Role.added, below=1.0)
+    """Decay of a running mean of the weights, such as 0.999; its held-out loss is recorded. 0 keeps none."""
     warmup_steps: int | None = knob(None, Role.in_stages | Role.follows)
     """Length of the warm-up; null means ``schedule.warmup`` of the run."""
     probe_every_steps: int | None = knob(None, Role.in_id | Role.follows)

@@ -47,6 +47,7 @@ EXPECTED = {
     "lr_boundary": BOTH,
     "batch_size": BOTH,
     "micro_batches": BOTH,
+    "ema": BOTH,
     "sequence_length": BOTH,
     "warmup_steps": BOTH,
     "probe_every_steps": BOTH,

@@ -86,8 +86,9 @@ def disk_needed(plan: Plan, store: Store, jobs_at_once: int) -> Disk:
     for unit in plan.todo:
         config, begin = unit.run.config, first_stage.get(unit.parent or "", 0)
         counts = predicted_counts(config.model, config.tokenizer.vocab_size)
-        weights = NUM_BYTES_FP32 * counts.total
-        state = (1 + MOMENTS) * weights
+        one = NUM_BYTES_FP32 * counts.total
+        weights = one * (2 if config.ema else 1)
+        state = weights + MOMENTS * one
         resumed.append(2 * (state + MAX_CODE_SETS * counts.ternary))
         if unit.is_run and config.sweep.keep_final:
             finals += weights
@@ -168,7 +169,7 @@ def _computes(config: RunConfig) -> tuple[Any, ...]:
 def _work(config: RunConfig) -> tuple[Any, ...]:
     """What decides how much a step and a probe compute."""
     rows = config.batch_size, config.micro_batches, config.sequence_length
-    return config.model, config.optimizer.name, config.tokenizer.vocab_size, rows
+    return config.model, config.optimizer.name, config.ema > 0, config.tokenizer.vocab_size, rows
 
 
 def _pace_of(folder: Folder) -> Pace | None:

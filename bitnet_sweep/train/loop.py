@@ -13,6 +13,7 @@ from bitnet_sweep.config import RunConfig
 from bitnet_sweep.data import Batches
 from bitnet_sweep.records import LOG_LOSS, LOG_LR, LogRow, Record, SampleRow, Value, clean
 from bitnet_sweep.stages import Timetable
+from bitnet_sweep.train.average import follow
 from bitnet_sweep.train.backward import backward
 from bitnet_sweep.train.optimizer import update
 from bitnet_sweep.train.runtime import peak_memory_mb
@@ -131,4 +132,6 @@ def _one_step(
         learning_rate=learning_rate,
         weight_decay=weight_decay,
     )
+    if state.average is not None:
+        follow(state.average, state.model, config.ema, step)
     return loss, grad_norm

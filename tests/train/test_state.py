@@ -16,7 +16,7 @@ from tests.optimizers import config_of
 STEPS, STOP = 6, 3
 
 CHANGES: dict[str, dict[str, Any]] = {name.name: {"optimizer": config_of(name)} for name in OptimizerName}
-CHANGES["micro-batches"] = {"micro_batches": 2}
+CHANGES |= {"micro-batches": {"micro_batches": 2}, "ema": {"ema": 0.5}}
 
 
 @pytest.mark.parametrize("precision", list(Precision))
