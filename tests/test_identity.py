@@ -61,6 +61,8 @@ EXPECTED = {
     "schedule.lr_bend_to": SECOND,
     "schedule.lr_final": SECOND,
     "schedule.set_after_update": BOTH,
+    "schedule.lr_shape": BOTH,
+    "schedule.decay_shape": BOTH,
     "optimizer.name": BOTH,
     "optimizer.beta1": BOTH,
     "optimizer.beta2": BOTH,
