@@ -64,7 +64,7 @@ docs: .venv/.docs  ## Build the site into site/; its sentences, spelling and lin
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 test: .venv/.dev  ## Install and run every test that needs neither root nor a browser
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not system'
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'not system'
 
 test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run the tests on them, and those that take minutes
 	command -v slurmd > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \

@@ -49,7 +49,7 @@ def find_run(store: Path, text: str) -> str:
 
 
 def _words(text: str) -> set[tuple[str, object]]:
-    """Of a name; ``wd2=0.0`` and ``wd2=0`` are the same."""
+    """The words of a name; ``wd2=0.0`` and ``wd2=0`` are the same."""
     parts = [word.partition("=") for word in text.split()]
     return {(key, value if (number := read_number(value)) is None else number) for key, _, value in parts}
 
@@ -64,7 +64,7 @@ def run_names(store: Store) -> dict[str, str]:
 
 
 def _name_by_config(folder: Folder) -> str:
-    """Of a run that no sweep names, as of another program's; empty where its config does not tell."""
+    """The name of a run that no sweep names, as another program's; empty where its config does not tell."""
     try:
         return run_name(resolve(folder.config()))
     except (OSError, ConfigError):

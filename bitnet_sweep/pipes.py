@@ -22,7 +22,7 @@ Raw = TypeVar("Raw", bound=io.FileIO)
 EXIT_PIPE = 128 + signal.SIGPIPE
 """What a shell reports of a command that the signal ended."""
 EXIT_UNWRITTEN = 1
-"""Of a command whose output could not be written, to a full disk for example."""
+"""Exit status of a command whose output could not be written, to a full disk for example."""
 
 
 def until_unread(main: Callable[[], int]) -> int:

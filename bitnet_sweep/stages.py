@@ -24,7 +24,7 @@ from bitnet_sweep.config import (
 from bitnet_sweep.counts import feed_forward_width
 
 LOG_EVERY = 0.01
-"""Of a run, between two rows of the training log (chosen: a curve of 100 points)."""
+"""Share of a run between two rows of the training log (chosen: a curve of 100 points)."""
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -189,7 +189,7 @@ class Timetable:
 
     @classmethod
     def of(cls, config: RunConfig) -> Timetable:
-        """Of a resolved config."""
+        """The timetable of a resolved config."""
         assert config.probe_every_steps is not None, "the config is not resolved"
         assert config.log_every_steps is not None, "the config is not resolved"
         return cls(stage_ends(config.stages), config.probe_every_steps, config.log_every_steps)

@@ -36,7 +36,7 @@ def python(tmp_path_factory) -> Path:
     return folder / "env" / "bin" / "python"
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_wheel_runs_from_an_empty_folder(python, tmp_path, corpus_file):
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
 

@@ -41,7 +41,7 @@ UNITS = {
     **dict.fromkeys(("perf/step_ms", "perf/probe_ms"), "ms"),
     "perf/peak_memory_mb": "MB",
 }
-"""Of the fields of a record. A layer's own field has the unit of the field that it stands beside."""
+"""The units of a record's fields. A layer's own field has the unit of the field that it stands beside."""
 
 
 def records(store: Stores, sweep: str | None = None) -> pd.DataFrame:

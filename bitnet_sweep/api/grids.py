@@ -83,7 +83,7 @@ class Plan:
     """The runs of a grid, and what of them is to be trained."""
 
     name: str
-    """Of the sweep."""
+    """The sweep's name."""
     store: Path
     words: list[str] = field(repr=False)
     """The command line of the grid."""

@@ -61,7 +61,7 @@ class TableView:
 
 
 _MOST_ROWS = 20
-"""Of a table that is there to compute with."""
+"""Rows that are shown of a table that is there to compute with."""
 
 
 class ReportView:

@@ -48,7 +48,7 @@ class Groups:
     """What the panels group runs by."""
 
     keys: tuple[str, ...]
-    """Of the config; the last one has the colours."""
+    """Keys of the config; the last one has the colours."""
     cells: tuple[tuple[Any, ...], ...]
     """Their values in every run, each combination once."""
 

@@ -26,7 +26,7 @@ class TaskFile:
 
     path: Path
     sha256: str
-    """Of the task file."""
+    """Hash of the task file."""
     data: dict[str, str]
     """sha256 of each file of documents, by the name that the task file has for it."""
     tasks: list[dict[str, Any] | str]

@@ -46,9 +46,9 @@ class Told:
 
     run: OpenRun
     bytes_written: int
-    """Of the weights."""
+    """Size of the weights."""
     bytes_fp32: int
-    """Of the same numbers in float32."""
+    """Size of the same numbers in float32."""
     check: dict[str, Any] = field(default_factory=dict)
     """The report of the check; empty where it was not made."""
 

@@ -26,11 +26,11 @@ from bitnet_sweep.export.held_out import Rows
 from bitnet_sweep.model.transformer import Transformer
 
 TOLERANCE = 1.5e-6
-"""Of logits, as a share of the largest one (chosen: what the last bits of float32 come to is less, see
-docs/export.md; the last norm with eps 1e-6 for 1e-5 moves them by 4.5e-6)."""
+"""Largest difference of logits, as a share of the largest one (chosen: what the last bits of float32 come to
+is less, see docs/export.md; the last norm with eps 1e-6 for 1e-5 moves them by 4.5e-6)."""
 
 LOSS_TOLERANCE = 1e-5
-"""Of the mean loss, nats."""
+"""Largest difference of the mean loss, nats."""
 
 LOGITS_BYTES = 64 * 2**20
 """Logits that are compared (chosen); the losses are compared for every target."""
@@ -46,18 +46,18 @@ class Checked:
 
     tokens: int
     loss: float
-    """Of ours in float32, mean over the tokens, nats."""
+    """Our model's in float32, mean over the tokens, nats."""
     loss_of_export: float
     largest_loss_difference: float
-    """Of one token; ours rounding ties as the export does."""
+    """The largest of one token; ours rounding ties as the export does."""
     loss_difference: float
-    """Of the means, likewise."""
+    """The difference of the means, likewise."""
     logits_compared: int
     """Tokens whose logits were compared."""
     largest_logit: float
     largest_logit_difference: float
     tolerance: float
-    """Of the logits."""
+    """Largest difference of logits that passes."""
     roundings: int
     """Activations rounded to 8 bits."""
     rounded_otherwise_at_ties: int
@@ -111,7 +111,7 @@ def compare(model: Transformer, rows: Rows, answers: Mapping[str, Tensor]) -> Ch
 
 
 def num_logits(vocab_size: int) -> int:
-    """Of how many tokens the logits are compared."""
+    """How many tokens have their logits compared."""
     return max(1, LOGITS_BYTES // (4 * vocab_size))
 
 

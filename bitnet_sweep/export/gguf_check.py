@@ -23,10 +23,11 @@ from bitnet_sweep.model.quantisers import activation_quant
 from bitnet_sweep.model.transformer import Transformer
 
 QUARTER_TOLERANCE = 1e-4
-"""Of log-probabilities, for the quarter of the tokens that differs least (chosen: measured were 2e-6)."""
+"""Largest difference of log-probabilities, for the quarter of the tokens that
+differs least (chosen: measured were 2e-6)."""
 
 LOSS_TOLERANCE = 0.01
-"""Of the mean loss, nats (chosen: 0.0003 were measured over 60 tokens)."""
+"""Largest difference of the mean loss, nats (chosen: 0.0003 were measured over 60 tokens)."""
 
 _MOST_PROMPTS, _MOST_PROBABILITIES, _LONGEST = 256, 4_000_000, 16
 
@@ -37,14 +38,14 @@ class CheckedGguf:
 
     tokens: int
     loss: float
-    """Of ours in float32, mean over the tokens, nats."""
+    """Our model's in float32, mean over the tokens, nats."""
     loss_of_export: float
     loss_rounded_alike: float
-    """Of ours, rounding activations by 256, as llama.cpp does."""
+    """Our model's, rounding activations by 256, as llama.cpp does."""
     quarter_difference: float
     """A quarter of the tokens has log-probabilities that all differ by less, rounding alike."""
     largest_difference: float
-    """Of all log-probabilities of all tokens, rounding alike but for ties."""
+    """The largest among all log-probabilities of all tokens, rounding alike but for ties."""
 
     @property
     def is_same(self) -> bool:

@@ -34,7 +34,7 @@ def opened(path: Path, num_positions: int, threads: int) -> Any:
 
 
 def log_probabilities(server: Any, prompts: Sequence[list[int]], vocab_size: int) -> Tensor:
-    """Of every token behind each prompt (N, V), in nats."""
+    """Log-probability of every token behind each prompt (N, V), in nats."""
     result_NV = torch.full((len(prompts), vocab_size), torch.nan)
     asked: dict[str, Any] = {"n_predict": 1, "n_probs": vocab_size, "temperature": 0, "cache_prompt": False}
     # it tells nothing where the document ends or a letter is not whole, so it has to write an "a";

@@ -9,7 +9,7 @@ DISCOUNT = 0.75
 """Taken off every count of a pair (published: Church and Gale 1991, on 44 million words of news)."""
 
 TABLE_BYTES = 32 * 2**20
-"""Of each of two tables over pairs (chosen: at the GPT-2 vocabulary 667 contexts a pass over the tokens)."""
+"""Size of each of two tables over pairs (chosen: with the GPT-2 vocabulary 667 contexts a pass)."""
 
 _TOKENS_AT_ONCE = 1 << 20
 

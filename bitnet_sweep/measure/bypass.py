@@ -50,7 +50,7 @@ class Bypass:
 
 
 def _nll(model: Transformer, hidden_UD: Tensor, row_C: Tensor, y_C: Tensor) -> Tensor:
-    """Of each token (C): the logits are those of its row."""
+    """The loss of each token (C): the logits are those of its row."""
     if model.precision is not Precision.mixed:
         logits_UV = model.logits(hidden_UD)
         return logits_UV.logsumexp(dim=-1)[row_C] - logits_UV[row_C, y_C]

@@ -17,7 +17,7 @@ CONTEXT_LENGTH = 8
 """Tokens of a context (published: the notes' probe)."""
 
 CONTEXT_SEED = 1258
-"""Of the random contexts (chosen once); the run's seed has no say."""
+"""Seed of the random contexts (chosen once); the run's seed has no say."""
 
 
 class DiversityProbe:

@@ -106,7 +106,7 @@ class HeldOut:
     def _statistics(
         self, model: Transformer, hidden: list[Tensor]
     ) -> tuple[list[TokenStatistics], list[Tensor]]:
-        """Of every token, chunk by chunk, and the losses at the best inverse temperature.
+        """Statistics of every token, chunk by chunk, and the losses at the best inverse temperature.
 
         It is fitted on every second forward pass, beginning with the first, and scored on the others, of
         which there may be none. So it is known before the others are gone over, and once is enough.
@@ -139,7 +139,7 @@ class HeldOut:
         return tempered.first_guess(model.logits(hidden_SD), y_S)
 
     def _pass(self, model: Transformer, hidden: list[Tensor], i: int, b: float) -> list[TokenStatistics]:
-        """Of the tokens of one forward pass, in chunks."""
+        """Statistics of the tokens of one forward pass, in chunks."""
         chunk, device = _tokens_at_once(model), hidden[i].device
         start = sum(len(each) for each in hidden[:i])
         targets = self._targets[start : start + len(hidden[i])].to(device)

@@ -25,7 +25,7 @@ class TokenStatistics:
 
     nll: Tensor
     other_nll: Tensor
-    """Of another target than the text's."""
+    """Loss of another target than the text's."""
     entropy: Tensor
     logit_std: Tensor
     argmax: Tensor

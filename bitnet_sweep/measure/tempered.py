@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 SAMPLE_TOKENS = 128
-"""Of the fitting half, for the first guess (chosen: it is mostly within the next constant of the best)."""
+"""Tokens of the fitting half, for the first guess (chosen: mostly within the next constant of the best)."""
 
 FIT_NATS = 0.02
 """A Newton step that promises no more is the last one (chosen: what it leaves is about its square)."""
@@ -31,7 +31,7 @@ class Tempered:
     """One number a token, at one inverse temperature b: three tensors (C)."""
 
     nll: Tensor
-    """Of the logits b z, nats."""
+    """Loss under the logits b z, nats."""
     slope: Tensor
     """Its derivative by b."""
     curvature: Tensor

@@ -34,6 +34,7 @@ from bitnet_sweep.report.settings import (
     whole,
 )
 from bitnet_sweep.roles import UNRANKED
+from bitnet_sweep.stages import Timetable
 from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures, unigram_loss
 
 NOT_PROBED = "not probed"
@@ -171,7 +172,7 @@ class Arm:
         if self.steps is not None and step > self.steps:
             return False
         every = whole(self.run.config.get("probe_every_steps"))
-        return not every or step % every == 0 or step == self.steps
+        return not every or Timetable([self.steps or 0], every).is_probed(step)
 
     @property
     def order(self) -> tuple[float, float, float, str]:
@@ -236,7 +237,7 @@ def arms_of(evidence: Evidence) -> list[Arm]:
 
 
 def _science_versions(evidence: Evidence) -> dict[str, str]:
-    """Of each run; one that does not tell its own has that of a run with a stage in common."""
+    """The science version of each run; one that tells none has that of a run with a stage in common."""
     stages = {run_id: Arm(run, {}).stage_ids for run_id, run in evidence.runs.items()}
     versions = {run_id: science_version_of(run.status) for run_id, run in evidence.runs.items()}
     of_stage = {

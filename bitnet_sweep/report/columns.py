@@ -62,7 +62,7 @@ def _fractions() -> set[str]:
 
 
 def _typed(column: list[Any]) -> pd.Series[Any]:
-    """Of one type: a column of several, or of whole numbers past 64 bits, is text."""
+    """A column of one type: one of several types, or of whole numbers past 64 bits, is text."""
     kinds = {type(value) for value in column if value is not None}
     is_large = any(abs(value) >= 2**63 for value in column if type(value) is int)
     if is_large or (len(kinds) > 1 and kinds != {int, float}):

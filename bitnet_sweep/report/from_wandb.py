@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 from bitnet_sweep.config import ConfigError, added_knobs, flatten, having
 from bitnet_sweep.records import LOG, to_json_line
 from bitnet_sweep.report.parse import records_of
-from bitnet_sweep.report.read import STATES, Evidence, Run, Sweep
+from bitnet_sweep.report.read import Evidence, Run, Sweep
 from bitnet_sweep.roles import Role
 from bitnet_sweep.store.folder import SCHEMA
+from bitnet_sweep.store.states import FINISHED, RUNNING
 from bitnet_sweep.wandb_client import (
     NoAnswerError,
     WandbError,
@@ -154,7 +155,7 @@ def _state(on_server: str, noted: object) -> str:
     W&B says *failed* of every end that is not a success; the summary tells an interruption from it. A run
     whose process is gone without a word is *crashed*: interrupted, as far as anyone knows.
     """
-    if on_server in STATES[:2]:
+    if on_server in (FINISHED, RUNNING):
         return on_server
     if on_server == "failed":
         return "interrupted" if noted == "interrupted" else "failed"

@@ -32,7 +32,7 @@ class Interval:
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
-    """Of the mean of independent values; None for fewer than two."""
+    """Interval of the mean of independent values; None for fewer than two."""
     import numpy as np
     from scipy import stats
 
@@ -68,7 +68,7 @@ def _t_quantile(freedom: int) -> float:
 
 @cache  # a few milliseconds each, and thousands of cells have the same few counts
 def share_interval(count: int, n: int) -> Interval:
-    """Of ``count`` out of ``n``, by Clopper and Pearson."""
+    """Interval of the share ``count`` out of ``n``, by Clopper and Pearson."""
     from scipy import stats
 
     bounds = stats.binomtest(count, n).proportion_ci(CONFIDENCE, method="exact")

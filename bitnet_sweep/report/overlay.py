@@ -23,7 +23,7 @@ class Panel:
     name: str
     arms: list[Arm]
     labels: list[str]
-    """Of each arm, seeds apart: its level of every factor that varies here."""
+    """What each arm is called, seeds apart: its level of every factor that varies here."""
 
     @property
     def boundaries(self) -> list[int]:

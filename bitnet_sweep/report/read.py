@@ -22,12 +22,10 @@ from bitnet_sweep.store.evaluations import Score
 from bitnet_sweep.store.folder import SCHEMA
 from bitnet_sweep.store.recorded import asked_runs
 from bitnet_sweep.store.standing import error_before
+from bitnet_sweep.store.states import FAILED, MISSING, REPORTED, UNKNOWN_STATE, UNREADABLE, WRITTEN
 
 WANDB = "wandb:"
 """A store whose name begins so is a W&B project, ``wandb:ENTITY/PROJECT``."""
-
-STATES = ("finished", "running", "interrupted", "failed", "unreadable", "unknown", "missing")
-"""Best copy of a run first. The first four are those of ``status.json``."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
                 runs[run_id] = replace(runs[run_id], scores=merged(runs[run_id].scores, scores))
     for recorded in sweeps.values():
         for run_id in recorded.run_ids:
-            runs.setdefault(run_id, Run(run_id, "missing", problems=["no store holds it"]))
+            runs.setdefault(run_id, Run(run_id, MISSING, problems=["no store holds it"]))
     return Evidence(_as_asked(runs, list(folders.values())), sweeps, notes)
 
 
@@ -136,7 +134,7 @@ def _as_asked(runs: Mapping[str, Run], folders: Sequence[Path]) -> dict[str, Run
         asked = asked_runs(store)
         for run_id in asked.keys() & found.keys():
             run = found[run_id]
-            if run.state == "missing" and (failed := _error_before(store, asked[run_id].stage_ids)):
+            if run.state == MISSING and (failed := _error_before(store, asked[run_id].stage_ids)):
                 run = replace(run, problems=[f"a trunk before it failed: {failed}"])
             found[run_id] = replace(run, name=asked[run_id].name or run.name)
     return found
@@ -180,17 +178,17 @@ def read_run(folder: Path, store: str = "") -> Run:
     records = records_of(read_rows(folder / "records.jsonl", problems), problems)
     is_readable = not any(problem.startswith("cannot be read") for problem in problems)
     samples = read_rows(folder / "samples.jsonl", problems)  # no result rests on them, so no state either
-    state = str(status.get("state", "unknown"))
+    state = str(status.get("state", UNKNOWN_STATE))
     schema = status.get("schema", SCHEMA)
     if schema != SCHEMA:
         problems.append(f"written with schema {schema!r}; this report reads schema {SCHEMA}")
-        return Run(folder.name, "unreadable", status=status, problems=problems, store=store)
+        return Run(folder.name, UNREADABLE, status=status, problems=problems, store=store)
     if not is_readable:
-        state = "unreadable"
-    elif state not in STATES[:4]:
+        state = UNREADABLE
+    elif state not in WRITTEN:
         problems.append(f"status.json does not say finished, running, interrupted or failed ({state})")
-        state = "unknown"
-    if state == "failed" and status.get("error"):
+        state = UNKNOWN_STATE
+    if state == FAILED and status.get("error"):
         problems.append(str(status["error"]).strip().splitlines()[-1])
     log = b""
     with suppress(OSError):  # no result rests on it either, and older stores have none
@@ -230,11 +228,11 @@ def _merged(known: Sweep | None, found: Sweep) -> Sweep:
 
 
 def _better(known: Run | None, found: Run) -> Run:
-    """Of two copies of a run the one that got further; the first where they are equal."""
+    """The copy of a run that got further; the first where they are equal."""
     if known is None:
         return found
 
     def rank(run: Run) -> tuple[int, int]:
-        return (-STATES.index(run.state), len(run.records))
+        return (-REPORTED.index(run.state), len(run.records))
 
     return max(known, found, key=rank)

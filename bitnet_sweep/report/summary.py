@@ -8,11 +8,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bitnet_sweep.report.arms import Arm, Section, arms_of, sections_of
-from bitnet_sweep.report.read import STATES, Evidence
+from bitnet_sweep.report.read import Evidence
 from bitnet_sweep.report.settings import UNKNOWN, shown
 from bitnet_sweep.report.table import counts_text, loss_text, percent_text
 from bitnet_sweep.report.transitions import LOSS, end_value
 from bitnet_sweep.store.outcome import KINDS, MARKS
+from bitnet_sweep.store.states import REPORTED
 
 QUESTION = "When does the training of a ternary language model collapse, and what brings it back?"
 
@@ -89,7 +90,7 @@ def summary_of(study: Study) -> Summary:
     results = Counter(_plain_result(arm) for arm in study.arms)
     counts = [("runs", len(study.arms))]
     counts += [
-        (word, results[word]) for word in [*KINDS[:-1], "outcome unknown", *STATES[1:]] if results[word]
+        (word, results[word]) for word in [*KINDS[:-1], "outcome unknown", *REPORTED[1:]] if results[word]
     ]
     return Summary(
         name=", ".join(sorted(study.evidence.sweeps)) or "all runs",

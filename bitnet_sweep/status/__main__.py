@@ -26,7 +26,7 @@ WATCH_SECONDS = 2.0
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 _CLEAR_SCREEN = "\x1b[2J"
 _LINES_AROUND = 5
-"""Of a watched screen that are not rows: two of heading, what is hidden, the counts, the cursor."""
+"""Lines of a watched screen that are not rows: two of heading, what is hidden, the counts, the cursor."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

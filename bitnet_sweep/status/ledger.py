@@ -14,7 +14,8 @@ from bitnet_sweep.store.lease import TWO_LOOKS, Watch
 from bitnet_sweep.store.outcome import finite, outcome_text
 from bitnet_sweep.store.pace import seconds_per_step
 from bitnet_sweep.store.recorded import AskedRun, asked_runs
-from bitnet_sweep.store.standing import UNREADABLE, error_of, standing
+from bitnet_sweep.store.standing import error_of, standing
+from bitnet_sweep.store.states import UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class Entry:
     unique_tokens: float | None = None
     tokens_per_s: float | None = None
     seconds_left: float | None = None
-    """Of a running one, at the pace of its last record."""
+    """How long a running one still takes, at the pace of its last record."""
     error: str | None = None
     """The last line of what went wrong."""
     outcome: str | None = None
-    """Of a finished run, with its marks."""
+    """What became of a finished run, with its marks."""
 
 
 class Ledger:

@@ -9,11 +9,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from bitnet_sweep.status.ledger import Entry
-from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING
-from bitnet_sweep.store.standing import DIED, UNREADABLE, WAITING
-
-URGENCY = (RUNNING, DIED, FAILED, UNREADABLE, INTERRUPTED, WAITING, FINISHED)
-"""What a screen too short for everything shows first."""
+from bitnet_sweep.store.states import BY_URGENCY
 
 
 def render(entries: Sequence[Entry], max_rows: int | None = None) -> str:
@@ -25,7 +21,7 @@ def render(entries: Sequence[Entry], max_rows: int | None = None) -> str:
     """
     shown = list(entries)
     if max_rows is not None and len(entries) > max_rows:
-        rank = {state: i for i, state in enumerate(URGENCY)}
+        rank = {state: i for i, state in enumerate(BY_URGENCY)}
         by_urgency = sorted(range(len(entries)), key=lambda i: rank.get(entries[i].state, 0))
         shown = [entries[i] for i in sorted(by_urgency[:max_rows])]
     rows = [_row(entry) for entry in shown]
@@ -60,7 +56,7 @@ def _counts(entries: Sequence[Entry]) -> str:
     parts = []
     for kind, is_run in (("runs", True), ("trunks", False)):
         states = Counter(entry.state for entry in entries if entry.is_run == is_run)
-        known = [state for state in URGENCY if state in states]
+        known = [state for state in BY_URGENCY if state in states]
         listed = ", ".join(f"{states[state]:,} {state}" for state in [*known, *(states.keys() - set(known))])
         if is_run or states:
             parts.append(f"{states.total():,} {kind}" + (f": {listed}" if listed else ""))

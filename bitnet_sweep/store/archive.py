@@ -20,7 +20,7 @@ from bitnet_sweep.store.store import check_is_store, holds_a_part, is_archive
 
 MAX_FILES = 1_000_000
 MAX_BYTES = 16 * 2**30
-"""Of an archive once it is unpacked, both chosen: the records of 10,000 runs are 700 MB in 40,000 files."""
+"""Limits of an unpacked archive, both chosen: the records of 10,000 runs are 700 MB in 40,000 files."""
 
 _MAX_READ = 2**20
 """Tarfile copies in pieces far smaller; only a forged header asks for more at once."""

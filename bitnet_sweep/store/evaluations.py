@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 SCHEMA = 1
-"""Of these records; a reader leaves out what is newer than itself."""
+"""Version of these records; a reader leaves out what is newer than itself."""
 
 
 class Score(NamedTuple):

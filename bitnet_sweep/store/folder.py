@@ -23,9 +23,7 @@ from bitnet_sweep.config import ConfigError, RunConfig, from_plain
 from bitnet_sweep.records import LogRow, Record, SampleRow, to_json_line
 
 SCHEMA = 1
-"""Of the store's files; a reader refuses what is newer than itself."""
-
-RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
+"""Version of the store's files; a reader refuses what is newer than itself."""
 
 LATEST, BOUNDARY = "latest", "boundary"
 """Names of checkpoints: the newest one while training, and the one a trunk leaves behind."""
@@ -36,6 +34,7 @@ class Status:
     """How far a folder has come; the truth about its state."""
 
     state: str
+    """One of ``states.WRITTEN``."""
     stage_ids: list[str]
     """Every stage from the first to this folder's own."""
     run_id: str | None = None

@@ -82,7 +82,7 @@ class Outcome:
     at_unigram: bool = False
     """The end loss lies within 0.1 nats of U, on either side."""
     marks: Marks = Marks()
-    """Of a healthy, recovered, stuck or late collapsed run."""
+    """What stands beside a healthy, recovered, stuck or late collapsed run."""
     collapse_step: int | None = None
     """First probe after warm-up from which the loss stays >= U until the boundary."""
     never_learned: bool = False

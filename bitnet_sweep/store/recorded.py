@@ -19,7 +19,7 @@ class AskedRun:
     run_id: str
     name: str = ""
     stage_ids: tuple[str, ...] = ()
-    """Of every stage, the last one its run_id."""
+    """The id of every stage, the last one its run_id."""
     stage_ends: tuple[int, ...] = ()
     """The last step of each."""
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bitnet_sweep.store.folder import FAILED, RUNNING, Folder, Status
+from bitnet_sweep.store.folder import Folder, Status
 from bitnet_sweep.store.lease import Watch, read_lease
+from bitnet_sweep.store.states import DIED, FAILED, RUNNING, UNREADABLE, WAITING
 from bitnet_sweep.store.store import Store
-
-WAITING, DIED, UNREADABLE = "waiting", "died", "unreadable"
-"""Beside the states of a status: not begun; running by its status, but its process is gone; a status
-that cannot be read."""
-
 
 WITHOUT_A_WORD = "its process ended without a word (killed, or out of memory)"
 """The error of a run whose process could not say what happened to it."""
@@ -27,7 +23,7 @@ def error_of(status: Status | None, state: str) -> str | None:
 
 
 def error_before(store: Store, stage_ids: Sequence[str]) -> str | None:
-    """Of a run that has not begun: the error of the first trunk before it that has one."""
+    """The error of the first trunk that has one, before a run that has not begun."""
     standings = (standing(store.stage(stage)) for stage in stage_ids[:-1])
     errors = (error_of(status, state) for status, _, state in standings)
     return next((error for error in errors if error), None)

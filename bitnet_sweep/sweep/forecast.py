@@ -45,9 +45,9 @@ class Time:
     """Seconds of training, start-up apart."""
 
     work: float
-    """Of all jobs together."""
+    """Seconds of all jobs together."""
     longest_chain: float
-    """Of the longest run with the trunks before it, which no number of jobs can shorten."""
+    """Seconds of the longest run with the trunks before it, which no number of jobs can shorten."""
     wall: float
     """With as many jobs at once as were asked about."""
 

@@ -31,7 +31,7 @@ class Leg:
     is_run: bool
     """It ends the run; otherwise it is a trunk."""
     timetable: Timetable
-    """Of the run."""
+    """The run's."""
     keeps_weights: bool
     """Whether the run's end leaves its weights."""
 

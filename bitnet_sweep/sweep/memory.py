@@ -11,7 +11,7 @@ import torch
 from bitnet_sweep.config import RunConfig
 
 _SAYINGS = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-"""Of RuntimeErrors of no class of their own: torch's allocator on the CPU, and cuBLAS without a workspace."""
+"""Words of RuntimeErrors that have no class of their own: torch's allocator, cuBLAS without memory."""
 
 
 class OutOfMemoryError(Exception):

@@ -45,7 +45,7 @@ class Unit:
     steps: int
     """From its fork to its end."""
     left: int
-    """Of these, by the checkpoints there are, those that are still to be trained."""
+    """Steps still to be trained, by the checkpoints there are."""
     rank: float
     """Work from its start to the end of the longest chain behind it; the largest goes first."""
 
@@ -56,7 +56,7 @@ class Unit:
 
     @property
     def stage_id(self) -> str:
-        """Of its last stage; for a run its run_id."""
+        """The id of its last stage; for a run its run_id."""
         return self.run.stage_ids[self.num_stages - 1]
 
     @property

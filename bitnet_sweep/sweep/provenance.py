@@ -78,7 +78,7 @@ def machine() -> dict[str, Any]:
 
 
 def _version(name: str, module: str) -> str | None:
-    """Of what was imported: PYTHONPATH may show another installation's metadata first."""
+    """The version of what was imported: PYTHONPATH may show another installation's metadata first."""
     imported = getattr(sys.modules.get(module), "__version__", None)
     if imported is not None:
         return str(imported)

@@ -13,7 +13,7 @@ class ReadyJobs:
     """
 
     def __init__(self, after: Sequence[int | None]) -> None:
-        """Of jobs 0, 1, ..., each with the job that must have ended well before it, or None."""
+        """Begin with jobs 0, 1, ..., each with the job that must have ended well before it, or None."""
         self._behind: dict[int, list[int]] = {}
         for job, parent in enumerate(after):
             if parent is not None:

@@ -12,7 +12,7 @@ GIT_SECONDS = 10.0
 _PROGRAM = ("bitnet_sweep", "hydra_plugins", "conf")
 """What a run is made by, beside each other in the source tree."""
 _CODE = {".py", ".so", ".yaml"}
-"""Of these a file that is not committed changes the program all the same."""
+"""A file that ends so changes the program, committed or not."""
 
 
 class UnknownError(Exception):

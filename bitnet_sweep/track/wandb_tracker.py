@@ -25,7 +25,7 @@ from bitnet_sweep.wandb_names import ORIGIN
 log = logging.getLogger(__name__)
 
 MAX_TITLE_LENGTH = 63
-"""Of an alert; the client says "less than 64"."""
+"""Characters of an alert's title; the client says "less than 64"."""
 
 
 class WandbTracker(Tracker):

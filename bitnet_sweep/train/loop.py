@@ -31,10 +31,10 @@ class Step:
     loss: float
     """Training objective of its batch, nats."""
     record: Record | None = None
-    """Of a step that is probed."""
+    """There where the step is probed."""
     samples: tuple[SampleRow, ...] = ()
     log: LogRow | None = None
-    """Of a step that the training log has; it costs nothing, as every step's loss is read anyway."""
+    """There where the training log has the step; it costs nothing, as every step's loss is read anyway."""
 
 
 def train(

@@ -13,7 +13,7 @@ from bitnet_sweep.train.loop import Probe
 from bitnet_sweep.train.state import TrainState
 
 NUM_PROMPTS, PROMPT_TOKENS = 4, 16
-"""Of the samples (chosen: few enough to read)."""
+"""Size of the samples (chosen: few enough to read)."""
 
 
 def build_probe(config: RunConfig, corpus: Corpus) -> Probe:

@@ -32,11 +32,11 @@ class TrainState:
     """The running mean of the weights, where ``ema`` keeps one."""
     step: int = 0
     loss_sum: float = 0.0
-    """Of the steps since the last record."""
+    """Sum over the steps since the last record."""
     grad_norm_sum: float = 0.0
     steps_since_record: int = 0
     log_sum: float = 0.0
-    """Of the steps since the last row of the training log."""
+    """Sum over the steps since the last row of the training log."""
     steps_since_log: int = 0
     diverged: bool = False
     """A loss stopped being finite; there is no next step."""

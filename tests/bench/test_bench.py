@@ -40,10 +40,10 @@ def test_the_plain_loop_learns():
     assert losses[-1] < losses[0] - 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("anew", "name"),
-    [([], "step_2x5"), pytest.param(["--anew"], "step_2x5_anew", marks=pytest.mark.system)],
+    [([], "step_2x5"), (["--anew"], "step_2x5_anew")],
 )
 def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys, anew, name):
     monkeypatch.setitem(sys.modules, "bitlinear", None)  # as if it were not installed
@@ -70,7 +70,6 @@ def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys, anew, name):
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_jobs_side_by_side(tmp_path, monkeypatch, capsys):
     arguments = ["--jobs", "2", "--hidden", "8", "--batch", "2x5", "--vocab-size", "50", "--steps", "2"]
     monkeypatch.setattr(sys, "argv", ["threads", *arguments, "--rounds", "3", "--out", str(tmp_path)])
@@ -85,7 +84,7 @@ def test_jobs_side_by_side(tmp_path, monkeypatch, capsys):
     assert table(document["rows"], threads.COLUMNS) in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_budget_of_a_tiny_setting(monkeypatch):
     for name in ("ternary_weights", "activation_quant"):
         monkeypatch.setattr(mixed, name, getattr(mixed, name))  # put back at the end
@@ -97,7 +96,6 @@ def test_budget_of_a_tiny_setting(monkeypatch):
 
 
 @pytest.mark.system
-@pytest.mark.slow
 def test_an_arm_that_cannot_take_its_step_is_left_out(tmp_path, monkeypatch, capsys):
     """As on a GPU whose memory it does not fit; what compares with it is missing, the others stand."""
 
@@ -121,7 +119,7 @@ def test_an_arm_that_cannot_take_its_step_is_left_out(tmp_path, monkeypatch, cap
         assert "out of memory" in text
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_an_arm_says_in_one_line_why_it_cannot():
     arm = Arm("no such arm", TINY)
     with pytest.raises(ArmError, match=r"^KeyError: 'no such arm'$"):
@@ -146,7 +144,7 @@ def test_a_gpu_that_is_not_there_is_told_in_one_line(program, monkeypatch, capsy
     assert "device=cuda: no CUDA device is visible here" in capsys.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 def test_choices_of_a_tiny_setting(tmp_path, monkeypatch, capsys):
     """Everything but compiling, which takes minutes on a CPU."""
     arguments = ["--device", "cpu", "--hidden", "16", "--batch", "2x9", "--vocab-size", "50"]

@@ -19,7 +19,7 @@ def test_a_notebook_is_kept_without_its_output(path):
     assert not [cell for cell in notebook.cells if cell.get("outputs") or cell.get("execution_count")]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 @pytest.mark.filterwarnings("default")  # of Jupyter's own
 def test_a_notebook_runs(path, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ from bitnet_sweep.report import make_report, write_report
 from bitnet_sweep.report.figures import Figure
 from bitnet_sweep.report.figures.drawing import drawing, figure_of
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.system
 
 DRAW = """
 import hashlib, json, locale, os, sys

@@ -13,7 +13,8 @@ from bitnet_sweep.status import Ledger
 from bitnet_sweep.store import RUNNING, Status, Store
 from bitnet_sweep.store import lease as lease_module
 from bitnet_sweep.store.lease import HeldError, Watch, lease, read_lease
-from bitnet_sweep.store.standing import DIED, standing
+from bitnet_sweep.store.standing import standing
+from bitnet_sweep.store.states import DIED
 from tests.repetition import repeated
 
 pytestmark = pytest.mark.slow

@@ -48,7 +48,7 @@ _UNDECIDED_SHARE = 0.1
 """So many of all observations may be undecided where the others are as claimed."""
 
 _NAMED = 6
-"""Of more cells than this a sentence names the first."""
+"""A sentence about more cells than this names the first ones."""
 
 
 @dataclass(frozen=True)

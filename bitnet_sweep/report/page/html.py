@@ -20,13 +20,13 @@ from bitnet_sweep.report.markdown import MOST_NOTES
 from bitnet_sweep.report.page.charts import chart_data
 from bitnet_sweep.report.page.provenance import citation, parted
 from bitnet_sweep.report.page.runs import MOST_RUNS, panels
-from bitnet_sweep.report.read import STATES
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.summary import QUESTION, Study, Summary
 from bitnet_sweep.report.table import SEED, Table, shortened
+from bitnet_sweep.store.states import REPORTED
 
 _HERE = Path(__file__).parent
-_GAPS = {*STATES[1:], UNKNOWN, "diverged", "not compared"}
+_GAPS = {*REPORTED[1:], UNKNOWN, "diverged", "not compared"}
 _NUMBER = re.compile(r"[-+]?[\d,.]+(e[-+]?\d+)?[kMx%]?")
 
 _MOST_SVG = 1_200_000
@@ -42,7 +42,7 @@ _ORDER = (
     *("leaderboard", "results", "contrasts", "loss_transition", "token_transition", "boundaries"),
     *("stage2_contrast", "model_sizes", "trajectory", "claims", "records", "provenance"),
 )
-"""Of the tables: the page is about the user's own runs, so what others claimed comes last."""
+"""The order of the tables: the page is about the user's own runs, so what others claimed comes last."""
 
 SampleText = tuple[str, str, str]
 """Prompt, continuation at the boundary, continuation at the end."""

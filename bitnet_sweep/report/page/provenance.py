@@ -17,7 +17,7 @@ from bitnet_sweep.report.table import Table, frame_of
 _PREFIX = "provenance."
 _MACHINE = ("cpu", "cpu_class", "cores", "threads", "platform", "host")
 _TOLD = ("run_id", "state", "error")
-"""Of a status, what has its own place on the page."""
+"""What of a status has its own place on the page."""
 
 ALWAYS = ("run_id", "name", "sweep", "state", "commit", "command")
 """What every run's row says, even where all runs agree."""

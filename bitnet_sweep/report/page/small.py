@@ -16,7 +16,7 @@ Points = Sequence[tuple[int, float | None]]
 _WIDTH, _HEIGHT = 250, 120
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 8, 8, 20
 _MOST_POINTS = 48
-"""Of a line: about one every fourth pixel."""
+"""Points of a line: about one every fourth pixel."""
 _LITTLE, _MUCH = 0.01, 1e4
 
 
