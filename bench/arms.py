@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from bench.peers import PEERS
 from bench.plain import PlainLoop, PlainModel
 from bench.rates import KINDS, fastest, finish
-from bitnet_sweep.config import Device, ModelConfig, OptimizerConfig, Precision
+from bitnet_sweep.config import Device, LossConfig, ModelConfig, OptimizerConfig, Precision
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.runtime import peak_memory_mb, prepare_process
+from bitnet_sweep.train.backward import backward
 from bitnet_sweep.train.optimizer import Adam, make_optimizer, update
 
 StepFunction = Callable[[Tensor, Tensor], float]
@@ -45,6 +46,7 @@ class Setting:
     vocab_size: int
     threads: int = 1
     device: str = "cpu"
+    micro_batches: int = 1
 
     @property
     def tokens(self) -> int:
@@ -86,9 +88,8 @@ def own_step(setting: Setting, precision: Precision) -> Built:
     optimizer = make_optimizer(model, config)
 
     def step(x_BT: Tensor, y_BT: Tensor) -> float:
-        objective = model.objective(x_BT, y_BT)
-        loss = objective.item()
-        update(model, optimizer, objective, clip=config.clip, learning_rate=1.5e-3, weight_decay=0.1)
+        loss = backward(model, x_BT, y_BT, LossConfig(), setting.micro_batches)
+        update(model, optimizer, clip=config.clip, learning_rate=1.5e-3, weight_decay=0.1)
         return loss
 
     return Built(step, model)

@@ -46,21 +46,22 @@ __all__ = [
 ]
 
 
-def load_run(store: str | Path, run_id: str) -> Transformer:
+def load_run(store: str | Path, run_id: str, averaged: bool = False) -> Transformer:
     """The model of a finished run with its final weights, on the CPU.
 
     Args:
         store: the folder that holds ``runs/<run_id>``, or that folder as a ``.tar.gz``.
         run_id: as in the report.
+        averaged: take the running mean of the weights, which a run with ``ema`` keeps.
 
     Raises:
         FileNotFoundError: no such run, or its weights were not kept.
-        ConfigError: an archive that cannot be read.
+        ConfigError: an archive that cannot be read, or a run without a mean.
     """
     from bitnet_sweep.loading import load_run  # late: torch takes a second to import
     from bitnet_sweep.paths import expanded
 
-    return load_run(expanded(store), run_id)
+    return load_run(expanded(store), run_id, averaged)
 
 
 _ALSO_MODULES = ("records", "report", "sweep")

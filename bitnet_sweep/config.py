@@ -14,7 +14,7 @@ import functools
 import math
 import operator
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
@@ -23,7 +23,7 @@ from typing import Any
 
 from bitnet_sweep.exact import read_number, word
 from bitnet_sweep.paths import expanded
-from bitnet_sweep.roles import Knob, Role, is_config, knob, knobs_of, types_of, words_for
+from bitnet_sweep.roles import Knob, Role, knob, knobs_of, types_of, words_for
 
 
 class ConfigError(ValueError):
@@ -143,6 +143,21 @@ class GateActivation(Enum):
 
     relu2 = "relu2"
     silu = "silu"
+
+
+class LrShape(Enum):
+    """How the learning rate falls behind the warm-up: along straight lines with a bend at ``lr_boundary``, or
+    along half a cosine from the peak to the end of the run."""
+
+    linear = "linear"
+    cosine = "cosine"
+
+
+class DecayShape(Enum):
+    """The weight decay until ``boundary``: ``wd1`` throughout, or half a cosine from ``wd1`` to zero."""
+
+    constant = "constant"
+    cosine = "cosine"
 
 
 class TokenizerName(Enum):
@@ -457,7 +472,8 @@ class ScheduleConfig:
     """The shape of a run: lengths as fractions of ``steps``, learning rates as multiples of ``lr``.
 
     The learning rate warms up linearly to ``lr``, runs linearly to ``lr_bend_from`` at
-    ``lr_boundary``, goes on from ``lr_bend_to`` (lower: a drop) and runs linearly to ``lr_final``.
+    ``lr_boundary``, goes on from ``lr_bend_to`` (lower: a drop) and runs linearly to ``lr_final``;
+    or ``lr_shape`` has it run to ``lr_final`` along a cosine.
     """
 
     name: str = knob("two_stage", Role.preset | Role.any_task, label="", rank=9)
@@ -474,6 +490,8 @@ class ScheduleConfig:
     """The learning rate with which it goes on from there."""
     lr_final: float = knob(0.001, Role.in_stages | Role.later)
     """The learning rate at the end of the run."""
+    lr_shape: LrShape = knob(LrShape.linear, Role.in_stages | Role.added)
+    decay_shape: DecayShape = knob(DecayShape.constant, Role.in_stages | Role.added)
     set_after_update: bool = knob(False, Role.in_id | Role.added | Role.any_task)
     """Set learning rate and decay behind each update, not before it: update k has those of k - 1, and the
     first one the peak ``lr``."""
@@ -572,14 +590,22 @@ _MAX_NAME_LENGTH = 128
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 
 
+def _left_out_as(value: Any) -> Any:
+    """A field of a stage that came after runs had been made: with this value it is not written."""
+    return field(default=value, metadata={"left_out_as": value})
+
+
 @dataclass
 class Knot:
-    """A corner of a piecewise-linear learning-rate path."""
+    """A corner of a learning-rate path."""
 
     step: int
     """Completed steps of the stage."""
     lr: float
     """The learning rate there."""
+    phase: float | None = _left_out_as(None)
+    """Between two corners that both have one the path is no straight line but a part of half a cosine: that
+    from the one phase to the other, where 0 is its crest and 1 its trough."""
 
     def __post_init__(self) -> None:
         _settle(self, "stages[?].lr[?].")
@@ -587,29 +613,53 @@ class Knot:
 
 @dataclass
 class Stage:
-    """A stretch of training with one decay and one piecewise-linear learning-rate path."""
+    """A stretch of training with one decay and one learning-rate path."""
 
     steps: int
     """Its length in updates of the optimizer."""
     weight_decay: float
-    """The same for all of it."""
+    """The same for all of it, unless it has phases."""
     lr: list[Knot]
     """The first knot at step 0, the last at ``steps``."""
+    decay_phase: float | None = _left_out_as(None)
+    """With this and ``decay_phase_end`` the decay is ``weight_decay`` times a part of half a cosine: from the
+    one phase to the other, where 0 is all of it and 1 nothing."""
+    decay_phase_end: float | None = _left_out_as(None)
 
     def __post_init__(self) -> None:
         _settle(self, "stages[?].")
 
     def lr_at(self, step_in_stage: int) -> float:
         """The learning rate of the update that completes ``step_in_stage`` (1 .. ``steps``)."""
-        return interpolate([(knot.step, knot.lr) for knot in self.lr], step_in_stage)
+        return interpolate(self.lr, step_in_stage)
+
+    def decay_at(self, step_in_stage: int) -> float:
+        """The weight decay of that update."""
+        if self.decay_phase is None or self.decay_phase_end is None:
+            return self.weight_decay
+        share = step_in_stage / self.steps
+        return self.weight_decay * _cosine(
+            self.decay_phase + (self.decay_phase_end - self.decay_phase) * share
+        )
 
 
-def interpolate(path: list[tuple[int, float]], step: int) -> float:
-    """The value at ``step`` of a piecewise-linear path; exact at its corners."""
-    for (x0, y0), (x1, y1) in pairwise(path):
-        if x0 <= step <= x1:
-            return y1 if step == x1 else y0 + (y1 - y0) * ((step - x0) / (x1 - x0))
+def interpolate(path: Sequence[Knot], step: int) -> float:
+    """The learning rate at ``step`` of a path; exact at its corners."""
+    for left, right in pairwise(path):
+        if left.step <= step <= right.step:
+            if step == right.step:
+                return right.lr
+            share = (step - left.step) / (right.step - left.step)
+            if left.phase is not None and right.phase is not None:
+                high, low = _cosine(left.phase), _cosine(right.phase)
+                share = (high - _cosine(left.phase + (right.phase - left.phase) * share)) / (high - low)
+            return left.lr + (right.lr - left.lr) * share
     raise ValueError(f"step {step} lies outside the path {path}")
+
+
+def _cosine(phase: float) -> float:
+    """From 1 at phase 0 to 0 at phase 1."""
+    return (1 + math.cos(math.pi * phase)) / 2
 
 
 @dataclass
@@ -644,8 +694,12 @@ class RunConfig:
     """Where the learning-rate path bends, as a fraction of the run."""
     batch_size: int = knob(4, Role.in_id | Role.data)
     """Rows of a batch."""
+    micro_batches: int = knob(1, Role.in_id | Role.added)
+    """Parts that a batch is split into, whose gradients are summed: less memory, and rounding of its own."""
     sequence_length: int = knob(32, Role.in_id | Role.data)
     """Tokens of a row."""
+    ema: float = knob(0.0, Role.in_id | Role.added, below=1.0)
+    """Decay of a running mean of the weights, such as 0.999; its held-out loss is recorded. 0 keeps none."""
     warmup_steps: int | None = knob(None, Role.in_stages | Role.follows)
     """Length of the warm-up; null means ``schedule.warmup`` of the run."""
     probe_every_steps: int | None = knob(None, Role.in_id | Role.follows | Role.any_task)
@@ -681,6 +735,10 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and value > self.steps:
                 raise ConfigError(name, value, f"must not be longer than the run (steps={self.steps})")
+        if self.batch_size % self.micro_batches:
+            raise ConfigError(
+                "micro_batches", self.micro_batches, f"must divide batch_size={self.batch_size}"
+            )
         if self.precision is Precision.mixed:
             _refuse_fp32_only(self)
         if not self.is_of_transformer:
@@ -782,7 +840,10 @@ def plain(config: object) -> Any:
     if isinstance(config, Enum):
         return config.name
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+        values = ((f, getattr(config, f.name)) for f in dataclasses.fields(config))
+        return {
+            f.name: plain(v) for f, v in values if v != f.metadata.get("left_out_as", dataclasses.MISSING)
+        }
     if isinstance(config, dict):
         return {key: plain(value) for key, value in config.items()}
     if isinstance(config, list | tuple):
@@ -845,8 +906,8 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
     if typing.get_origin(kind) is list and isinstance(value, list):
         (element,) = typing.get_args(kind)
         return [_typed(element, item, f"{key}[{i}]") for i, item in enumerate(value)]
-    if is_config(kind) and isinstance(value, Mapping) and set(value) == set(types_of(kind)):
-        kinds = types_of(kind)
+    kinds = types_of(kind)
+    if kinds and isinstance(value, Mapping) and _required(kind) <= set(value) <= set(kinds):
         return kind(**{name: _typed(kinds[name], item, f"{key}.{name}") for name, item in value.items()})
     if kind is Any or (kind in (str, bool) and isinstance(value, kind)):
         return value
@@ -855,6 +916,11 @@ def _typed(kind: Any, value: Any, key: str) -> Any:
     if isinstance(value, str) and value in getattr(kind, "__members__", ()):
         return kind[value]
     raise ConfigError(key, value, f"must be {words_for(kind)}")
+
+
+def _required(kind: Any) -> set[str]:
+    """The fields of a dataclass that have no default."""
+    return {f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING}
 
 
 def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

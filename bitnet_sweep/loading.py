@@ -7,20 +7,25 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from bitnet_sweep.config import ConfigError
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.archive import unpacked
+from bitnet_sweep.train.average import AVERAGE
 
 
-def load_run(store: Path, run_id: str) -> Transformer:
+def load_run(store: Path, run_id: str, averaged: bool = False) -> Transformer:
     """See :func:`bitnet_sweep.load_run`."""
     with unpacked(store) as root:
         folder = Store(root).run(run_id)
         config = folder.config()
         config.require_transformer(run_id)
         weights = load_file(folder.final_path)
+    prefix = AVERAGE if averaged else ""
+    if averaged and f"{AVERAGE}embedding" not in weights:
+        raise ConfigError("averaged", averaged, f"{run_id} kept no mean of its weights (ema={config.ema:g})")
     model = Transformer(config.model, config.tokenizer.vocab_size, config.seed, config.precision)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
+            parameter.copy_(weights[prefix + name])
     return model

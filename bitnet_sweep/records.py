@@ -27,6 +27,7 @@ FIELDS: dict[str, str] = {
     "train/loss": "training objective, mean over the steps since the last record",
     "train/loss_batch": "training objective of the last batch alone, as the notes logged it",
     "val/loss": "negative log-likelihood on the fixed held-out tokens, through the run's own precision path",
+    "val/loss_ema": "val/loss of the running mean of the weights; only in runs with ema",
     "ref/ln_vocab": "loss of a uniform predictor, ln V",
     "ref/unigram_loss": "loss on the same tokens of train-split token counts + 1",
     "ref/bigram_loss": "loss on the same tokens of train-split pair counts, backed off to token counts + 1",

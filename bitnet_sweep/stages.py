@@ -5,10 +5,22 @@ from __future__ import annotations
 import copy
 import dataclasses
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, check_number, check_whole, interpolate
+from bitnet_sweep.config import (
+    KNOBS,
+    ConfigError,
+    DecayShape,
+    Knot,
+    LrShape,
+    RunConfig,
+    Stage,
+    check_number,
+    check_whole,
+    interpolate,
+)
 
 LOG_EVERY = 0.01
 """Share of a run between two rows of the training log (chosen: a curve of 100 points)."""
@@ -64,8 +76,35 @@ def _inner_step(key: str, fraction: float, steps: int) -> int:
 
 def _stages_of_schedule(config: RunConfig, warmup_steps: int) -> list[Stage]:
     """The learning-rate path cut at the union of the decay boundary and the LR boundary."""
+    decay_step = _inner_step("boundary", config.boundary, config.steps)
+    paths = _lr_paths(config, warmup_steps)
+    falls = config.schedule.decay_shape is DecayShape.cosine
+    stages = []
+    for start, end in pairwise(sorted({0, decay_step, *(path[-1].step for path in paths)})):
+        path = next(path for path in paths if end <= path[-1].step)
+        corners = [start, *(knot.step for knot in path if start < knot.step < end), end]
+        stage = Stage(
+            steps=end - start,
+            weight_decay=config.wd1 if end <= decay_step else config.wd2,
+            lr=[Knot(x - start, interpolate(path, x), _phase_at(path, x)) for x in corners],
+        )
+        if falls and end <= decay_step:
+            stage.decay_phase, stage.decay_phase_end = start / decay_step, end / decay_step
+        stages.append(stage)
+    return stages
+
+
+def _lr_paths(config: RunConfig, warmup_steps: int) -> list[list[Knot]]:
+    """The learning rate over the steps of the run, in pieces that may jump where one follows another."""
     steps, peak, shape = config.steps, config.lr, config.schedule
-    decay_step = _inner_step("boundary", config.boundary, steps)
+    start, top = Knot(0, 0.0), Knot(warmup_steps, peak)
+    if shape.lr_shape is LrShape.cosine:
+        for key in ("lr_boundary", "schedule.lr_bend_from", "schedule.lr_bend_to"):
+            if (value := KNOBS[key].of(config)) != KNOBS[key].default:
+                raise ConfigError(key, value, "needs schedule.lr_shape=linear; a cosine has no bend")
+        if warmup_steps >= steps:
+            raise ConfigError("warmup_steps", warmup_steps, f"must be less than steps={steps}")
+        return [[start, Knot(warmup_steps, peak, 0.0), Knot(steps, peak * shape.lr_final, 1.0)]]
     bend_step = _inner_step("lr_boundary", config.lr_boundary, steps)
     if warmup_steps > bend_step:
         raise ConfigError(
@@ -73,23 +112,17 @@ def _stages_of_schedule(config: RunConfig, warmup_steps: int) -> list[Stage]:
             config.lr_boundary,
             f"must come after the warm-up of {warmup_steps} steps",
         )
-    before = [(0, 0.0), (warmup_steps, peak)]
-    if bend_step > warmup_steps:
-        before.append((bend_step, peak * shape.lr_bend_from))
-    after = [(bend_step, peak * shape.lr_bend_to), (steps, peak * shape.lr_final)]
-    stages = []
-    cuts = sorted({0, decay_step, bend_step, steps})
-    for start, end in pairwise(cuts):
-        path = before if end <= bend_step else after
-        corners = [start, *(x for x, _ in path if start < x < end), end]
-        stages.append(
-            Stage(
-                steps=end - start,
-                weight_decay=config.wd1 if end <= decay_step else config.wd2,
-                lr=[Knot(step=x - start, lr=interpolate(path, x)) for x in corners],
-            )
-        )
-    return stages
+    bend = [Knot(bend_step, peak * shape.lr_bend_from)] if bend_step > warmup_steps else []
+    after = [Knot(bend_step, peak * shape.lr_bend_to), Knot(steps, peak * shape.lr_final)]
+    return [[start, top, *bend], after]
+
+
+def _phase_at(path: Sequence[Knot], step: int) -> float | None:
+    """Where on its cosine the path is at ``step``; None where it is straight behind there."""
+    for left, right in pairwise(path):
+        if left.phase is not None and right.phase is not None and left.step <= step <= right.step:
+            return left.phase + (right.phase - left.phase) * ((step - left.step) / (right.step - left.step))
+    return None
 
 
 def _check_stages(config: RunConfig) -> None:
@@ -105,6 +138,13 @@ def _check_stages(config: RunConfig) -> None:
             )
         for knot in stage.lr:
             check_number(f"{key}.lr", knot.lr)
+        _check_phases(f"{key}.lr", [knot.phase for knot in stage.lr if knot.phase is not None])
+        ends = [phase for phase in (stage.decay_phase, stage.decay_phase_end) if phase is not None]
+        if len(ends) == 1:
+            raise ConfigError(
+                f"{key}.decay_phase", stage.decay_phase, "needs decay_phase_end, and the other way round"
+            )
+        _check_phases(f"{key}.decay_phase", ends)
     total = sum(stage.steps for stage in config.stages)
     if total != config.steps:
         raise ConfigError("stages", f"{total} steps", f"their lengths must add up to steps={config.steps}")
@@ -122,6 +162,11 @@ def _check_stages(config: RunConfig) -> None:
             if config.boundary_step != end:
                 config.boundary = end / total
             break
+
+
+def _check_phases(key: str, phases: list[float]) -> None:
+    if not all(0 <= phase <= 1 for phase in phases) or not all(a < b for a, b in pairwise(phases)):
+        raise ConfigError(key, phases, "its phases must rise, from 0 or more to 1 or less")
 
 
 def stage_ends(stages: list[Stage]) -> list[int]:
@@ -158,8 +203,8 @@ class Timetable:
             step -= 1
         index = self.stage_of(max(1, step))
         stage = config.stages[index]
-        rate = stage.lr_at(step - (self.ends[index] - stage.steps)) if step else config.lr
-        return rate, stage.weight_decay
+        step_in_stage = step - (self.ends[index] - stage.steps)
+        return stage.lr_at(step_in_stage) if step else config.lr, stage.decay_at(step_in_stage)
 
     def is_probed(self, step: int) -> bool:
         """Step 1, every ``probe_every_steps``, each stage's last step."""

@@ -13,5 +13,5 @@ SETTINGS: dict[OptimizerName, dict[str, Any]] = {
 
 
 def config_of(name: OptimizerName, **changes: Any) -> OptimizerConfig:
-    """Of the optimizer of that name."""
+    """A config of the optimizer of that name."""
     return OptimizerConfig(name=name, **SETTINGS.get(name, {}), **changes)

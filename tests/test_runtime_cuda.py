@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from bitnet_sweep.config import ModelConfig, OptimizerConfig, Precision
+from bitnet_sweep.config import LossConfig, ModelConfig, OptimizerConfig, Precision
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.runtime import _repeat_on_cuda
+from bitnet_sweep.train.backward import backward
 from bitnet_sweep.train.optimizer import Adam, update
 
 KERNELS = ("math", "flash", "mem_efficient", "cudnn")
@@ -42,11 +43,12 @@ def test_settings_for_cuda():
 
 
 @pytest.mark.usefixtures("as_on_cuda")
+@pytest.mark.parametrize("micro_batches", [1, 2])
 @pytest.mark.parametrize("precision", list(Precision))
-def test_a_step_has_a_deterministic_form(precision):
+def test_a_step_has_a_deterministic_form(precision, micro_batches):
     """torch refuses an operation that has none, where it knows of it on this device."""
     model = Transformer(ModelConfig(hidden=8, num_layers=1, num_heads=2), 30, 0, precision)
     optimizer = Adam(model, OptimizerConfig())
     ids = torch.arange(12).reshape(2, 6)
-    objective = model.objective(ids[:, :-1], ids[:, 1:], label_smoothing=0.1, z_loss=1e-3)
-    update(model, optimizer, objective, clip=1.0, learning_rate=1e-3, weight_decay=0.1)
+    backward(model, ids[:, :-1], ids[:, 1:], LossConfig(label_smoothing=0.1, z_loss=1e-3), micro_batches)
+    update(model, optimizer, clip=1.0, learning_rate=1e-3, weight_decay=0.1)

@@ -16,9 +16,10 @@ Stores = str | Path | Sequence[str | Path]
 
 _NATS = "nats per token"
 UNITS = {
-    **dict.fromkeys(("train/loss", "train/loss_batch", "val/loss", "val/loss_tempered"), _NATS),
+    **dict.fromkeys(("train/loss", "train/loss_batch", "val/loss", "val/loss_ema"), _NATS),
     **dict.fromkeys(("ref/ln_vocab", "ref/unigram_loss", "ref/bigram_loss", "blocks/loss_without"), _NATS),
-    **dict.fromkeys(("val/minus_ln_vocab", "val/minus_unigram", "probe/context_gain"), _NATS),
+    **dict.fromkeys(("val/loss_tempered", "val/minus_ln_vocab", "val/minus_unigram"), _NATS),
+    "probe/context_gain": _NATS,
     "probe/entropy": "nats",
     "probe/logit_std": "nats",
     **dict.fromkeys(("step", "steps", "ternary/window_steps", "ternary/oscillation_steps"), "steps"),

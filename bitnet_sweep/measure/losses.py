@@ -95,6 +95,14 @@ class HeldOut:
             "probe/logit_std": _mean([part.logit_std for part in parts]),
         }
 
+    @torch.no_grad()
+    def loss(self, model: Transformer) -> float:
+        """``val/loss`` alone, equal to that of :meth:`measure` bit for bit."""
+        device = model.embedding.device
+        hidden = [model.hidden_states(x_BT.to(device)).flatten(0, 1) for x_BT, _ in self._windows]
+        passes = [self._pass(model, hidden, i, math.nan) for i in range(len(hidden))]
+        return _mean([part.nll for parts in passes for part in parts])
+
     def _statistics(
         self, model: Transformer, hidden: list[Tensor]
     ) -> tuple[list[TokenStatistics], list[Tensor]]:

@@ -24,21 +24,18 @@ class RowGradient:
         self._ids_R: Tensor | None = None
 
     def add(self, x_BT: Tensor, gradient_BTD: Tensor) -> None:
-        """Write the sum of each id's gradients into its row.
-
-        Raises:
-            RuntimeError: the rows of an earlier backward pass are still there; :meth:`clear` them first.
-        """
-        if self._ids_R is not None:
-            raise RuntimeError("clear the gradient before the next backward pass")
+        """Add the sum of each id's gradients to its row."""
         if self._matrix.grad is None:
             self._matrix.grad = torch.zeros_like(self._matrix)
-        self._ids_R, places_BT = torch.unique(x_BT, return_inverse=True)
+        ids_R, places_BT = torch.unique(x_BT, return_inverse=True)
         # the native sum over a vocabulary of R: the same order of additions as over V
-        rows_RD = torch.ops.aten.embedding_dense_backward(
-            gradient_BTD, places_BT, len(self._ids_R), -1, False
-        )
-        self._matrix.grad.index_copy_(0, self._ids_R, rows_RD)
+        rows_RD = torch.ops.aten.embedding_dense_backward(gradient_BTD, places_BT, len(ids_R), -1, False)
+        if self._ids_R is None:
+            self._ids_R = ids_R
+            self._matrix.grad.index_copy_(0, ids_R, rows_RD)
+        else:  # of a part of the batch that came before
+            self._ids_R = torch.unique(torch.cat([self._ids_R, ids_R]))
+            self._matrix.grad.index_add_(0, ids_R, rows_RD)
 
     def rows(self) -> Tensor | None:
         """What there is besides zeros: (R, D)."""

@@ -187,7 +187,10 @@ def _stages_without_wd2(stages: Sequence[object], wd2: float | None) -> str:
     told = []
     for stage in stages:
         decay = number(_part(stage, "weight_decay"))
-        here = [_part(stage, "steps"), _part(stage, "lr")]
+        phases = [
+            part for key in ("decay_phase", "decay_phase_end") if (part := _part(stage, key)) is not None
+        ]
+        here = [_part(stage, "steps"), _part(stage, "lr"), *phases]
         told.append([*here, *([] if decay in (first, wd2) else [decay])])
     return json.dumps(_uniform(told), sort_keys=True, default=str)
 

@@ -57,7 +57,9 @@ def _stage_lines(stages: Sequence[Stage]) -> Iterator[str]:
     for number, stage in enumerate(stages, start=1):
         end = start + stage.steps
         path = ", ".join(f"{knot.lr:.6g} at {start + knot.step:,}" for knot in stage.lr)
-        decay = f"{stage.weight_decay:.6g}"
+        path += " (cosine)" if any(knot.phase is not None for knot in stage.lr) else ""
+        decays = dict.fromkeys((stage.decay_at(0), stage.decay_at(stage.steps)))
+        decay = " to ".join(f"{value:.6g}" for value in decays)
         yield f"  {number}: steps {start + 1:,} to {end:,}, decay {decay}, learning rate {path}"
         start = end
 

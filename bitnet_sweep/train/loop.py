@@ -13,6 +13,8 @@ from bitnet_sweep.data import Batches
 from bitnet_sweep.records import LOG_LOSS, LOG_LR, Record, SampleRow, Value, clean
 from bitnet_sweep.runtime import peak_memory_mb
 from bitnet_sweep.stages import Timetable
+from bitnet_sweep.train.average import follow
+from bitnet_sweep.train.backward import backward
 from bitnet_sweep.train.optimizer import update
 from bitnet_sweep.train.state import TrainState
 from bitnet_sweep.workload import Step
@@ -106,16 +108,16 @@ def _one_step(
     With an objective that is not finite nothing is updated and the norm is NaN.
     """
     x_BT, y_BT = (torch.from_numpy(part).to(state.device) for part in batches.batch_at(step))
-    objective = state.model.objective(x_BT, y_BT, config.loss.label_smoothing, config.loss.z_loss)
-    loss = objective.item()
+    loss = backward(state.model, x_BT, y_BT, config.loss, config.micro_batches)
     if not math.isfinite(loss):
         return loss, math.nan
     grad_norm = update(
         state.model,
         state.optimizer,
-        objective,
         clip=config.optimizer.clip,
         learning_rate=learning_rate,
         weight_decay=weight_decay,
     )
+    if state.average is not None:
+        follow(state.average, state.model, config.ema, step)
     return loss, grad_norm

@@ -26,6 +26,8 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
 
     def probe(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], list[SampleRow]]:
         values = heldout.measure(state.model) | diversity.measure(state.model)
+        if state.average is not None:
+            values["val/loss_ema"] = heldout.loss(state.average)
         values |= state.watch.measures(state.step) | weight_rms(state.model)
         if not with_samples:
             return values, []

@@ -13,9 +13,12 @@ from torch import Tensor
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.measure.codes import CodeWatch
 from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.train.average import AVERAGE, average_of
 from bitnet_sweep.train.optimizer import Optimizer, make_optimizer
 
 _MODEL, _WATCH = "model/", "watch/"
+_OWN = (_MODEL, AVERAGE, _WATCH)
+"""How the names of tensors in a checkpoint begin that are not an optimizer's."""
 
 
 @dataclass
@@ -25,6 +28,8 @@ class TrainState:
     model: Transformer
     optimizer: Optimizer
     watch: CodeWatch
+    average: Transformer | None = None
+    """The running mean of the weights, where ``ema`` keeps one."""
     step: int = 0
     loss_sum: float = 0.0
     """Sum over the steps since the last record."""
@@ -43,11 +48,13 @@ class TrainState:
         vocab_size = config.tokenizer.vocab_size
         model = Transformer(config.model, vocab_size, config.seed, config.precision).to(device)
         optimizer = make_optimizer(model, config.optimizer)
-        return cls(model, optimizer, CodeWatch(model.bitlinears()), device=device)
+        average = average_of(model) if config.ema else None
+        return cls(model, optimizer, CodeWatch(model.bitlinears()), average, device=device)
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON facts from which :meth:`restore` makes an equal state."""
         tensors = {_MODEL + name: p.detach() for name, p in self.model.named_parameters()}
+        tensors |= self._averages()
         for name, parameter in self.model.named_parameters():
             kept = self.optimizer.state(parameter)
             tensors |= {f"{key}/{name}": tensor for key, tensor in kept.items()}
@@ -75,6 +82,8 @@ class TrainState:
                 parameter.copy_(tensors[_MODEL + name])
                 if facts["step"] > 0:
                     self.optimizer.restore(parameter, facts["step"], _kept_for(name, tensors))
+            for name, mean in self._averages().items():
+                mean.copy_(tensors[name])
         watch = {k.removeprefix(_WATCH): t for k, t in tensors.items() if k.startswith(_WATCH)}
         self.watch.load_state(watch, facts["watch"])
         self.step = facts["step"]
@@ -86,13 +95,18 @@ class TrainState:
         self.steps_since_log = facts.get("steps_since_log", 0)
 
     def weights(self) -> dict[str, Tensor]:
-        """The weights alone, by the model's own names."""
-        return {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        """The weights alone, by the model's own names; beside them their means, where they are kept."""
+        weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        return weights | self._averages()
+
+    def _averages(self) -> dict[str, Tensor]:
+        """The means of the weights by the names they are saved under; empty where none are kept."""
+        means = self.average.named_parameters() if self.average is not None else ()
+        return {AVERAGE + name: mean.detach() for name, mean in means}
 
 
 def _kept_for(parameter: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the optimizer kept for a parameter, by the optimizer's own names."""
-    found = {
-        key.removesuffix(f"/{parameter}"): t for key, t in tensors.items() if key.endswith(f"/{parameter}")
-    }
-    return {name: tensor for name, tensor in found.items() if f"{name}/" not in (_MODEL, _WATCH)}
+    ending = f"/{parameter}"
+    names = [key for key in tensors if key.endswith(ending) and not key.startswith(_OWN)]
+    return {key.removesuffix(ending): tensors[key] for key in names}

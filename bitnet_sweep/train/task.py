@@ -58,13 +58,15 @@ class TransformerWorkload(Workload):
     def work(self, config: RunConfig) -> Work:
         """A step costs the weights touched by the optimizer and by every token."""
         counts = predicted_counts(config.model, config.tokenizer.vocab_size)
-        weights = NUM_BYTES_FP32 * counts.total
-        state = (1 + MOMENTS) * weights
-        rows = config.batch_size, config.sequence_length
+        one = NUM_BYTES_FP32 * counts.total
+        weights = one * (2 if config.ema else 1)
+        state = weights + MOMENTS * one
+        rows = config.batch_size, config.micro_batches, config.sequence_length
         keys = f"model.hidden={config.model.hidden} or batch_size={config.batch_size}"
         return Work(
-            kind=(config.model, config.optimizer.name, config.tokenizer.vocab_size, rows),
-            smaller=f"{keys} (or sequence_length={config.sequence_length})",
+            kind=(config.model, config.optimizer.name, config.ema > 0, config.tokenizer.vocab_size, rows),
+            smaller=f"{keys} (or sequence_length={config.sequence_length}), "
+            f"or raise micro_batches={config.micro_batches}",
             cost=float(counts.total) * (1 + config.batch_size * config.sequence_length / 64),
             tokens=config.batch_size * config.row_targets,
             parameters=dataclasses.asdict(counts),

@@ -53,7 +53,7 @@ class Work:
     kind: object
     """Runs of one kind compute alike, so they take equally long for a step."""
     smaller: str
-    """What to set lower where memory does not suffice, in words."""
+    """What to set lower where memory does not suffice, and what else helps, in words."""
     cost: float | None = None
     """What a step costs, in units that are the task's own; None where it cannot be told."""
     tokens: int | None = None

@@ -41,12 +41,22 @@ def test_equals_the_dense_gradient_batch_after_batch():
         assert not matrix.grad.any()
 
 
-def test_a_forgotten_clear_is_an_error():
-    matrix = nn.Parameter(torch.ones(V, D))
-    gradient = RowGradient(matrix)
-    torch.autograd.backward(embedding(BATCHES[0], matrix, gradient).sum())
-    with pytest.raises(RuntimeError, match="clear the gradient"):
-        torch.autograd.backward(embedding(BATCHES[0], matrix, gradient).sum())
+def test_backward_passes_add_up_until_they_are_cleared():
+    """As autograd's do, to the last bit; the rows are those of all of them."""
+    matrix = nn.Parameter(torch.randn(V, D, generator=torch.Generator().manual_seed(0)))
+    reference, gradient = matrix.detach().clone().requires_grad_(), RowGradient(matrix)
+    for x_BT in (BATCHES[0], BATCHES[2]):
+        upstream = torch.randn(*x_BT.shape, D, generator=torch.Generator().manual_seed(1))
+        torch.autograd.backward(F.embedding(x_BT, reference), upstream)
+        torch.autograd.backward(embedding(x_BT, matrix, gradient), upstream)
+    rows_RD = gradient.rows()
+    assert reference.grad is not None
+    assert matrix.grad is not None
+    assert rows_RD is not None
+    assert torch.equal(matrix.grad, reference.grad)
+    assert torch.equal(rows_RD, reference.grad[[0, 3, 7, 10]])
+    gradient.clear()
+    assert not matrix.grad.any()
 
 
 @pytest.mark.parametrize("tied", [False, True])

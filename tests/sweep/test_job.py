@@ -12,8 +12,10 @@ from bitnet_sweep.code import code
 from bitnet_sweep.config import (
     Activations,
     Decay,
+    DecayShape,
     Knot,
     LossConfig,
+    LrShape,
     ModelConfig,
     OptimizerConfig,
     OptimizerName,
@@ -80,6 +82,7 @@ FULL = ModelConfig(hidden=16, num_layers=2, num_heads=2, weights=Weights.full)
 ADAMW = OptimizerConfig(name=OptimizerName.adamw)
 MATRICES = OptimizerConfig(decay=Decay.matrices, clip=None)
 THREE = {"schedule": ScheduleConfig(lr_bend_from=0.5, lr_bend_to=0.3), "lr_boundary": 0.5, "boundary": 0.7}
+COSINES = ScheduleConfig(lr_shape=LrShape.cosine, decay_shape=DecayShape.cosine)
 FP32 = {"precision": Precision.fp32}
 FOUR = {
     "stages": [Stage(5, decay, [Knot(0, 1e-3), Knot(5, 5e-4)]) for decay in (0.1, 0.2, 0.0, 0.05)],
@@ -99,6 +102,8 @@ FOUR = {
             for name in (OptimizerName.sgd, OptimizerName.lion, OptimizerName.torch)
         ),
         pytest.param({"optimizer": MATRICES}, marks=pytest.mark.system),
+        pytest.param({"micro_batches": 2}, marks=pytest.mark.system),
+        {"ema": 0.9},
         {"model": FULL},
         pytest.param({"loss": LossConfig(label_smoothing=0.1, z_loss=1e-4)}, marks=pytest.mark.system),
         pytest.param({"probe_every_steps": 7}, marks=pytest.mark.system),
@@ -106,6 +111,7 @@ FOUR = {
         FOUR,
         {"optimizer": ADAMW, "model": FULL, **THREE},
         FP32,
+        pytest.param({"schedule": COSINES, "boundary": 0.3}, marks=pytest.mark.system),
         {"model": FULL, "loss": LossConfig(label_smoothing=0.1, z_loss=1e-4), **FP32},
         {
             "schedule": ScheduleConfig(set_after_update=True),
@@ -128,6 +134,8 @@ FOUR = {
         "lion",
         "torch",
         "matrices",
+        "micro-batches",
+        "ema",
         "full",
         "smoothing",
         "odd probes",
@@ -135,6 +143,7 @@ FOUR = {
         "4 stages",
         "several",
         "fp32",
+        "cosines",
         "fp32, full, smoothing",
         "schedule set after the update",
         "lsq4",

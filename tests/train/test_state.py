@@ -1,11 +1,13 @@
 """What a checkpoint holds is all that training needs to go on."""
 
+from typing import Any
+
 import pytest
 import torch
-from bitnet_sweep.train.runtime import prepare_process
 
 from bitnet_sweep.config import OptimizerName, Precision
 from bitnet_sweep.data import Batches, prepare
+from bitnet_sweep.runtime import prepare_process
 from bitnet_sweep.train import checkpoint
 from bitnet_sweep.train.loop import train
 from bitnet_sweep.train.state import TrainState
@@ -13,7 +15,8 @@ from tests.optimizers import config_of
 
 STEPS, STOP = 6, 3
 
-CHANGES = {name.name: {"optimizer": config_of(name)} for name in OptimizerName}
+CHANGES: dict[str, dict[str, Any]] = {name.name: {"optimizer": config_of(name)} for name in OptimizerName}
+CHANGES |= {"micro-batches": {"micro_batches": 2}, "ema": {"ema": 0.5}}
 
 
 @pytest.mark.parametrize("precision", list(Precision))

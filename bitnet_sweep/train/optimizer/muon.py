@@ -13,10 +13,10 @@ from bitnet_sweep.train.optimizer.adam import Adam
 from bitnet_sweep.train.optimizer.interface import PARTS, OneTensor, Optimizer
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration (published: Keller Jordan, "Muon: An optimizer for hidden layers in neural
-networks", kellerjordan.github.io/posts/muon; github.com/KellerJordan/Muon at f90a42b)."""
+"""The factors of the quintic iteration (published: Keller Jordan, "Muon: An optimizer for hidden layers in
+neural networks", kellerjordan.github.io/posts/muon; github.com/KellerJordan/Muon at f90a42b)."""
 ITERATIONS = 5
-"""Of it (published: the same)."""
+"""How many steps of it are taken (published: the same)."""
 EPS = 1e-7
 """The smallest norm that is divided by (published: the same, in the form of ``torch.optim.Muon``)."""
 

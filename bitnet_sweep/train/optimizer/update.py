@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from bitnet_sweep.config import Precision
@@ -16,19 +15,16 @@ _CLIP_EPS = 1e-6
 def update(
     model: Transformer,
     optimizer: Optimizer,
-    objective: Tensor,
     *,
     clip: float | None,
     learning_rate: float,
     weight_decay: float,
 ) -> float:
-    """Backward pass, clipping and step; the global gradient norm before clipping.
+    """Clipping and step, from the gradients of the model's parameters; their global norm before clipping.
 
     Args:
-        objective: finite, of :meth:`Transformer.objective`.
         clip: the largest global L2 norm; None does not clip.
     """
-    torch.autograd.backward(objective)
     if model.precision is Precision.mixed and optimizer.takes_divisor:
         norm, divisor = clip_in_step(model.gradients(), clip)
     else:
