@@ -19,7 +19,7 @@ def composed(*overrides):
 @pytest.mark.parametrize(
     ("override", "line"),
     [
-        ("hiden=3", r"hiden=\?: no such key; allowed: scale, model, lr,"),
+        ("hiden=3", r"hiden=\?: no such key; allowed: task, task_options, task_version, scale, model, lr,"),
         ("model.hiden=3", r"model.hiden=\?: no such key; did you mean model.hidden\? allowed: hidden,"),
         ("+model.hiden=3", r"model.hiden=\?: no such key; did you mean model.hidden\? "),
         ("model.hidden=abc", r"model.hidden=abc: must be a whole number"),

@@ -8,7 +8,7 @@ import torch
 from bitnet_sweep.config import OptimizerName, Precision
 from bitnet_sweep.data import Batches, prepare
 from bitnet_sweep.runtime import prepare_process
-from bitnet_sweep.train import checkpoint
+from bitnet_sweep.store import checkpoint
 from bitnet_sweep.train.loop import train
 from bitnet_sweep.train.state import TrainState
 from tests.optimizers import config_of
