@@ -89,7 +89,7 @@ def test_the_same_call_again_trains_nothing(swept, corpus_file, capsys):
         ({"wd3": [0.0]}, "wd3=?: no such key; did you mean wd2?"),
         ({"model.hidden": ["16,32"]}, "model.hidden=16,32: must be a whole number"),
         ({"model.hidden": [16, 17]}, "model.hidden=17: must be divisible"),
-        ({"optimizer": ["sgd"]}, "optimizer=sgd: no such choice; allowed: adam_l2, adamw"),
+        ({"optimizer": ["adagrad"]}, "optimizer=adagrad: no such choice; allowed: adam_l2, adamw"),
         ({"sweep.bisect": "wd2:0.0..0.05"}, "use the command line"),
         ({"data.path": "/nowhere.txt"}, "data.path="),
     ],
