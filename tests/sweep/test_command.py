@@ -103,7 +103,7 @@ STAGES = f"[{_STAGE.format('${wd1}')},{_STAGE.format('${wd2}')}]"
         (["wd2=0.0,-1"], "wd2"),
         (["lr=0.001,0.002", f"stages={STAGES}"], "lr"),
         (["+model.hiden=3"], "model.hiden"),
-        (["optimizer=adamw,sgd"], "optimizer"),
+        (["optimizer=adamw,adagrad"], "optimizer"),
         (["data.path=/nowhere/*.txt"], "data.path"),
         (["data.path=empty.txt"], "data.path"),
         (["data.path=short.txt"], "data.path"),
