@@ -25,7 +25,9 @@ PAGE = (ROOT / "docs" / "extend.md").read_text()
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of docs/extend.md, written down as the page says."""
     folder: Path = tmp_path_factory.mktemp("stranger")
-    for name, text in re.findall(r"```(?:toml|python)\n# (\S+)\n(.*?)```", PAGE, re.DOTALL):
+    for name, text in re.findall(
+        r"```(?:toml|python)\n# (stranger/\S+|pyproject.toml)\n(.*?)```", PAGE, re.DOTALL
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     assert sorted(path.name for path in folder.iterdir()) == ["pyproject.toml", "stranger"]

@@ -176,3 +176,9 @@ class MirrorStore:
 def store(tmp_path: Path) -> MirrorStore:
     """An empty store."""
     return MirrorStore(tmp_path / "store")
+
+
+def without_empty(document: dict[str, Any]) -> dict[str, Any]:
+    """What arrives of a config: W&B drops an empty mapping, as the options of a part that has none are."""
+    kept = {k: without_empty(v) if isinstance(v, dict) else v for k, v in document.items()}
+    return {key: value for key, value in kept.items() if value != {}}

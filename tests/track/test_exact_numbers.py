@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +13,7 @@ from bitnet_sweep.report.read import read_stores
 from bitnet_sweep.report.settings import number, whole
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.track.sync import sync
+from tests.track.conftest import without_empty
 
 if TYPE_CHECKING:
     from tests.track.conftest import MirrorStore
@@ -41,15 +42,9 @@ def test_there_and_back(
     (run,) = server.runs.values()
     arrived = {key: value for key, value in run.config.items() if key != "_wandb"}
     assert whole(arrived["seed"]) == seed
-    assert arrived | {"seed": seed} == _without_empty(plain(config)) | {"science_version": SCIENCE_VERSION}
+    assert arrived | {"seed": seed} == without_empty(plain(config)) | {"science_version": SCIENCE_VERSION}
     assert f"s{seed}" in str(run.fields["displayName"])
     (read,) = read_stores(["wandb:me/bitnet_sweep"]).runs.values()  # type: ignore[list-item]
     assert whole(read.config["seed"]) == seed
     assert number(read.config["wd2"]) == 0.1 + 0.2
     assert number(read.config["lr"]) == 1 / 3
-
-
-def _without_empty(document: dict[str, Any]) -> dict[str, Any]:
-    """W&B drops an empty mapping, as the options of a part that has none are."""
-    kept = {k: _without_empty(v) if isinstance(v, dict) else v for k, v in document.items()}
-    return {key: value for key, value in kept.items() if value != {}}
