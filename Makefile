@@ -71,7 +71,7 @@ test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run 
 		apt-get install -qq --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins; }
 	command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends chromium; }
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m system --ignore=tests/system
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m system --ignore=tests/system
 	$(BIN)/python -m pytest -m system tests/system
 
 test-python:  ## As root: the tests on PYTHON_VERSION (3.13) in a Debian root; quicker with SELECT='not slow and not system'

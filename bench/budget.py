@@ -17,6 +17,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from bench.arms import Setting, build
 from bitnet_sweep.model import mixed
+from bitnet_sweep.model.quantisers import ACTIVATION_QUANTS
 
 PARTS = {
     "ternary_weights": "quantiser of the weights",
@@ -32,21 +33,21 @@ PARTS = {
 """The profiler's names; none of them lies inside another. A part that is not there counts as the rest."""
 
 
-def _named(name: str) -> None:
-    """Let a quantiser of the mixed path appear under its own name."""
-    function: Callable[..., Any] = getattr(mixed, name)
+def _recorded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A quantiser that appears under a name of its own."""
 
     def recorded(*operands: torch.Tensor) -> Any:
         with record_function(name):
             return function(*operands)
 
-    setattr(mixed, name, recorded)
+    return recorded
 
 
 def budget(setting: Setting, steps: int) -> list[tuple[str, float]]:
     """Milliseconds a step of each part, then of the rest."""
-    for name in ("ternary_weights", "activation_quant"):
-        _named(name)
+    mixed.ternary_weights = _recorded("ternary_weights", mixed.ternary_weights)
+    for kind, quant in ACTIVATION_QUANTS.items():
+        ACTIVATION_QUANTS[kind] = _recorded("activation_quant", quant)
     step = build("mixed", setting).step
     shape = (setting.batch, setting.length + 1)
     ids = torch.randint(setting.vocab_size, shape, generator=torch.Generator().manual_seed(0))

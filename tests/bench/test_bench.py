@@ -86,8 +86,9 @@ def test_jobs_side_by_side(tmp_path, monkeypatch, capsys):
 
 @pytest.mark.system
 def test_budget_of_a_tiny_setting(monkeypatch):
-    for name in ("ternary_weights", "activation_quant"):
-        monkeypatch.setattr(mixed, name, getattr(mixed, name))  # put back at the end
+    monkeypatch.setattr(mixed, "ternary_weights", mixed.ternary_weights)  # put back at the end
+    for kind, quant in list(ACTIVATION_QUANTS.items()):
+        monkeypatch.setitem(ACTIVATION_QUANTS, kind, quant)
     parts = budget.budget(TINY, steps=2)
     labels = [label for label, _ in parts[:-1]]
     optional = {"ternary products, forward"}  # where they are float32, the profiler does not tell them apart
