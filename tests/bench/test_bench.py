@@ -13,6 +13,7 @@ from bench.plain import PlainLoop, PlainModel, copy_weights
 from bench.tables import table
 from bitnet_sweep.config import ModelConfig
 from bitnet_sweep.model import head, mixed, products
+from bitnet_sweep.model.quantisers import ACTIVATION_QUANTS
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.runtime import cpu_class
 
