@@ -18,7 +18,7 @@ GPU_TESTS_SECONDS ?= 200
 GPU_CHOICES ?= --hidden 256 1024 --batch 32x256 4x32 64x1024
 GPU_STEP ?= --hidden 256 1024 512 768 --batch 4x32 32x256 64x1024 --rounds 5
 
-.PHONY: help setup demo docs test test-gpu test-system test-python test-lowest check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
+.PHONY: help setup demo docs test test-gpu test-system test-every test-python test-lowest check format report sync dashboard bench bench-step bench-engine bench-large bench-simulate profile
 
 help:  ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -71,8 +71,11 @@ test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run 
 		apt-get install -qq --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins; }
 	command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends chromium; }
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m system --ignore=tests/system
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'system and not every' --ignore=tests/system
 	$(BIN)/python -m pytest -m system tests/system
+
+test-every: .venv/.system  ## The members of each kind that make test and make test-system leave out
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m every
 
 test-python:  ## As root: the tests on PYTHON_VERSION (3.13) in a Debian root; quicker with SELECT='not slow and not system'
 	tests/pythons/run.sh $(PYTHON_VERSION)

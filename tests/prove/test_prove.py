@@ -20,6 +20,7 @@ from bitnet_sweep.prove.trainings import lend
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder
 from tests.front.conftest import VERB, settings, verb
+from tests.repetition import repeated
 from tests.sweep.command import wait_for
 
 STEPS = "--steps=16"
@@ -115,7 +116,7 @@ def test_a_sound_training_is_proved(words, tmp_path):
 
 
 @pytest.mark.system  # seven processes each, which import torch
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", repeated(FAULTS, list(FAULTS)[::3]))
 def test_a_planted_fault_is_found(words, tmp_path, fault):
     """Each repeats itself, and shows where a process goes on from a checkpoint."""
     status, out, err = verb(tmp_path, "prove", *words, STEPS, env=planted(tmp_path, FAULTS[fault]))

@@ -35,6 +35,7 @@ from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.workload import Step
 from tests.optimizers import config_of
+from tests.repetition import EVERY
 
 
 def complete(config, **hooks):
@@ -98,20 +99,20 @@ FOUR = {
         {"optimizer": ADAMW},
         {"optimizer": config_of(OptimizerName.muon)},
         *(
-            pytest.param({"optimizer": config_of(name)}, marks=pytest.mark.system)
+            pytest.param({"optimizer": config_of(name)}, marks=EVERY)
             for name in (OptimizerName.sgd, OptimizerName.lion, OptimizerName.torch)
         ),
-        pytest.param({"optimizer": MATRICES}, marks=pytest.mark.system),
-        pytest.param({"micro_batches": 2}, marks=pytest.mark.system),
+        pytest.param({"optimizer": MATRICES}, marks=EVERY),
+        pytest.param({"micro_batches": 2}, marks=EVERY),
         {"ema": 0.9},
         {"model": FULL},
-        pytest.param({"loss": LossConfig(label_smoothing=0.1, z_loss=1e-4)}, marks=pytest.mark.system),
-        pytest.param({"probe_every_steps": 7}, marks=pytest.mark.system),
-        pytest.param(THREE, marks=pytest.mark.system),
+        pytest.param({"loss": LossConfig(label_smoothing=0.1, z_loss=1e-4)}, marks=EVERY),
+        pytest.param({"probe_every_steps": 7}, marks=EVERY),
+        pytest.param(THREE, marks=EVERY),
         FOUR,
         {"optimizer": ADAMW, "model": FULL, **THREE},
         FP32,
-        pytest.param({"schedule": COSINES, "boundary": 0.3}, marks=pytest.mark.system),
+        pytest.param({"schedule": COSINES, "boundary": 0.3}, marks=EVERY),
         {"model": FULL, "loss": LossConfig(label_smoothing=0.1, z_loss=1e-4), **FP32},
         {
             "schedule": ScheduleConfig(set_after_update=True),
@@ -121,10 +122,10 @@ FOUR = {
         {"model": quantised("lsq4")},
         {"model": quantised("seq2"), "optimizer": ADAMW, **FP32},
         {"model": quantised("tequila", activations=Activations.int4, hadamard=True)},
-        pytest.param({"model": quantised("binary")}, marks=pytest.mark.system),
-        pytest.param({"model": quantised("lsq3"), "optimizer": MATRICES}, marks=pytest.mark.system),
-        pytest.param({"model": quantised("absmedian"), **FP32}, marks=pytest.mark.system),
-        pytest.param({"model": quantised("absmean_channel")}, marks=pytest.mark.system),
+        pytest.param({"model": quantised("binary")}, marks=EVERY),
+        pytest.param({"model": quantised("lsq3"), "optimizer": MATRICES}, marks=EVERY),
+        pytest.param({"model": quantised("absmedian"), **FP32}, marks=EVERY),
+        pytest.param({"model": quantised("absmean_channel")}, marks=EVERY),
     ],
     ids=[
         "default",
