@@ -54,6 +54,12 @@ def settled(config: RunConfig) -> RunConfig:
     return config
 
 
+def are_known(config: RunConfig) -> bool:
+    """Whether every part it names is built in or imported: a config out of a store must import nothing."""
+    named = ((door, value_of(config, door.name)) for door in DOORS)
+    return all(known(door.kind, name) is not None for door, name in named if not door.has_others)
+
+
 def code_of_parts(config: RunConfig) -> dict[str, str]:
     """The fingerprints of the source of its parts, as far as they are imported; built-in ones have none."""
     found: dict[str, str] = {}

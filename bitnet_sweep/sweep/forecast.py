@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bitnet_sweep.config import RunConfig
+from bitnet_sweep.doors import are_known
 from bitnet_sweep.store import BOUNDARY, Folder, Store
 from bitnet_sweep.store.housekeeping import in_bytes
 from bitnet_sweep.store.outcome import finite
@@ -86,7 +87,7 @@ def disk_needed(plan: Plan, store: Store, jobs_at_once: int) -> Disk | None:
     resumed = []
     for unit in plan.todo:
         config, begin = unit.run.config, first_stage.get(unit.parent or "", 0)
-        sizes = _work_of(config).sizes
+        sizes = unit.run.work.sizes
         if sizes is None:
             return None
         resumed.append(sizes.training)
@@ -148,7 +149,7 @@ def unit_seconds(unit: Unit, paces: Sequence[Pace]) -> float | None:
 
     Scaled are the paces of runs that compute alike (precision, threads, device); None if there are none.
     """
-    config, work = unit.run.config, _work_of(unit.run.config)
+    config, work = unit.run.config, unit.run.work
     alike = [pace for pace in paces if _computes(pace.config) == _computes(config)]
     same = [pace for pace in alike if pace.work.kind == work.kind]
     if config.probe_every_steps is None:
@@ -159,10 +160,6 @@ def unit_seconds(unit: Unit, paces: Sequence[Pace]) -> float | None:
         if (ratio := _ratio(work, pace.work)) is not None
     ]
     return unit.left * median(scaled) if scaled else None
-
-
-def _work_of(config: RunConfig) -> Work:
-    return workload_of(config).work(config)
 
 
 def _ratio(one: Work, other: Work) -> float | None:
@@ -178,14 +175,16 @@ def _computes(config: RunConfig) -> tuple[Any, ...]:
 
 
 def _pace_of(folder: Folder) -> Pace | None:
-    """None for a folder that has not come past step 1, or that another program wrote otherwise."""
+    """None for a folder that has not come past step 1, or that another program or another part trained."""
     try:
         record = folder.last_record()
         if record is None or record["step"] == 1:  # its time is that of warming up
             return None
         config = folder.config()
+        if not are_known(config):
+            return None
         step_seconds = seconds_per_step(record, probe_every_steps=None)
-        work = _work_of(config)
+        work = workload_of(config).work(config)
     except (OSError, ValueError, TypeError, KeyError):
         return None
     if step_seconds is None:

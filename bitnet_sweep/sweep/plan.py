@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.legs import Leg, legs_of
 from bitnet_sweep.sweep.reuse import OtherCode, other_code
+from bitnet_sweep.workload import Work
 from bitnet_sweep.workload.find import workload_of
 
 
@@ -30,6 +32,11 @@ class PlannedRun:
     @property
     def run_id(self) -> str:
         return self.stage_ids[-1]
+
+    @cached_property
+    def work(self) -> Work:
+        """What its task says of it; plan and forecast ask for it several times."""
+        return workload_of(self.config).work(self.config)
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ def _units(runs: Sequence[PlannedRun]) -> list[Unit]:
             steps = ends[number - 1] - (ends[before - 1] if before else 0)
             parent = chain[-1].id if chain else None
             chain.append(Unit(run, number, parent, steps, left=steps, rank=0.0))
-        rank, cost = 0.0, workload_of(run.config).work(run.config).cost or 1.0
+        rank, cost = 0.0, run.work.cost or 1.0
         for unit in reversed(chain):
             rank += unit.steps * cost
             known = units.get(unit.id)

@@ -1,6 +1,8 @@
 """What a plan says it will cost, by hand and against what a real run leaves behind."""
 
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,24 @@ def test_pace_of_the_same_kind_of_run(store):
     paces = measured_paces(store)
     assert len(paces) == 4
     assert unit_seconds(unit, paces) == pytest.approx(100 * (0.2 + 0.5 / 5))
+
+
+@pytest.mark.parametrize(
+    "named",
+    [{"task": "mine", "plugins": ["planted"]}, {"model": replace(MODEL, quantiser="planted")}],
+    ids=["task", "quantiser"],
+)
+def test_nothing_that_a_store_names_is_imported(store, tmp_path, monkeypatch, named):
+    """Neither a module nor an installed package: a store may come from anywhere."""
+    (tmp_path / "planted.py").write_text("raise SystemExit('imported')")
+    installed = tmp_path / "planted-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: planted\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[bitnet_sweep.parts]\nplanted = planted\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    finish(store.run("ab"), resolve(RunConfig(**named)))
+    assert measured_paces(store) == []
+    assert "planted" not in sys.modules
 
 
 def test_pace_of_another_kind_is_scaled(store):
