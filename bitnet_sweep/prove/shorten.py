@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, TrackConfig, TrackName
+from bitnet_sweep.config import ConfigError, RunConfig, Stage, TrackConfig, TrackName
 from bitnet_sweep.stages import follow_shorthands, resolve, stage_ends
 
 FEWEST = 2
@@ -65,6 +65,8 @@ def _shortened(stages: list[Stage], share: float) -> list[Stage]:
             raise ConfigError(
                 "--steps", ends[-1], f"leaves a stage of {length} steps; each needs {FEWEST} or more"
             )
-        knots = {round(knot.step * length / stage.steps): knot.lr for knot in stage.lr}
-        short.append(Stage(length, stage.weight_decay, [Knot(step, lr) for step, lr in knots.items()]))
+        knots = {
+            step: replace(k, step=step) for k in stage.lr for step in [round(k.step * length / stage.steps)]
+        }
+        short.append(replace(stage, steps=length, lr=list(knots.values())))
     return short

@@ -212,6 +212,12 @@ class TestShortened:
         assert [(knot.step, knot.lr) for knot in short.stages[0].lr] == [(0, 0.0), (1, 1.0), (10, 0.5)]
         assert [knot.step for knot in short.stages[2].lr] == [0, 4]
 
+    def test_curves_by_hand_stay_curves(self):
+        curve = [Knot(0, 1.0, 0.0), Knot(100, 0.5, 0.5)]
+        stages = [Stage(100, 0.1, curve, 0.0, 1.0), Stage(100, 0.0, [Knot(0, 0.5), Knot(100, 0.0)])]
+        short = shortened(resolve(RunConfig(steps=200, stages=stages, wd1=0.1, wd2=0.0, lr=1.0)), 20)
+        assert short.stages[0] == Stage(10, 0.1, [Knot(0, 1.0, 0.0), Knot(10, 0.5, 0.5)], 0.0, 1.0)
+
     def test_a_shorter_run_is_left_as_it_is(self):
         assert shortened(resolve(RunConfig(steps=20)), 40).steps == 20
 
