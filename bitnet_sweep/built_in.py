@@ -9,7 +9,7 @@ from bitnet_sweep.parts import register
 
 @dataclass
 class TequilaOptions:
-    """Of quantiser ``tequila``."""
+    """What quantiser ``tequila`` takes."""
 
     reactivation: float = 1e-3
     """How much of a weight that rounds to 0 is added to its output (published: the script of its code)."""

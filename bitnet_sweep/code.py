@@ -51,7 +51,7 @@ def code_of(package: Path) -> dict[str, str]:
 
 
 def fingerprints(root: Path, paths: Iterable[Path]) -> dict[str, str]:
-    """Of each of these files, by its path from ``root``.
+    """The fingerprint of each of these files, by its path from ``root``.
 
     Raises:
         OSError, SyntaxError: a file cannot be read.

@@ -53,7 +53,7 @@ SHAPES = ((6, 11), (1, 8), (7, 1), (32, 16))
 """Rows and columns of the matrices that are tried."""
 
 LOWEST, HIGHEST = -64, 63
-"""Of a code: what one is less than another still fits into 8 bits."""
+"""Limits of a code: what one is less than another still fits into 8 bits."""
 
 Make = Callable[[int, int], Any]
 Check = Callable[[Make], str]

@@ -28,7 +28,7 @@ Kind = Literal["quantiser", "optimizer", "model", "schedule", "data", "task"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 GROUP = "bitnet_sweep.parts"
-"""Of the entry points by which an installed package names its parts."""
+"""Group of the entry points by which an installed package names its parts."""
 
 _BUILT_IN = "bitnet_sweep.built_in"
 """The module that registers what comes with this package."""

@@ -15,7 +15,7 @@ from bitnet_sweep.paths import expanded
 from bitnet_sweep.records import LOG_FIELDS
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder, Status, Store
-from bitnet_sweep.store.evaluations import Score, scores
+from bitnet_sweep.store.evaluations import Score
 from bitnet_sweep.store.outcome import outcome_text
 from bitnet_sweep.store.standing import standing
 
@@ -109,16 +109,12 @@ class OpenRun:
         """
         import pandas as pd
 
-        from bitnet_sweep.report.parse import read_document
+        from bitnet_sweep.report.evaluated import scores_in
 
         found: list[Score] = []
         for path in Store(self.store).evaluations(self.run_id):
             problems: list[str] = []
-            document = read_document(path, problems, required=True)
-            try:
-                found += [] if problems else scores(document)
-            except ValueError as error:
-                problems.append(str(error))
+            found += scores_in(path, problems)
             if problems:
                 raise ConfigError("RUN", self.run_id, f"evaluation {path.stem}: {problems[0]}")
         return pd.DataFrame(found, columns=list(Score._fields))

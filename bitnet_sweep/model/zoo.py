@@ -96,7 +96,7 @@ class LearnedStep(Quantiser):
     """
 
     lowest: ClassVar[float]
-    """Of a weight in steps; below it and above ``highest`` a weight has no gradient."""
+    """The least weight in steps; below it and above ``highest`` a weight has no gradient."""
     highest: ClassVar[float]
     largest: ClassVar[float]
     """A row's largest weight in initial steps; the gradient of the step is scaled by it, too."""

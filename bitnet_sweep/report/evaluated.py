@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitnet_sweep.report.parse import read_document
@@ -23,15 +24,21 @@ def scores_of(store: Store, name: str, notes: list[str]) -> dict[str, list[Score
     found: dict[str, list[Score]] = {}
     for path in sorted((store.root / "evaluations").glob("*/*.json")):
         problems: list[str] = []
-        document = read_document(path, problems, required=True)
-        try:
-            read = [] if problems else scores(document)
-        except ValueError as error:
-            read, problems = [], [str(error)]
+        read = scores_in(path, problems)
         if problems:
             notes.append(f"evaluation {path.stem} of {path.parent.name} in {name}: {'; '.join(problems)}")
         found.setdefault(path.parent.name, []).extend(read)
     return found
+
+
+def scores_in(path: Path, problems: list[str]) -> list[Score]:
+    """The numbers of one record; where it cannot be read none, and ``problems`` says why."""
+    document = read_document(path, problems, required=True)
+    try:
+        return [] if problems else scores(document)
+    except ValueError as error:
+        problems.append(str(error))
+        return []
 
 
 def merged(known: Sequence[Score], found: Sequence[Score]) -> list[Score]:

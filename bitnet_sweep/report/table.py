@@ -171,7 +171,7 @@ def _in_file(column: Column, rows: Sequence[Row]) -> Iterator[tuple[str, list[fl
 
 
 def typed(cells: Sequence[float | int | str | None]) -> pd.Series[Any]:
-    """Of one type; whole numbers past 64 bits are text, which keeps every digit."""
+    """A column of one type; whole numbers past 64 bits are text, which keeps every digit."""
     kinds = {type(cell) for cell in cells if cell is not None}
     is_large = any(isinstance(cell, int) and abs(cell) >= 2**63 for cell in cells)
     if str in kinds or is_large or not kinds:
@@ -201,7 +201,7 @@ def shortened(table: Table) -> Table:
 
 
 MOST_ROWS = 600
-"""Of one table in the report; a page of more is slow to open and nobody reads it."""
+"""Rows of one table in the report; a page of more is slow to open and nobody reads it."""
 
 
 def loss_text(value: float) -> str:

@@ -31,10 +31,9 @@ def backward(
     total, objective = _targets(y_BT), 0.0
     rows = len(x_BT) // micro_batches
     for x, y in zip(torch.split(x_BT, rows), torch.split(y_BT, rows), strict=True):
-        if (
-            _targets(y) or not total
-        ):  # the mean over no target is NaN, which is the batch's only if it has none
-            objective += _add_gradient(model, x, y, loss, _targets(y) / max(1, total))
+        targets = _targets(y)
+        if targets or not total:  # the mean over no target is NaN, which is the batch's only if it has none
+            objective += _add_gradient(model, x, y, loss, targets / max(1, total))
         if not math.isfinite(objective):
             model.clear_gradients()
             break
