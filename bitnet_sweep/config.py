@@ -575,8 +575,8 @@ class SweepConfig:
     """Stop after this stage and leave a trunk; set by the sweeper for shared stages, refused from users."""
     exclude: list[Any] = knob([], Role.operational)
     """Points to leave out: those at which every ``key: value`` of one of these dicts holds."""
-    zip: list[str] = knob([], Role.operational)
-    """Swept keys that advance together instead of being combined."""
+    zip: list[Any] = knob([], Role.operational)
+    """Swept keys that advance together instead of being combined; or several lists of such keys."""
     bisect: str | None = knob(None, Role.operational)
     """``key:low..high``: instead of a grid of this key, find where ``until`` begins or ends."""
     until: str = knob("recovered", Role.operational)
@@ -593,6 +593,11 @@ class SweepConfig:
                 raise ConfigError(
                     "sweep.exclude", conditions, "must be a list like [{model.hidden:64,wd2:0.05}]"
                 )
+        for keys in self.zip:
+            if not isinstance(keys, str) and not (
+                isinstance(keys, list) and keys and all(isinstance(key, str) for key in keys)
+            ):
+                raise ConfigError("sweep.zip", keys, "must be a list of keys, or of such lists")
         if self.bisect is None:
             for name in ("until", "tolerance"):
                 if getattr(self, name) != getattr(SweepConfig, name):

@@ -141,26 +141,37 @@ def overrides_of(point: Point) -> tuple[str, ...]:
     return tuple(setting.text for setting in point)
 
 
-def combine(axes: Axes, zipped: Sequence[str]) -> list[Point]:
-    """The product of the axes, in which the zipped ones advance together.
+def combine(axes: Axes, zipped: Sequence[str | Sequence[str]]) -> list[Point]:
+    """The product of the axes, in which zipped ones advance together.
+
+    Args:
+        axes: values by key.
+        zipped: keys that advance together; or several such lists, each of which is combined with the others.
 
     Raises:
-        ConfigError: a zipped key has no values here, or not as many as the others.
+        ConfigError: a zipped key has no values here, not as many as the others, or is zipped twice.
     """
-    for key in zipped:
-        if key not in axes:
-            raise ConfigError("sweep.zip", key, f"has no values to zip; allowed: {', '.join(axes)}")
-    together = {key: values for key, values in axes.items() if key in zipped}
-    if len({len(values) for values in together.values()}) > 1:
-        counts = ", ".join(f"{key} has {len(values)}" for key, values in together.items())
-        raise ConfigError("sweep.zip", f"[{','.join(together)}]", f"must have equally many values: {counts}")
-    factors: list[list[Point]] = []
-    for key, values in axes.items():
-        if key not in together:
-            factors.append([(value,) for value in values])
-        elif key == next(iter(together)):
-            factors.append(list(zip(*together.values(), strict=True)))
+    group_of: dict[str, tuple[str, ...]] = {}
+    for group in _groups(zipped):
+        for key in group:
+            if key not in axes or key in group_of:
+                reason = "is zipped twice" if key in group_of else "has no values to zip"
+                raise ConfigError("sweep.zip", key, f"{reason}; allowed: {', '.join(axes)}, each once")
+            group_of[key] = group
+        if len({len(axes[key]) for key in group}) > 1:
+            counts = ", ".join(f"{key} has {len(axes[key])}" for key in axes if key in group)
+            raise ConfigError("sweep.zip", f"[{','.join(group)}]", f"must have equally many values: {counts}")
+    together = dict.fromkeys(
+        tuple(other for other in axes if other in group_of.get(key, (key,))) for key in axes
+    )
+    factors = [list(zip(*(axes[key] for key in keys), strict=True)) for keys in together]
     return [tuple(chain.from_iterable(parts)) for parts in product(*factors)]
+
+
+def _groups(zipped: Sequence[str | Sequence[str]]) -> list[tuple[str, ...]]:
+    lists = [tuple(each) for each in zipped if not isinstance(each, str)]
+    keys = tuple(each for each in zipped if isinstance(each, str))
+    return [*lists, keys] if keys else lists
 
 
 def read_exclusions(exclude: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -86,13 +86,25 @@ def test_zipped_keys_advance_together():
     ]
 
 
+def test_several_groups_are_zipped_and_combined():
+    axes = axes_of("lr=1e-3,5e-4", "wd1=0.1,0.0", "wd2=0.0,0.05", "steps=100,200")
+    assert texts(combine(axes, [["steps", "lr"], ["wd1", "wd2"]])) == [
+        "lr=0.001 steps=100 wd1=0.1 wd2=0.0",
+        "lr=0.001 steps=100 wd1=0.0 wd2=0.05",
+        "lr=0.0005 steps=200 wd1=0.1 wd2=0.0",
+        "lr=0.0005 steps=200 wd1=0.0 wd2=0.05",
+    ]
+
+
 @pytest.mark.parametrize(
     ("zipped", "message"),
     [
+        ([["lr", "seed"], ["lr"]], "must have equally many"),
+        ([["lr"], ["lr"]], "sweep.zip=lr: is zipped twice"),
         (["lr", "seed"], r"sweep.zip=\[lr,seed\]: must have equally many values: lr has 2, seed has 3"),
         (["lr", "sed"], "sweep.zip=sed: has no values to zip; allowed: lr, seed"),
     ],
-    ids=["lengths", "unknown"],
+    ids=["lengths in a group", "twice", "lengths", "unknown"],
 )
 def test_what_cannot_be_zipped(zipped, message):
     with pytest.raises(ConfigError, match=message):
