@@ -14,6 +14,8 @@ from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.sweep.grid import make_grid
 from tests.page import write_package
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENT = """# @package _global_
 defaults:
   - override /optimizer: quick

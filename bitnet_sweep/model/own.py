@@ -103,7 +103,9 @@ class OwnModel(Model):
         Optimizers have one count of updates for all of them, which is what a checkpoint brings back.
         """
         for parameter in self.parameters():
-            if parameter.requires_grad:
+            if parameter.grad is not None:
+                parameter.grad.zero_()
+            elif parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)
 
 
@@ -126,20 +128,16 @@ def make_model(config: RunConfig, generators: Generators | None = None) -> Model
 
 
 def counts_of(config: RunConfig) -> dict[str, int]:
-    """The trained scalars of a model of a user's own: ``total``, and ``ternary`` where it has BitLinears.
+    """The parameters of a model of a user's own: ``total``, and ``ternary`` where it has BitLinears.
 
-    Which are embeddings is not known. The model is made for it, without memory where it can be.
+    Frozen ones count, too; which are embeddings is not known. The model is made for it, once for each shape.
 
     Raises:
         ConfigError: as of :func:`make_model`.
     """
     key = repr((config.model, _shape(config)))
     if key not in _counts:
-        try:
-            with Generators(config.seed, torch.device("cpu")).in_use(), torch.device("meta"):
-                model: Model = _own_model(config)
-        except ConfigError:  # what looks at the numbers it makes needs some
-            model = make_model(config)
+        model = make_model(config)  # torch's "meta" device saves the memory, but takes 2 s to import
         layers = model.bitlinears().values()
         ternary = sum(layer.weight.numel() for layer in layers if layer.weights is Weights.ternary)
         total = sum(parameter.numel() for parameter in model.parameters())

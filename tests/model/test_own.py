@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bitnet_sweep import parts
+from bitnet_sweep import load_run, open_run, parts
 from bitnet_sweep.config import (
     Activations,
     ConfigError,
@@ -25,12 +26,16 @@ from bitnet_sweep.config import (
     recorded,
 )
 from bitnet_sweep.conformance import model_checks
+from bitnet_sweep.data import fingerprint
 from bitnet_sweep.doors import settled
+from bitnet_sweep.export.export import export_to_hf
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.own import Shape, counts_of, make_model
 from bitnet_sweep.parts import known, register
 from bitnet_sweep.stages import resolve
+from bitnet_sweep.store import Store
+from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.track import run_name
 from bitnet_sweep.train.fallback import fallback_lines
 
@@ -125,6 +130,27 @@ def test_the_checks_find_what_no_checkpoint_keeps() -> None:
         model_checks(part, {"keeps": True})["training"]()
     with pytest.raises(AssertionError, match=r"looks at tokens behind"):
         model_checks(part, {"cheats": True})["order"]()
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_opened(tiny: Any) -> None:
+    trained = settled(tiny(model=ModelConfig(name="drawing"), ema=0.9))
+    Job(trained, "check", [], Hooks()).complete()
+    run_id = stage_ids(trained, fingerprint(trained))[-1]
+    run = open_run(trained.store, run_id)
+    assert run.status is not None
+    assert run.status.parameters == counts_of(trained)
+    records = Store(Path(trained.store)).run(run_id).records()
+    assert all(0 < float(str(record["ternary/zero_frac/inner"])) < 1 for record in records)
+    assert {record["blocks/loss_without"] for record in records} == {None}
+    averaged = load_run(trained.store, run_id, averaged=True)
+    assert not torch.equal(run.model.kept()["embedding.weight"], averaged.kept()["embedding.weight"])
+    assert torch.equal(run.model.kept()["mean.running_mean"], averaged.kept()["mean.running_mean"])
+    assert run.generate("ab", 5) == run.generate("ab", 5), "in evaluation mode nothing is dropped"
+    with pytest.raises(
+        ConfigError, match=r"is of model\.name=drawing; only runs of the transformer have this"
+    ):
+        export_to_hf(Path(trained.store), run_id, Path(trained.store, "exported"))
 
 
 def test_what_is_refused() -> None:
