@@ -132,7 +132,7 @@ class Composer:
         if base is not None:
             values = base.values([setting for setting in point if not self._chooses(setting)])
             if values is not None:
-                return settled(resolve(built(RunConfig, base.typed | values)))
+                return resolve(settled(built(RunConfig, base.typed | values)))
         return to_run_config(self._load([setting.text for setting in point]))
 
     def _chooses(self, setting: Setting) -> bool:

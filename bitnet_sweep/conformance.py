@@ -199,7 +199,7 @@ def task_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], s
     def training() -> str:
         with tempfile.TemporaryDirectory(prefix="bitnet_sweep-parts-") as name:
             config = RunConfig(task=part.name, task_options=options, steps=12, probe_every_steps=4)
-            _assert_alike(settled(resolve(config)), Path(name), "")
+            _assert_alike(resolve(settled(config)), Path(name), "")
         return _ALIKE
 
     return {"training": training}
@@ -352,7 +352,7 @@ def _training(config: RunConfig, precisions: Sequence[Precision] = (Precision.fp
             tokenizer=TokenizerConfig(vocab_size=300),
         )
         for precision in precisions:
-            config = settled(resolve(dataclasses.replace(base, precision=precision)))
+            config = resolve(settled(dataclasses.replace(base, precision=precision)))
             _assert_alike(config, Path(name, precision.name), f" at precision={precision.name}")
     return f"{_ALIKE}, at precision={' and '.join(each.name for each in precisions)}"
 

@@ -22,7 +22,7 @@ from bitnet_sweep.config import (
     check_whole,
     interpolate,
 )
-from bitnet_sweep.parts import find
+from bitnet_sweep.parts import known
 
 
 @dataclass(frozen=True)
@@ -131,11 +131,15 @@ def _stages_of_schedule(config: RunConfig, warmup_steps: int) -> list[Stage]:
 def _stages_of_function(config: RunConfig, warmup_steps: int) -> list[Stage]:
     """The stages that a function of a user's own makes, not yet checked.
 
+    ``doors.settled`` has imported it: the config may be one out of a store, which must import nothing.
+
     Raises:
         ConfigError: there is no such function, its options are wrong, or it fails.
     """
     name, key = str(config.schedule.function), "schedule.function"
-    part = find("schedule", name, config.plugins, key)
+    part = known("schedule", name)
+    if part is None:
+        raise ConfigError(key, name, "is not here, and the config has no stages")
     part.check_version(config.schedule.version, "schedule.version")
     options = part.options_of(config.schedule.options, "schedule.options")
     asked = Asked(config.steps, config.lr, config.wd1, config.wd2, config.boundary_step, warmup_steps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from bitnet_sweep.compose import Composer, Conf, sweep_settings
 from bitnet_sweep.config import DataName, OptimizerName, RunConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.sweep.grid import make_grid
-from tests.page import write_package
+from tests.page import PAGE, write_package
 
 pytestmark = pytest.mark.slow
 
@@ -93,6 +95,12 @@ def test_yaml_of_the_package() -> None:
         (0.0, "sign", "stairs"),
         (0.05, "sign", "stairs"),
     ]
+
+
+def test_what_the_page_tells_to_type() -> None:
+    commands = re.findall(r"^PYTHONPATH=\. bitnet-sweep run (.*stranger.*)$", PAGE, re.MULTILINE)
+    points = [len(configs(*[word for word in shlex.split(each) if word != "-m"])) for each in commands]
+    assert points == [2, 2, 2, 2, 4, 1]
 
 
 def test_nothing_is_imported_that_is_not_named() -> None:

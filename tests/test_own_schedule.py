@@ -44,7 +44,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(name: str = "two", wd2: float = 0.05, **options: Any) -> RunConfig:
     schedule = ScheduleConfig(name=name, function=name, options=options)
-    return settled(resolve(RunConfig(steps=200, warmup_steps=10, wd2=wd2, schedule=schedule)))
+    return resolve(settled(RunConfig(steps=200, warmup_steps=10, wd2=wd2, schedule=schedule)))
 
 
 def test_its_stages_are_those_of_the_run() -> None:
@@ -71,7 +71,7 @@ def test_a_config_of_a_store_asks_nobody() -> None:
     read = resolve(from_plain(document))
     assert recorded(read) == document
     assert follow_shorthands(read)
-    with pytest.raises(ConfigError, match=r"schedule.function=two: no such schedule"):
+    with pytest.raises(ConfigError, match=r"schedule.function=two: is not here"):
         resolve(replace(read, stages=[]))
 
 
