@@ -64,7 +64,7 @@ def undisturbed(
     environment: dict[str, str], arguments: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("undisturbed")
-    status, out, err = run(folder, *GRID, *arguments, *LONG, fresh=True, env=environment)
+    status, out, err = run(folder, *GRID, *arguments, *LONG, env=environment)
     assert status == 0, err
     return folder, out
 
@@ -83,14 +83,15 @@ def test_it_is_a_value_of_a_grid(undisturbed: tuple[Path, str]) -> None:
         assert "quantiser trim: stranger/__init__.py" in status.code
 
 
+@pytest.mark.system
 def test_killed_and_resumed_it_is_the_same(
     environment: dict[str, str], arguments: list[str], undisturbed: tuple[Path, str], tmp_path: Path
 ) -> None:
-    process = start(tmp_path, *GRID, *arguments, *LONG, fresh=True, env=environment)
+    process = start(tmp_path, *GRID, *arguments, *LONG, env=environment)
     wait_for(lambda: is_training(tmp_path / "runs"))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    status, _, err = run(tmp_path, *GRID, *arguments, *LONG, fresh=True, env=environment)
+    status, _, err = run(tmp_path, *GRID, *arguments, *LONG, env=environment)
     assert status == 0, err
     assert science(tmp_path / "runs") == science(undisturbed[0] / "runs")
 
@@ -99,9 +100,7 @@ def test_its_option_is_swept_and_what_is_wrong_is_said_in_a_line(
     environment: dict[str, str], arguments: list[str], tmp_path: Path
 ) -> None:
     words = ["-m", "model.quantiser=trim", "model.hidden=16", *arguments, "sweep.dry_run=true"]
-    status, out, err = run(
-        tmp_path, *words, "model.quantiser_options.cut=0.3,0.5", fresh=True, env=environment
-    )
+    status, out, err = run(tmp_path, *words, "model.quantiser_options.cut=0.3,0.5", env=environment)
     assert status == 0, err
     assert "2 runs" in out
     for word, said in (
@@ -112,7 +111,7 @@ def test_its_option_is_swept_and_what_is_wrong_is_said_in_a_line(
         ),
         ("model.quantiser=trin", "model.quantiser=trin: no such quantiser; allowed: absmean, absmedian"),
     ):
-        status, _, err = run(tmp_path, *words, word, fresh=True, env=environment)
+        status, _, err = run(tmp_path, *words, word, env=environment)
         assert status == 2
         assert err.splitlines()[-1].startswith(f"bitnet_sweep: {said}")
 
@@ -120,20 +119,20 @@ def test_its_option_is_swept_and_what_is_wrong_is_said_in_a_line(
 def test_without_installing_it_is_a_plugin(source: Path, arguments: list[str], tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT)])}
     words = ["model.quantiser=trim", "model.hidden=16", *arguments]
-    status, _, err = run(tmp_path, *words, fresh=True, env=environment)
+    status, _, err = run(tmp_path, *words, env=environment)
     assert status == 2
     assert "model.quantiser=trim: no such quantiser" in err
-    status, _, err = run(tmp_path, *words, "plugins=[stranger]", fresh=True, env=environment)
+    status, _, err = run(tmp_path, *words, "plugins=[stranger]", env=environment)
     assert status == 0, err
     assert states(tmp_path / "runs") == ["finished"]
 
 
 def test_reports_status_and_settings_need_no_package(undisturbed: tuple[Path, str]) -> None:
     folder, _ = undisturbed
-    status, _, err = run(folder, "runs", "--out", "report", module="bitnet_sweep.report", fresh=True)
+    status, _, err = run(folder, "runs", "--out", "report", module="bitnet_sweep.report")
     assert status == 0, err
     assert "model.quantiser" in (folder / "report" / "report.md").read_text()
-    assert run(folder, "runs", module="bitnet_sweep.status", fresh=True)[0] == 0
+    assert run(folder, "runs", module="bitnet_sweep.status")[0] == 0
     run_id = next(
         path.parent.name
         for path in (folder / "runs" / "runs").glob("*/config.yaml")
@@ -159,10 +158,10 @@ def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[s
     (folder / "stranger.py").write_text((source / "stranger" / "__init__.py").read_text())
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     words = ["model.quantiser=trim", "model.hidden=16", "plugins=[stranger]", *arguments]
-    assert run(tmp_path, *words, fresh=True, env=environment)[0] == 0
+    assert run(tmp_path, *words, env=environment)[0] == 0
     with (folder / "stranger.py").open("a") as file:
         file.write("\nSPEED = 2\n")
-    status, out, err = run(tmp_path, *words, fresh=True, env=environment)
+    status, out, err = run(tmp_path, *words, env=environment)
     assert status == 0, err
     assert "differing: quantiser trim: stranger.py" in out
 
@@ -179,7 +178,7 @@ def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[s
 )
 def test_the_check(source: Path, words: list[str], status: int, said: str) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT)])}
-    got, out, err = run(source, "check", *words, module="bitnet_sweep.parts", fresh=True, env=environment)
+    got, out, err = run(source, "check", *words, module="bitnet_sweep.parts", env=environment)
     assert got == status, out + err
     assert said in (out or err).splitlines()[-1]
 
