@@ -32,6 +32,7 @@ def test_importing_it_is_cheap_and_all_names_are_there():
 
 @pytest.mark.parametrize("name", ["sweep", "report", "records"])
 @pytest.mark.parametrize("first", ["", "import bitnet_sweep.{0}; ", "from bitnet_sweep.sweep import drive; "])
+@pytest.mark.few(2)
 def test_a_name_that_is_a_module_too_can_be_called(name, first, tmp_path):
     code = first.format(name) + f"import bitnet_sweep as bs; bs.{name}('nowhere')"
     if name == "sweep":
@@ -121,6 +122,7 @@ def test_a_failed_run_is_an_exception_and_the_others_are_finished(corpus_file, t
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_an_interrupt_keeps_what_is_trained_and_the_same_call_goes_on(swept, corpus_file, tmp_path):
     store = tmp_path / "store"
     long = settings(corpus_file, store) | {"steps": 900, "probe_every_steps": 300}

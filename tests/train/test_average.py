@@ -55,6 +55,7 @@ def test_the_loss_alone_is_that_of_the_whole_measure(precision):
     assert heldout.loss(model) == heldout.measure(model)["val/loss"]
 
 
+@pytest.mark.slow
 def test_a_run_records_its_loss_and_keeps_both_weights(tiny):
     config = tiny(ema=0.9)
     Job(config, "group", [], Hooks()).complete()
@@ -67,6 +68,7 @@ def test_a_run_records_its_loss_and_keeps_both_weights(tiny):
     assert not torch.equal(trained.get_parameter("embedding"), average.get_parameter("embedding"))
 
 
+@pytest.mark.slow
 def test_without_it_nothing_is_told_or_kept(tiny):
     config = tiny()
     Job(config, "group", [], Hooks()).complete()
