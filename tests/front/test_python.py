@@ -258,7 +258,8 @@ def test_a_run_writes_on_as_its_samples_do(swept):
     assert isinstance(run.generate("", 3), str)
     assert run.status is not None
     assert sum(p.numel() for p in run.model.parameters()) == run.status.parameters["total"]
-    assert torch.equal(run.model.embedding, bs.load_run(swept.store, run.run_id).embedding)
+    again = bs.load_run(swept.store, run.run_id)
+    assert torch.equal(run.model.get_parameter("embedding"), again.get_parameter("embedding"))
     with pytest.raises(bs.ConfigError, match="max_tokens=0: must be a whole number, 1 or more"):
         run.generate("ab", 0)
 
