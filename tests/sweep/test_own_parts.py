@@ -64,20 +64,32 @@ GRIDS = (
 """Every part of the package; a model of a user's own has no quantiser of ours."""
 
 
-@pytest.fixture(scope="module")
-def undisturbed(
-    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[str]]:
-    folder, told = tmp_path_factory.mktemp("undisturbed"), []
+@pytest.mark.system
+def test_every_part_is_trained_killed_resumed_and_reported(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """One test, as its two sweeps are what takes the time."""
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    told = []
     for words in GRIDS:
-        status, out, err = run(folder, *words, env=environment)
+        for folder in (undisturbed, killed):
+            folder.mkdir(exist_ok=True)
+        status, out, err = run(undisturbed, *words, env=environment)
         assert status == 0, err
         told.append(out)
-    return folder, told
+        process = start(killed, *words, env=environment)
+        wait_for(lambda: is_training(killed / "runs"))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        status, _, err = run(killed, *words, env=environment)
+        assert status == 0, err
+    assert science(killed / "runs") == science(undisturbed / "runs")
+    _are_values_of_a_grid(undisturbed, *told)
+    _are_in_the_register(undisturbed)
+    _need_no_package(undisturbed)
 
 
-def test_its_parts_are_values_of_a_grid(undisturbed: tuple[Path, list[str]]) -> None:
-    folder, (out, of_model) = undisturbed
+def _are_values_of_a_grid(folder: Path, out: str, of_model: str) -> None:
     for told in (out, of_model):
         assert "2 runs sharing 1 trunk" in told
     assert "precision=mixed: model.name=bag is computed by its own code" in of_model
@@ -102,20 +114,6 @@ def test_its_parts_are_values_of_a_grid(undisturbed: tuple[Path, list[str]]) -> 
     unknown = ("ternary/zero_frac", "ternary/absmean", "blocks/loss_without", "weights/head_rms")
     assert {last[field] for field in unknown} == {None}
     assert last["val/loss"] is not None
-
-
-@pytest.mark.system
-def test_killed_and_resumed_it_is_the_same(
-    environment: dict[str, str], undisturbed: tuple[Path, list[str]], tmp_path: Path
-) -> None:
-    for words in GRIDS:
-        process = start(tmp_path, *words, env=environment)
-        wait_for(lambda: is_training(tmp_path / "runs"))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        status, _, err = run(tmp_path, *words, env=environment)
-        assert status == 0, err
-    assert science(tmp_path / "runs") == science(undisturbed[0] / "runs")
 
 
 def test_its_option_is_swept_and_what_is_wrong_is_said_in_a_line(
@@ -149,8 +147,7 @@ def test_without_installing_it_is_a_plugin(source: Path, arguments: list[str], t
     assert states(tmp_path / "runs") == ["finished"]
 
 
-def test_reports_status_and_settings_need_no_package(undisturbed: tuple[Path, list[str]]) -> None:
-    folder, _ = undisturbed
+def _need_no_package(folder: Path) -> None:
     status, _, err = run(folder, "runs", "--out", "report", module="bitnet_sweep.report")
     assert status == 0, err
     report = (folder / "report" / "report.md").read_text()
@@ -206,6 +203,7 @@ def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[s
         (["strange:Trim"], 2, "check=strange:Trim: cannot be imported"),
     ],
 )
+@pytest.mark.few(4)
 def test_the_check(source: Path, words: list[str], status: int, said: str) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT)])}
     got, out, err = run(source, "check", *words, module="bitnet_sweep.parts", env=environment)
@@ -213,9 +211,8 @@ def test_the_check(source: Path, words: list[str], status: int, said: str) -> No
     assert said in (out or err).splitlines()[-1]
 
 
-def test_the_register_names_the_package(undisturbed: tuple[Path, list[str]]) -> None:
-    """A run says by which command it was made, plugins included."""
-    folder, _ = undisturbed
+def _are_in_the_register(folder: Path) -> None:
+    """A run says by which command it was made."""
     commands = [json.loads(path.read_text())["command"] for path in (folder / "runs" / "sweeps").iterdir()]
     assert sorted("model=bag" in command for command in commands) == [False, True]
     assert all("optimizer=quick" in command for command in commands)

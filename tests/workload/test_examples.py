@@ -27,7 +27,7 @@ ALIKE = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.system
 @pytest.mark.parametrize(
     "name",
     [
@@ -35,7 +35,6 @@ ALIKE = [
         pytest.param(
             "headings",
             marks=[
-                pytest.mark.system,
                 pytest.mark.skipif(
                     importlib.util.find_spec("transformers") is None, reason="transformers is not installed"
                 ),

@@ -40,40 +40,36 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
 
 
-@pytest.fixture(scope="module")
-def straight(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every run trained by itself."""
-    folder: Path = tmp_path_factory.mktemp("straight")
-    words = [*GRID, "track=none", "sweep.share_stages=false"]
-    status, out, err = run(folder, *words, env=environment)
+@pytest.mark.system
+def test_it_is_killed_resumed_forked_mirrored_and_reported(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    """One test, as its sweeps are what takes the time."""
+    straight, disturbed = tmp_path / "straight", tmp_path / "disturbed"
+    straight.mkdir()
+    disturbed.mkdir()
+    status, out, err = run(straight, *GRID, "track=none", "sweep.share_stages=false", env=environment)
     assert status == 0, err
     assert "4 runs sharing 0 trunks" in out
     assert "disk: not known beforehand" in out
-    return folder
-
-
-@pytest.fixture(scope="module")
-def disturbed(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trunks shared, killed in the middle and given again, with W&B's mirror."""
-    folder: Path = tmp_path_factory.mktemp("disturbed")
-    process = start(folder, *GRID, env=environment | {"TOY_PAUSE": "0.05"})
-    wait_for(lambda: is_training(folder / "runs") and [*folder.glob("runs/*/*/latest.json")])
+    process = start(disturbed, *GRID, env=environment | {"TOY_PAUSE": "0.05"})
+    wait_for(lambda: is_training(disturbed / "runs") and [*disturbed.glob("runs/*/*/latest.json")])
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    assert "finished" not in states(folder / "runs")
-    status, out, err = run(folder, *GRID, env=environment)
+    assert "finished" not in states(disturbed / "runs")
+    status, out, err = run(disturbed, *GRID, env=environment)
     assert status == 0, err
     assert "4 runs sharing 2 trunks" in out
     assert re.search(r"[1-9][0-9]* done", out), "it goes on from what the killed one left"
-    return folder
-
-
-def test_forked_and_resumed_it_equals_the_straight_runs(straight: Path, disturbed: Path) -> None:
     assert science(disturbed / "runs") == science(straight / "runs")
     assert len(science(straight / "runs")) == 4
+    _say_what_trained_them(disturbed)
+    assert len([*(disturbed / "runs" / "wandb").glob("offline-run-*")]) == 4, "one mirror a run"
+    _need_no_package(disturbed)
+    _are_opened_without_the_package(disturbed)
 
 
-def test_a_run_says_what_trained_it(disturbed: Path) -> None:
+def _say_what_trained_them(disturbed: Path) -> None:
     for path in (disturbed / "runs" / "runs").iterdir():
         folder = Store(disturbed / "runs").run(path.name)
         config, status = folder.config(), folder.status()
@@ -86,11 +82,7 @@ def test_a_run_says_what_trained_it(disturbed: Path) -> None:
         assert "vocab_size" not in told
 
 
-def test_one_mirror_a_run(disturbed: Path) -> None:
-    assert len([*(disturbed / "runs" / "wandb").glob("offline-run-*")]) == 4
-
-
-def test_report_and_status_need_no_package(disturbed: Path) -> None:
+def _need_no_package(disturbed: Path) -> None:
     words = ("runs", "--out", "report", "--check")
     status, _, err = run(disturbed, *words, module="bitnet_sweep.report")
     assert status == 0, err
@@ -109,7 +101,7 @@ def test_report_and_status_need_no_package(disturbed: Path) -> None:
     assert "toy wd2=0.5 lr=0.1 s1" in out
 
 
-def test_a_finished_run_is_opened_without_the_package(disturbed: Path) -> None:
+def _are_opened_without_the_package(disturbed: Path) -> None:
     found = open_run(disturbed / "runs", "toy wd2=0.5 lr=0.1 s1")
     assert found.config.task == "toy"
     assert found.records["val/loss"].notna().all()
@@ -118,6 +110,7 @@ def test_a_finished_run_is_opened_without_the_package(disturbed: Path) -> None:
         found.model  # noqa: B018
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -142,6 +135,7 @@ def test_what_is_wrong_is_said_in_a_line(
     assert not (tmp_path / "runs" / "runs").exists()
 
 
+@pytest.mark.system
 def test_the_task_of_the_page(tmp_path: Path) -> None:
     """docs/extend.md, as it is written down there."""
     ((name, text),) = re.findall(r"```python\n# (line\.py)\n(.*?)```", PAGE, re.DOTALL)
