@@ -285,7 +285,7 @@ def _assert_alike(config: RunConfig, folder: Path, where: str) -> None:
     straight = _at(config, folder / "straight", share_stages=False)
     forked, stopped = _at(config, folder / "forked"), _at(config, folder / "stopped")
     _complete(straight)
-    _complete(_at(forked, Path(forked.store), until_stage=1))
+    _complete(forked, num_stages=1)
     _complete(forked)
     while _is_stopped(stopped):
         pass
@@ -297,8 +297,8 @@ def _at(config: RunConfig, store: Path, **sweep: Any) -> RunConfig:
     return dataclasses.replace(config, store=str(store), sweep=SweepConfig(**sweep))
 
 
-def _complete(config: RunConfig) -> None:
-    Job(config, "check", [], Hooks()).complete()
+def _complete(config: RunConfig, num_stages: int | None = None) -> None:
+    Job(config, "check", [], Hooks(), num_stages).complete()
 
 
 def _is_stopped(config: RunConfig) -> bool:

@@ -114,7 +114,6 @@ EXPECTED = {
             "max_retries",
             "keep_stages",
             "keep_final",
-            "until_stage",
             "exclude",
             "zip",
             "bisect",

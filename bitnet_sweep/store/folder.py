@@ -28,6 +28,9 @@ SCHEMA = 1
 LATEST, BOUNDARY = "latest", "boundary"
 """Names of checkpoints: the newest one while training, and the one a trunk leaves behind."""
 
+Past = tuple[list[Record], list[SampleRow], list[LogRow]]
+"""What a folder holds up to some step."""
+
 
 @dataclass
 class Status:
@@ -85,6 +88,10 @@ class Folder:
         return self.path.name
 
     @property
+    def status_path(self) -> Path:
+        return self.path / "status.json"
+
+    @property
     def config_path(self) -> Path:
         return self.path / "config.yaml"
 
@@ -113,7 +120,7 @@ class Folder:
             ConfigError: a newer version wrote it.
         """
         try:
-            document = files.read_json(self.path / "status.json")
+            document = files.read_json(self.status_path)
         except ValueError:
             return None
         if not isinstance(document, dict):
@@ -125,13 +132,13 @@ class Folder:
     def status_modified(self) -> int | None:
         """When the status was last written, in the file system's nanoseconds; None where there is none."""
         try:
-            return (self.path / "status.json").stat().st_mtime_ns
+            return self.status_path.stat().st_mtime_ns
         except FileNotFoundError:
             return None
 
     def write_status(self, status: Status) -> None:
         status.updated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        files.write_json(self.path / "status.json", dataclasses.asdict(status))
+        files.write_json(self.status_path, dataclasses.asdict(status))
 
     def config(self) -> RunConfig:
         """The config it was trained with.
@@ -144,6 +151,8 @@ class Folder:
             document = files.parse_yaml(self.config_path.read_bytes())
         except (yaml.YAMLError, ValueError) as error:
             raise ConfigError("store", self.config_path, "is not YAML") from error
+        if isinstance(document, dict):  # what older versions wrote there of a trunk stands in its status
+            document.get("sweep", {}).pop("until_stage", None)
         return from_plain(document)
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -164,6 +173,18 @@ class Folder:
     def log(self, until_step: int | None = None) -> list[LogRow]:
         """The training log on disk, likewise; what cannot be read is left out, no result rests on it."""
         return cast(list[LogRow], _until(list(_readable(self.log_path)), until_step))
+
+    def past(self, until_step: int | None = None) -> Past:
+        """All three, likewise.
+
+        Raises:
+            ValueError: a line of the records or samples is no JSON.
+        """
+        return self.records(until_step), self.samples(until_step), self.log(until_step)
+
+    def has_checkpoint(self, name: str) -> bool:
+        """Whether there is a checkpoint of that name; it may still turn out corrupt."""
+        return (self.path / f"{name}.json").exists()
 
     def rewrite(
         self, records: Sequence[Record], samples: Sequence[SampleRow], log: Sequence[LogRow] = ()

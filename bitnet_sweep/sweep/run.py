@@ -24,8 +24,13 @@ from bitnet_sweep.workload import Step
 from bitnet_sweep.workload.find import remarks_on, workload_of
 
 
-def run_job(config: RunConfig, overrides: list[str]) -> None:
+def run_job(config: RunConfig, overrides: list[str], num_stages: int | None = None) -> None:
     """Complete one job of a sweep, which says what there is to say.
+
+    Args:
+        config: of the run.
+        overrides: of the job, for the provenance.
+        num_stages: the job leaves a trunk that ends behind so many stages; None ends the run.
 
     Raises:
         ConfigError: the store or the corpus cannot be used, or nothing was to be trained.
@@ -38,7 +43,7 @@ def run_job(config: RunConfig, overrides: list[str]) -> None:
     if stop:  # a launcher that knows no stopping goes through all its jobs
         raise InterruptedRunError
     try:
-        Job(config, config.sweep.name, overrides, Hooks(stop.__bool__)).complete()
+        Job(config, config.sweep.name, overrides, Hooks(stop.__bool__), num_stages).complete()
     except Exception as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model, and Hydra keeps the error
         raise
