@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bitnet_sweep.config import (
@@ -43,6 +42,7 @@ from bitnet_sweep.model.quantisers import OneScale, Quantiser
 from bitnet_sweep.parts import Part, registered_by
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
+from bitnet_sweep.store.compare import compare
 from bitnet_sweep.sweep.ending import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.train.optimizer.any_torch import check_torch_class
@@ -312,17 +312,12 @@ def _is_stopped(config: RunConfig) -> bool:
 
 
 def _assert_equal(config: RunConfig, other: RunConfig, what: str) -> None:
-    one, two = (
+    folders = (
         Store(Path(each.store)).run(stage_ids(each, workload_of(each).fingerprint(each))[-1])
         for each in (config, other)
     )
-    for record, same in zip(one.records(), two.records(), strict=True):
-        for field, value in record.items():
-            equal = field.startswith("perf/") or same.get(field) == value
-            assert equal, f"{what}, {field} differs at step {record['step']}"
-    weights, same_weights = load_file(one.final_path), load_file(two.final_path)
-    for name, tensor in weights.items():
-        assert torch.equal(tensor, same_weights[name]), f"{what}, {name} ends otherwise"
+    differences = compare(*folders).differences
+    assert not differences, f"{what}, {differences[0]}"
 
 
 def _made_up_text() -> str:

@@ -17,9 +17,9 @@ from typing import Any
 from bitnet_sweep.api.process import environment
 from bitnet_sweep.config import RunConfig, plain
 from bitnet_sweep.files import write_json
-from bitnet_sweep.prove.compare import Comparison, compare
 from bitnet_sweep.prove.shorten import deaths
 from bitnet_sweep.store import Folder, Store
+from bitnet_sweep.store.compare import Comparison, compare
 from bitnet_sweep.sweep.drive import plan_runs
 
 _CHILD = "bitnet_sweep.prove.child"
