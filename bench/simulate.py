@@ -30,9 +30,9 @@ from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
+from bitnet_sweep.sweep.job_queue import ReadyJobs
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, make_plan
 from bitnet_sweep.sweep.provenance import machine
-from bitnet_sweep.sweep.ready import ReadyJobs
 
 START_SECONDS = 5.0
 """From a free worker to its first step (assumed: imports and a slow file system)."""

@@ -19,7 +19,7 @@ from bitnet_sweep.doors import settled
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.keys import described
 from bitnet_sweep.stages import resolve
-from bitnet_sweep.sweep.ending import AloneError
+from bitnet_sweep.sweep.exits import AloneError
 from bitnet_sweep.sweep.typed import check_as_typed
 
 

@@ -43,7 +43,7 @@ from bitnet_sweep.parts import Part, registered_by
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.compare import compare
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.train.optimizer.any_torch import check_torch_class
 from bitnet_sweep.workload import Step

@@ -53,7 +53,7 @@ class TreeLauncher(Launcher):
         initial_job_idx: int = 0,
     ) -> Sequence[JobReturn]:
         """Run jobs in order, each once the job it comes after has ended well."""
-        from bitnet_sweep.sweep.ending import EXIT_INTERRUPTED, FailedRunError, InterruptedRunError
+        from bitnet_sweep.sweep.exits import EXIT_INTERRUPTED, FailedRunError, InterruptedRunError
 
         setup_globals()
         jobs = _Jobs(self, job_overrides, initial_job_idx)

@@ -56,8 +56,8 @@ class StageTreeSweeper(Sweeper):
         """
         from bitnet_sweep.compose import Composer, Conf, sweep_settings
         from bitnet_sweep.sweep.bisect import bisect
-        from bitnet_sweep.sweep.drive import drive, plan_runs
         from bitnet_sweep.sweep.grid import make_grid, overrides_of
+        from bitnet_sweep.sweep.orchestrate import drive, plan_runs
 
         conf = Conf(self._hydra_context.config_loader, self._master)
         words = [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
@@ -117,7 +117,7 @@ class StageTreeSweeper(Sweeper):
 
 def warn_if_failed(returned: JobReturn) -> None:
     """Hydra's own launcher keeps quiet about why a job failed."""
-    from bitnet_sweep.sweep.ending import InterruptedRunError
+    from bitnet_sweep.sweep.exits import InterruptedRunError
 
     error = returned._return_value  # the property of that name writes to stderr by itself
     if returned.status is JobStatus.FAILED and not isinstance(error, InterruptedRunError):

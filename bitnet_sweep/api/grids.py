@@ -21,8 +21,8 @@ from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.find import run_names
 from bitnet_sweep.status.ledger import Ledger
 from bitnet_sweep.store import Store
-from bitnet_sweep.sweep.drive import plan_runs
 from bitnet_sweep.sweep.grid import make_grid, overrides_of
+from bitnet_sweep.sweep.orchestrate import plan_runs
 from bitnet_sweep.sweep.plan import Plan as StagePlan
 from bitnet_sweep.sweep.plan import make_plan
 from bitnet_sweep.sweep.register import sweep_name

@@ -19,7 +19,7 @@ from typing import IO
 
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.sweep.display import progress_bar
-from bitnet_sweep.sweep.ending import EXIT_INTERRUPTED, EXIT_WRONG, FailedRunError
+from bitnet_sweep.sweep.exits import EXIT_INTERRUPTED, EXIT_WRONG, FailedRunError
 from bitnet_sweep.sweep.plan import PlannedJob
 
 _SOURCE = Path(__file__).parents[2]

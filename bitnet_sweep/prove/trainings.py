@@ -20,7 +20,7 @@ from bitnet_sweep.files import write_json
 from bitnet_sweep.prove.shorten import deaths
 from bitnet_sweep.store import Folder, Store
 from bitnet_sweep.store.compare import Comparison, compare
-from bitnet_sweep.sweep.drive import plan_runs
+from bitnet_sweep.sweep.orchestrate import plan_runs
 
 _CHILD = "bitnet_sweep.prove.child"
 _AT_ONCE = 2

@@ -20,7 +20,7 @@ from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, LATEST, RUNNING, S
 from bitnet_sweep.store.checkpoint import CorruptCheckpointError
 from bitnet_sweep.store.lease import HeldError, Lease, LostError, Watch, lease
 from bitnet_sweep.store.outcome import outcome_of, transition_figures
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.node import Node, diverged_step
 from bitnet_sweep.sweep.provenance import following, provenance
 

@@ -16,7 +16,7 @@ from bitnet_sweep.doors import are_known
 from bitnet_sweep.store import BOUNDARY, Folder, Store
 from bitnet_sweep.store.housekeeping import in_bytes
 from bitnet_sweep.store.outcome import finite
-from bitnet_sweep.store.pace import seconds_per_step
+from bitnet_sweep.store.speed import seconds_per_step
 from bitnet_sweep.sweep.plan import Plan, PlannedJob
 from bitnet_sweep.workload import Work
 from bitnet_sweep.workload.find import workload_of

@@ -25,7 +25,7 @@ from bitnet_sweep.sweep.account import (
     note_trunk,
     waited_for,
 )
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.memory import memory_told
 from bitnet_sweep.sweep.node import Node, ResumePoint, node_of, resume_point, whole_past
 from bitnet_sweep.sweep.sink import Sink, no_tracker

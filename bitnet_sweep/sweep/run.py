@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.runtime import release_memory
-from bitnet_sweep.sweep.closing import next_lines, state_table, tidy
 from bitnet_sweep.sweep.display import new_bar
-from bitnet_sweep.sweep.drive import plan_runs
-from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.exits import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.job import Hooks, Job
+from bitnet_sweep.sweep.orchestrate import plan_runs
 from bitnet_sweep.sweep.plan import make_plan
 from bitnet_sweep.sweep.register import register, set_aside, sweep_name
+from bitnet_sweep.sweep.results import next_lines, state_table, tidy
 from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.schedule import schedule_lines
 from bitnet_sweep.sweep.signals import stop_request

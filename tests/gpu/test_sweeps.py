@@ -7,7 +7,7 @@ import torch
 
 from bitnet_sweep.config import ModelConfig, Precision
 from bitnet_sweep.store import FINISHED
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.workload import Step
 from tests.sweep.command import GRID, TINY, run, science, states
 from tests.sweep.test_faults import address_space

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bitnet_sweep.config import ConfigError, SweepConfig
 from bitnet_sweep.store import FAILED, FINISHED, Status, Store
 from bitnet_sweep.sweep.bisect import Search, bisect, verdict
-from bitnet_sweep.sweep.ending import FailedRunError
+from bitnet_sweep.sweep.exits import FailedRunError
 from bitnet_sweep.sweep.grid import Setting
 
 WD2 = Search("wd2", 0.0, 1.0, "recovered", 0.125)

@@ -17,7 +17,7 @@ from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep import cluster, pool
 from bitnet_sweep.sweep.cluster import run_on_cluster
-from bitnet_sweep.sweep.ending import (
+from bitnet_sweep.sweep.exits import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     FailedRunError,

@@ -13,7 +13,6 @@ from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FINISHED, Status, Store
-from bitnet_sweep.sweep.closing import tidy
 from bitnet_sweep.sweep.forecast import (
     Disk,
     Time,
@@ -27,6 +26,7 @@ from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.sweep.node import node_of
 from bitnet_sweep.sweep.plan import PlannedJob, PlannedRun, make_plan
 from bitnet_sweep.sweep.register import register
+from bitnet_sweep.sweep.results import tidy
 
 # Embeddings and head 300 x 16 each; 2 blocks of attention (4 matrices of 16 x 16), feed-forward (3 of
 # 16 x 32) and 5 x 16 + 32 gains; 16 gains at the end.

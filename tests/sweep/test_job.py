@@ -31,7 +31,7 @@ from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, Store
 from bitnet_sweep.store.lease import Lease
 from bitnet_sweep.store.outcome import outcome_of
 from bitnet_sweep.sweep import provenance
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.workload import Step
 from tests.optimizers import config_of

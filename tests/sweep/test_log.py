@@ -11,7 +11,7 @@ from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.records import LOG_FIELDS, LOG_LOSS, LOG_LR, LogRow, Record, in_order
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import BOUNDARY, Store, checkpoint
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.workload import Step
 

@@ -31,7 +31,7 @@ from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.parts import known
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FAILED, FINISHED, Store
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.task import pack, unpack
 from bitnet_sweep.workload import Step

@@ -11,13 +11,13 @@ from bitnet_sweep.config import ConfigError, Device, RunConfig, TrackName
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
 from bitnet_sweep.store.lease import HeldError, lease
-from bitnet_sweep.store.standing import WITHOUT_A_WORD
-from bitnet_sweep.sweep.closing import next_lines, state_table, tidy, unfinished
+from bitnet_sweep.store.liveness import WITHOUT_A_WORD
 from bitnet_sweep.sweep.display import progress_bar
-from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.exits import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.plan import Plan, PlannedJob, PlannedRun, make_plan
 from bitnet_sweep.sweep.register import register, set_aside, sweep_name
+from bitnet_sweep.sweep.results import next_lines, state_table, tidy, unfinished
 from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.schedule import check_shorthands, schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
