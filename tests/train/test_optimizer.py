@@ -18,6 +18,8 @@ from bitnet_sweep.config import (
     Precision,
     RunConfig,
 )
+from bitnet_sweep.cpu import CpuClass
+from bitnet_sweep.model.products import PRODUCTS
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.train.optimizer import (
     Adam,
@@ -25,6 +27,7 @@ from bitnet_sweep.train.optimizer import (
     clip_gradients,
     clip_in_step,
     make_optimizer,
+    muon,
     update,
 )
 from bitnet_sweep.train.optimizer.any_torch import check_torch_class
@@ -235,8 +238,9 @@ needs_torchs_muon = pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason=
 @needs_torchs_muon
 @pytest.mark.parametrize("muon_scale", list(MuonScale))
 @pytest.mark.parametrize("shape", [(8, 8), (24, 8), (8, 16)], ids=str)
-def test_muon_equals_torchs_own(shape, muon_scale):
-    """Bit for bit, for the matrices that torch's takes."""
+def test_muon_equals_torchs_own(shape, muon_scale, monkeypatch):
+    """Bit for bit, for the matrices that torch's takes, where both multiply bfloat16."""
+    monkeypatch.setattr(muon, "products_on", lambda device: PRODUCTS[CpuClass.avx512_bf16])
     rows, columns = shape
     ours, theirs = (nn.Linear(columns, rows, bias=False) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
