@@ -32,17 +32,18 @@ class StageTreeSweeper(Sweeper):
     def __init__(self, params: Mapping[str, str]) -> None:
         self.params = params
         self._has_launched = False
+        self.num_stages: dict[int, int] = {}
+        """By number, for jobs that leave a trunk; the launcher passes it on to them, beside their config."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
         read_once(hydra_context.config_loader)
         self._hydra_context = hydra_context
         self._master = config
-        self._num_stages: dict[int, int] = {}
         work: Callable[..., Any] = task_function  # bitnet_sweep.app.job, which takes more than Hydra knows
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context,
-            task_function=partial(work, num_stages=self._num_stages),
+            task_function=partial(work, num_stages=self.num_stages),
             config=config,
         )
 
@@ -91,8 +92,8 @@ class StageTreeSweeper(Sweeper):
         launch_after = getattr(self.launcher, "launch_after", None)
         levels = [plan.todo] if launch_after is not None else plan.levels()
         numbers = {job.id: number for number, job in enumerate(chain.from_iterable(levels))}
-        self._num_stages.clear()  # the launcher passes it on to its jobs, beside their config
-        self._num_stages.update({numbers[job.id]: job.num_stages for job in plan.todo if not job.is_run})
+        self.num_stages.clear()
+        self.num_stages.update({numbers[job.id]: job.num_stages for job in plan.todo if not job.is_run})
         # unquoted, a hash such as 1234e567 would be a number
         commands = {job.id: [*job.run.overrides, f"sweep.name='{name}'"] for job in plan.todo}
         if launch_after is not None:

@@ -166,6 +166,7 @@ def test_sweeper_outlives_a_launcher_that_raises(tiny, tmp_path, caplog):
     sweeper.launcher = launcher = RaisingLauncher()
     sweeper._launch(_two_arms(tiny, tmp_path), "name")
     assert launcher.batches == [1, 2], "one trunk, then its two arms"
+    assert sweeper.num_stages == {0: 1}, "the trunk's job alone is told where to end"
     assert caplog.text.count("RuntimeError: a worker died") == 2
 
 
