@@ -9,6 +9,9 @@ TORCH ?=
 # pip compiles on one core, this on all; what packages carry for other Pythons does not compile
 COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || true
 
+# Where it is set, each of the tests' many processes compiles every module again
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 
 GPU_OUT ?= experiments/bench/gpu

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         report,
         sweep,
     )
-    from bitnet_sweep.model.transformer import Transformer
+    from bitnet_sweep.model.interface import Model
 
 __version__ = "0.2.0.dev0"
 
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-def load_run(store: str | Path, run_id: str, averaged: bool = False) -> Transformer:
+def load_run(store: str | Path, run_id: str, averaged: bool = False) -> Model:
     """The model of a finished run with its final weights, on the CPU.
 
     Args:

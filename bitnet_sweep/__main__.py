@@ -26,6 +26,7 @@ from bitnet_sweep.app import config_folder, job
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.cpu import richest_allowed
 from bitnet_sweep.explain import as_config_error
+from bitnet_sweep.parts import note_plugins
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import go_on_unread
 from bitnet_sweep.sweep.exits import (
@@ -50,6 +51,7 @@ def main() -> None:
     try:
         richest_allowed()  # refused here, before anything has started
         sys.argv[1:] = _arranged(sys.argv[1:])
+        note_plugins(sys.argv[1:])
         if {"--help", "-h"} & {*sys.argv[1:]}:
             list_groups_at_once()
         entry(job)()

@@ -65,7 +65,7 @@ def to_run_config(config: DictConfig) -> RunConfig:
     except OmegaConfBaseException as error:
         raise as_config_error(error) from error
     assert isinstance(typed, RunConfig), "the schema makes RunConfigs"
-    return settled(resolve(typed))
+    return resolve(settled(typed))
 
 
 def job(config: DictConfig, num_stages: Mapping[int, int] | None = None) -> None:

@@ -34,6 +34,13 @@ for _name, (_place, _doc, _options) in _QUANTISERS.items():
     register("quantiser", _name, f"bitnet_sweep.model.{_place}", options=_options, version=None, doc=_doc)
 
 register(
+    "model",
+    "transformer",
+    "bitnet_sweep.model.transformer:Transformer",
+    version=None,
+    doc="A decoder-only transformer of BitLinears, by the keys of the group model.",
+)
+register(
     "task",
     "transformer",
     "bitnet_sweep.train.task:TransformerWorkload",

@@ -28,6 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bitnet_sweep.app import config_folder, to_run_config
 from bitnet_sweep.config import KNOBS, RunConfig, SweepConfig, built
 from bitnet_sweep.doors import settled
+from bitnet_sweep.parts import note_plugins
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.grid import Axes, Point, Setting, read_axes, typed_value
 from bitnet_sweep.sweep.typed import check_as_typed
@@ -57,6 +58,7 @@ class Conf:
         """
         setbase("1.3")
         setup_globals()
+        note_plugins(words)
         loader = ConfigLoaderImpl(config_search_path=create_config_search_path(str(config_folder())))
         master = loader.load_configuration("config", list(words), run_mode=RunMode.MULTIRUN)
         return cls(loader, master)
@@ -129,7 +131,7 @@ class Composer:
         if base is not None:
             values = base.values([setting for setting in point if not self._chooses(setting)])
             if values is not None:
-                return settled(resolve(built(RunConfig, base.typed | values)))
+                return resolve(settled(built(RunConfig, base.typed | values)))
         return to_run_config(self._load([setting.text for setting in point]))
 
     def _chooses(self, setting: Setting) -> bool:

@@ -92,6 +92,7 @@ class DataName(Enum):
     world_factbook = "world_factbook"
     text = "text"
     wikitext2 = "wikitext2"
+    own = "own"
 
 
 class Order(Enum):
@@ -284,7 +285,7 @@ def _numbers_of(kind: type) -> list[tuple[str, bool, dict[str, Any] | None]]:
 
 @dataclass
 class ModelConfig:
-    """A decoder-only transformer of BitLinears, as in docs/notes.md."""
+    """A decoder-only transformer of BitLinears, as in docs/notes.md, or a model of your own."""
 
     hidden: int = knob(256, Role.in_id | Role.weights | Role.axis | Role.head | Role.basic, label="h", rank=1)
     """Width of the model: the length of the vector that stands for a token."""
@@ -310,6 +311,12 @@ class ModelConfig:
     """Turn the inputs of the two BitLinears that end a sublayer by a Hadamard matrix, behind their norm and
     before they are rounded (BitNet v2); in blocks of the largest power of two that divides their width."""
     activation: GateActivation = knob(GateActivation.relu2, Role.in_id | Role.added)
+    name: str = knob("transformer", Role.in_id | Role.weights | Role.added | Role.any_model, label="")
+    """The transformer, or a model of your own (docs/extend.md): of these keys it has ``options`` alone."""
+    options: dict[str, Any] = knob({}, Role.in_id | Role.weights | Role.added | Role.any_model, label="")
+    """Options that a model of your own declares, each a key of its own: ``model.options.NAME=VALUE``."""
+    version: str | None = knob(None, Role.in_id | Role.added | Role.any_model | Role.follows, label="v")
+    """The version that a model of your own declares, noted by itself; null where it is built in."""
 
     def __post_init__(self) -> None:
         _settle(self, "model.")
@@ -425,6 +432,12 @@ class DataConfig:
     heldout: HeldOutText = knob(HeldOutText.anywhere, Role.in_id | Role.in_corpus | Role.data | Role.added)
     """With ``end`` the text before the held-out documents is unbroken; a WikiText article in a .txt file is a
     document there."""
+    source: str | None = knob(None, Role.in_corpus | Role.data | Role.added)
+    """For data=own: a source of your own (docs/extend.md); ``data=NAME`` sets both."""
+    options: dict[str, Any] = knob({}, Role.in_corpus | Role.data | Role.added, label="")
+    """Options that the source declares, each a key of its own: ``data.options.NAME=VALUE``."""
+    version: str | None = knob(None, Role.in_corpus | Role.data | Role.added | Role.follows, label="v")
+    """The version that the source declares, noted by itself; null where there is none."""
 
     def __post_init__(self) -> None:
         _settle(self, "data.")
@@ -435,6 +448,8 @@ class DataConfig:
         paths = [self.path] if isinstance(self.path, str) else self.path
         if self.name is DataName.text and not paths:
             raise ConfigError("data.path", self.path, "data=text needs a file, a glob or a list of them")
+        if (self.name is DataName.own) != (self.source is not None):
+            raise ConfigError("data.source", self.source, "data=own needs one, and nothing else has one")
         if self.name is not DataName.text and self.path is not None:
             raise ConfigError("data.path", self.path, "only data=text reads files; allowed here: null")
         if paths is not None and not (
@@ -492,6 +507,12 @@ class ScheduleConfig:
     """The learning rate at the end of the run."""
     lr_shape: LrShape = knob(LrShape.linear, Role.in_stages | Role.added)
     decay_shape: DecayShape = knob(DecayShape.constant, Role.in_stages | Role.added)
+    function: str | None = knob(None, Role.in_stages | Role.added)
+    """A function of your own that makes the stages (docs/extend.md); ``schedule=NAME`` sets it."""
+    options: dict[str, Any] = knob({}, Role.in_stages | Role.added, label="")
+    """Options that the function declares, each a key of its own: ``schedule.options.NAME=VALUE``."""
+    version: str | None = knob(None, Role.in_stages | Role.added | Role.follows, label="v")
+    """The version that the function declares, noted by itself; null where there is none."""
     set_after_update: bool = knob(False, Role.in_id | Role.added | Role.any_task)
     """Set learning rate and decay behind each update, not before it: update k has those of k - 1, and the
     first one the peak ``lr``."""
@@ -744,7 +765,7 @@ class RunConfig:
             )
         if self.precision is Precision.mixed:
             _refuse_fp32_only(self)
-        if not self.is_of_transformer:
+        if not self.has_built_in_model:
             _refuse_the_transformers_own(self)
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
@@ -752,6 +773,8 @@ class RunConfig:
         if self.model.tied and self.optimizer.decay in (Decay.head, Decay.all_but_head):
             allowed = "needs model.tied=false: a tied matrix is the embedding, and there is no head beside it"
             raise ConfigError("optimizer.decay", self.optimizer.decay, allowed)
+        if self.is_of_transformer and not self.has_built_in_model:
+            _refuse_with_own_model(self)
         if self.data.targets is Targets.inside:
             check_whole("sequence_length", self.sequence_length, 2)
 
@@ -760,16 +783,26 @@ class RunConfig:
         """Whether it trains the built-in task."""
         return self.task == RunConfig.task
 
-    def require_transformer(self, run_id: str) -> None:
-        """Refuse what only a run of the transformer has.
+    @property
+    def has_built_in_model(self) -> bool:
+        """Whether it trains the built-in model."""
+        return self.is_of_transformer and self.model.name == ModelConfig.name
+
+    def has(self, knob: Knob) -> bool:
+        """Whether a knob says something of this run: of its task, and of its model."""
+        if not self.is_of_transformer:
+            return knob.is_of_any_task
+        return self.has_built_in_model or knob.is_of_any_model
+
+    def require_transformer(self, run_id: str, *, built_in: bool = False) -> None:
+        """Refuse what only a run of the transformer's task has, or only one of the built-in model.
 
         Raises:
             ConfigError: this is the config of another one.
         """
-        if not self.is_of_transformer:
-            raise ConfigError(
-                "RUN", run_id, f"is of task={self.task}; only runs of the transformer have this"
-            )
+        if not self.is_of_transformer or (built_in and not self.has_built_in_model):
+            told = f"model.name={self.model.name}" if self.is_of_transformer else f"task={self.task}"
+            raise ConfigError("RUN", run_id, f"is of {told}; only runs of the transformer have this")
 
     @property
     def row_targets(self) -> int:
@@ -791,9 +824,23 @@ def _refuse_fp32_only(config: RunConfig) -> None:
 
 def _refuse_the_transformers_own(config: RunConfig) -> None:
     for own in KNOBS.values():
-        if not own.is_of_any_task and (value := own.of(config)) != own.default:
-            allowed = f"is the transformer's own; task={config.task} takes task_options"
-            raise ConfigError(own.key, value, allowed)
+        if not config.has(own) and (value := own.of(config)) != own.default:
+            takes = f"task={config.task} takes task_options"
+            if config.is_of_transformer:
+                takes = f"model.name={config.model.name} takes model.options"
+            raise ConfigError(own.key, value, f"is the transformer's own; {takes}")
+
+
+def _refuse_with_own_model(config: RunConfig) -> None:
+    """Refuse what asks for a part of the model: of another one than ours they are not known."""
+    decays = (Decay.all, Decay.matrices, Decay.gains)
+    model, optimizer = f"model.name={config.model.name}", config.optimizer
+    if optimizer.decay not in decays:
+        allowed = f"{model} has no such part; allowed: {', '.join(decay.name for decay in decays)}"
+        raise ConfigError("optimizer.decay", optimizer.decay, allowed)
+    if optimizer.name is OptimizerName.muon:
+        allowed = f"takes another way for some matrices, and of {model} it is not known which"
+        raise ConfigError("optimizer", optimizer.name, allowed)
 
 
 KNOBS = {each.key: each for each in knobs_of(RunConfig)}
@@ -831,9 +878,15 @@ def role_of(key: str) -> Role:
     return functools.reduce(operator.and_, group) if group else Role(0)
 
 
-def added_knobs() -> dict[str, Any]:
-    """The knobs that were added, by dotted key, with what configs of before stand for."""
-    return {each.key: plain(each.default) for each in having(Role.added)}
+def added_knobs(config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The knobs that were added, by dotted key, with what configs of before stand for.
+
+    Args:
+        config: of a run, by dotted key: of a model of a user's own those of ours are left out.
+    """
+    is_own = (config or {}).get("model.name", ModelConfig.name) != ModelConfig.name
+    added = having(Role.added)
+    return {each.key: plain(each.default) for each in added if each.is_of_any_model or not is_own}
 
 
 def plain(config: object) -> Any:
@@ -855,11 +908,11 @@ def plain(config: object) -> Any:
 
 
 def recorded(config: RunConfig) -> dict[str, Any]:
-    """:func:`plain` as a store and its mirror keep it, without keys that say nothing of the run's task."""
+    """:func:`plain` as a store and its mirror keep it, without what says nothing of the run."""
     document: dict[str, Any] = plain(config)
-    for own in () if config.is_of_transformer else KNOBS.values():
+    for own in () if config.has_built_in_model else KNOBS.values():
         group, dot, name = own.key.partition(".")
-        if not own.is_of_any_task:
+        if not config.has(own):
             del (document[group] if dot else document)[name or group]
     return {key: value for key, value in document.items() if value != {} or key in OPTIONS}
 

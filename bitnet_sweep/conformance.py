@@ -30,14 +30,17 @@ from bitnet_sweep.config import (
     OptimizerName,
     Precision,
     RunConfig,
+    ScheduleConfig,
     SweepConfig,
     TokenizerConfig,
     Weights,
 )
+from bitnet_sweep.data.sources import open_documents
 from bitnet_sweep.doors import settled
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.mixed import MixedBitLinear
+from bitnet_sweep.model.own import LEAST_POSITIONS, counts_of, make_model
 from bitnet_sweep.model.quantisers import OneScale, Quantiser
 from bitnet_sweep.parts import Part, registered_by
 from bitnet_sweep.stages import resolve
@@ -139,7 +142,7 @@ def quantiser_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[
         "determinism": lambda: _determinism(make),
         "gradients": lambda: _gradients(make),
         "precision": lambda: _precision(make),
-        "training": lambda: _training(config),
+        "training": lambda: _training(config, list(Precision)),
     }
 
 
@@ -147,7 +150,10 @@ def optimizer_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[
     """Each check of an optimizer by its name."""
     own = OptimizerConfig(OptimizerName.torch, torch_class=part.name, options=options or None)
     config = RunConfig(model=ModelConfig(16, 2, 2), optimizer=own)
-    return {"construction": lambda: _construction(part, config), "training": lambda: _training(config)}
+    return {
+        "construction": lambda: _construction(part, config),
+        "training": lambda: _training(config, list(Precision)),
+    }
 
 
 def _construction(part: Part, config: RunConfig) -> str:
@@ -160,13 +166,40 @@ def _construction(part: Part, config: RunConfig) -> str:
     return "a class of parameter groups, a learning rate and a decay"
 
 
+def model_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """Each check of a model by its name."""
+    model = ModelConfig(name=part.name, options=options)
+    config = RunConfig(model=model, tokenizer=TokenizerConfig(vocab_size=300))
+
+    def construction() -> str:
+        before = torch.random.get_rng_state()
+        one, same = make_model(config), make_model(config)
+        for name, tensor in one.kept().items():
+            assert torch.equal(tensor, same.kept()[name]), f"{name} begins otherwise a second time"
+        assert torch.equal(torch.random.get_rng_state(), before), "it draws from a generator of its own"
+        return f"{counts_of(config)['total']:,} parameters, twice the same"
+
+    def order() -> str:
+        generator = torch.Generator().manual_seed(0)
+        x_BT = torch.randint(config.tokenizer.vocab_size, (2, LEAST_POSITIONS), generator=generator)
+        y_BT = x_BT.clone()
+        y_BT[:, -1] = (x_BT[:, -1] + 1) % config.tokenizer.vocab_size
+        own = make_model(config).eval()
+        with torch.no_grad():
+            one, other = own(x_BT)[:, :-1], own(y_BT)[:, :-1]
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5), "a prediction looks at tokens behind its own"
+        return "a prediction depends on no token behind its own"
+
+    return {"construction": construction, "order": order, "training": lambda: _training(config)}
+
+
 def task_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], str]]:
     """Each check of a task by its name."""
 
     def training() -> str:
         with tempfile.TemporaryDirectory(prefix="bitnet_sweep-parts-") as name:
             config = RunConfig(task=part.name, task_options=options, steps=12, probe_every_steps=4)
-            _assert_alike(settled(resolve(config)), Path(name), "")
+            _assert_alike(resolve(settled(config)), Path(name), "")
         return _ALIKE
 
     return {"training": training}
@@ -174,7 +207,51 @@ def task_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], s
 
 _ALIKE = "12 steps straight, forked, and stopped and resumed are equal bit for bit"
 
-_CHECKS = {"quantiser": quantiser_checks, "optimizer": optimizer_checks, "task": task_checks}
+
+def schedule_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """Each check of a schedule by its name."""
+    own = ScheduleConfig(name=part.name, function=part.name, options=options)
+    config = RunConfig(model=ModelConfig(16, 2, 2), schedule=own)
+
+    def stages() -> str:
+        told = []
+        for steps in (12, 100, 2000):
+            for wd2 in (0.0, 0.05):
+                asked = dataclasses.replace(config, steps=steps, wd2=wd2)
+                one, same = resolve(asked).stages, resolve(asked).stages
+                assert one == same, f"{steps} steps have other stages the second time"
+                told.append(one)
+        shared = sum(1 for one, other in zip(*told[-2:], strict=False) if one == other)
+        return f"{len(told[-1])} of 2000 steps; arms that differ in wd2 share {shared}"
+
+    return {"stages": stages, "training": lambda: _training(config)}
+
+
+def data_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """Each check of a source of text by its name."""
+    own = DataConfig(DataName.own, source=part.name, options=options)
+    config = RunConfig(model=ModelConfig(16, 2, 2), data=own, tokenizer=TokenizerConfig(vocab_size=300))
+
+    def documents() -> str:
+        data = settled(config).data
+        one, same = (list(open_documents(data, Path())()) for _ in range(2))
+        assert one, "it has no documents"
+        assert one == same, "a second one gives other documents"
+        again = open_documents(data, Path())
+        assert list(again()) == list(again()), "it gives other documents the second time"
+        return f"{len(one):,} of {sum(map(len, one)):,} characters, twice the same"
+
+    return {"documents": documents, "training": lambda: _training(config)}
+
+
+_CHECKS = {
+    "quantiser": quantiser_checks,
+    "optimizer": optimizer_checks,
+    "model": model_checks,
+    "schedule": schedule_checks,
+    "data": data_checks,
+    "task": task_checks,
+}
 
 
 def _begun(make: Make, shape: tuple[int, int], scale: float = 0.1) -> tuple[Any, Tensor]:
@@ -259,7 +336,7 @@ def _precision(make: Make) -> str:
     return f"mixed computes what fp32 does; its codes are {'' if is_fast else 'not '}multiplied as such"
 
 
-def _training(config: RunConfig) -> str:
+def _training(config: RunConfig, precisions: Sequence[Precision] = (Precision.fp32,)) -> str:
     """Straight, forked from its trunk, and stopped after every third step: equal bit for bit."""
     with tempfile.TemporaryDirectory(prefix="bitnet_sweep-parts-") as name:
         text = Path(name, "text.txt")
@@ -271,13 +348,13 @@ def _training(config: RunConfig) -> str:
             sequence_length=8,
             probe_every_steps=4,
             checkpoint_every_steps=2,
-            data=DataConfig(DataName.text, path=str(text)),
+            data=DataConfig(DataName.text, path=str(text)) if config.data == DataConfig() else config.data,
             tokenizer=TokenizerConfig(vocab_size=300),
         )
-        for precision in Precision:
-            config = settled(resolve(dataclasses.replace(base, precision=precision)))
+        for precision in precisions:
+            config = resolve(settled(dataclasses.replace(base, precision=precision)))
             _assert_alike(config, Path(name, precision.name), f" at precision={precision.name}")
-    return f"{_ALIKE}, in both precisions"
+    return f"{_ALIKE}, at precision={' and '.join(each.name for each in precisions)}"
 
 
 def _assert_alike(config: RunConfig, folder: Path, where: str) -> None:

@@ -6,7 +6,8 @@ import copy
 from dataclasses import dataclass
 from typing import Any
 
-from bitnet_sweep.config import RunConfig, plain, value_of
+from bitnet_sweep.config import ConfigError, RunConfig, plain, value_of
+from bitnet_sweep.exact import word
 from bitnet_sweep.parts import Kind, find, known, look_for
 
 
@@ -24,8 +25,11 @@ class Door:
 
 
 DOORS = (
+    Door("model", "model.name", "model.options", "model.version"),
     Door("quantiser", "model.quantiser", "model.quantiser_options", "model.quantiser_version"),
     Door("optimizer", "optimizer.torch_class", "optimizer.options", "optimizer.version", has_others=True),
+    Door("schedule", "schedule.function", "schedule.options", "schedule.version"),
+    Door("data", "data.source", "data.options", "data.version"),
     Door("task", "task", "task_options", "task_version"),
 )
 
@@ -40,11 +44,15 @@ def settled(config: RunConfig) -> RunConfig:
     """
     for door in DOORS:
         name, given = value_of(config, door.name), value_of(config, door.options)
-        if door.has_others:
-            found = look_for(door.kind, name, config.plugins) if name is not None else None
+        if name is None:
+            found = None
+        elif door.has_others:
+            found = look_for(door.kind, name, config.plugins)
         else:
             found = find(door.kind, name, config.plugins, door.name)
         if found is None:
+            if given and not door.has_others:
+                raise ConfigError(door.options, word(given), f"needs {door.name}")
             continue
         found.check_version(value_of(config, door.version), door.version)
         options = found.options_of(given or {}, door.options)
@@ -57,7 +65,8 @@ def settled(config: RunConfig) -> RunConfig:
 def are_known(config: RunConfig) -> bool:
     """Whether every part it names is built in or imported: a config out of a store must import nothing."""
     named = ((door, value_of(config, door.name)) for door in DOORS)
-    return all(known(door.kind, name) is not None for door, name in named if not door.has_others)
+    own = (pair for pair in named if not pair[0].has_others and pair[1] is not None)
+    return all(known(door.kind, name) is not None for door, name in own)
 
 
 def code_of_parts(config: RunConfig) -> dict[str, str]:

@@ -167,7 +167,7 @@ def append_line(path: Path, line: str) -> None:
     """Add one line and hand it to the operating system before returning.
 
     A killed process loses nothing; a half-written last line can only come from a full disk or a
-    crash of the machine, and :func:`read_json_lines` leaves it out.
+    crash of the machine, and ``store.codec`` leaves it out.
     """
     with path.open("ab") as file:
         file.write(f"{line}\n".encode())

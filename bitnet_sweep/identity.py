@@ -68,7 +68,7 @@ def _values(config: RunConfig) -> dict[str, Any]:
     """Every knob that is in the id by its value; one that was added and stands at its default is left out."""
     values: dict[str, Any] = {group: {} for group in _GROUPS}
     for knob in having(Role.in_id):
-        if not knob.is_as_before(config) and (knob.is_of_any_task or config.is_of_transformer):
+        if config.has(knob) and not knob.is_as_before(config):
             group, _, name = knob.key.rpartition(".")
             if group in _GROUPS:
                 values[group][name] = plain(knob.of(config))

@@ -11,11 +11,13 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 import re
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -172,6 +174,43 @@ def look_for(kind: Kind, name: str, plugins: Sequence[str] = ()) -> Part | None:
         for module in plugins:
             _import_plugin(module)
         found = known(kind, name) or _by_entry_point(kind, name)
+    return found
+
+
+def note_plugins(words: Sequence[str]) -> None:
+    """Note the ``plugins`` of a command line: bare names and YAML of theirs are looked for from here on.
+
+    Composing a config is what finds out what else it says; until then the words are all there is.
+    """
+    told = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("plugins=")]
+    _of_command[:] = re.findall(r"[\w.]+", told[-1]) if told else []
+
+
+_of_command: list[str] = []
+
+
+def offered(kind: Kind, name: str) -> Part | None:
+    """As :func:`look_for`, with the ``plugins`` of the command line.
+
+    Raises:
+        ConfigError: a package that should have it cannot be imported.
+    """
+    return look_for(kind, name, _of_command)
+
+
+def yaml_folders() -> dict[str, Path]:
+    """The folders ``conf`` of packages that the command line's ``plugins`` name, or that have entry points.
+
+    By the package; none of them is imported.
+    """
+    modules = [*_of_command, *(entry.module for entry in _entry_points())]
+    found: dict[str, Path] = {}
+    for package in dict.fromkeys(module.partition(".")[0] for module in modules):
+        with suppress(ImportError, ValueError):  # not there, or half a module: whoever imports it says so
+            spec = importlib.util.find_spec(package)
+            places = (spec.submodule_search_locations if spec is not None else None) or ()
+            folders = [Path(place, "conf") for place in places]
+            found.update((package, folder) for folder in folders if folder.is_dir())
     return found
 
 

@@ -43,6 +43,9 @@ class Role(Flag):
     """Means the same whatever is trained. So does what is operational or makes the stages; all other science
     is the transformer's own."""
 
+    any_model = auto()
+    """Of the group ``model``: means the same whatever model is trained; the others are the built-in one's."""
+
     data = auto()
     """Decides which tokens a step reads."""
     weights = auto()
@@ -119,6 +122,11 @@ class Knob:
     def is_of_any_task(self) -> bool:
         """It has a meaning for other tasks than the transformer, too."""
         return bool(self.role & (Role.any_task | Role.operational | Role.in_stages | Role.in_length))
+
+    @property
+    def is_of_any_model(self) -> bool:
+        """It has a meaning for other models than the built-in one, too."""
+        return Role.any_model in self.role or not self.key.startswith("model.")
 
     def is_as_before(self, config: object) -> bool:
         """It was added, and ``config`` is one that could be of before."""

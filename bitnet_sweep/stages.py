@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from bitnet_sweep.config import (
     KNOBS,
@@ -21,6 +22,31 @@ from bitnet_sweep.config import (
     check_whole,
     interpolate,
 )
+from bitnet_sweep.parts import known
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a config asks of a schedule: what a function of a user's own makes stages of."""
+
+    steps: int
+    """Length of the run."""
+    lr: float
+    """The peak of the learning rate."""
+    wd1: float
+    """The weight decay that the first stage must have."""
+    wd2: float
+    """The weight decay that the last stage must have."""
+    boundary_step: int
+    """Where the decay is to change, if the function follows ``boundary``."""
+    warmup_steps: int
+    """Length of the warm-up, if the function has one."""
+
+
+Schedule = Callable[[Asked, Any], list[Stage]]
+"""A part of the kind ``schedule``: the stages of a run, of what it asks for and of the function's options.
+
+They may depend on nothing else. Arms share a stage where it is equal, and so are all before it."""
 
 LOG_EVERY = 0.01
 """Share of a run between two rows of the training log (chosen: a curve of 100 points)."""
@@ -36,7 +62,7 @@ def resolve(config: RunConfig) -> RunConfig:
     """
     config = copy.copy(config)
     shape, steps = config.schedule, config.steps
-    if config.model.ffn is None and config.is_of_transformer:
+    if config.model.ffn is None and config.has_built_in_model:
         config.model = copy.copy(config.model)
         config.model.ffn = config.model.ffn_width
     config.warmup_steps = config.warmup_steps or _length(shape.warmup, steps)
@@ -45,13 +71,21 @@ def resolve(config: RunConfig) -> RunConfig:
     config.log_every_steps = config.log_every_steps or _length(LOG_EVERY, steps)
     if config.stages:
         _check_stages(config)
+    elif shape.function is not None:
+        config.stages = _stages_of_function(config, config.warmup_steps)
+        _check_stages(config)
     else:
         config.stages = _stages_of_schedule(config, config.warmup_steps)
     return config
 
 
 def follow_shorthands(config: RunConfig) -> bool:
-    """Whether the shorthands of a resolved config say all of its stages, or stages written by hand do."""
+    """Whether the shorthands of a resolved config say all of its stages, or stages written by hand do.
+
+    They do with a function of a user's own, which is not asked: a config out of a store imports nothing.
+    """
+    if config.schedule.function is not None:
+        return True
     try:
         return resolve(dataclasses.replace(config, stages=[])).stages == config.stages
     except ConfigError:  # such a boundary is only to be had by hand
@@ -92,6 +126,33 @@ def _stages_of_schedule(config: RunConfig, warmup_steps: int) -> list[Stage]:
             stage.decay_phase, stage.decay_phase_end = start / decay_step, end / decay_step
         stages.append(stage)
     return stages
+
+
+def _stages_of_function(config: RunConfig, warmup_steps: int) -> list[Stage]:
+    """The stages that a function of a user's own makes, not yet checked.
+
+    ``doors.settled`` has imported it: the config may be one out of a store, which must import nothing.
+
+    Raises:
+        ConfigError: there is no such function, its options are wrong, or it fails.
+    """
+    name, key = str(config.schedule.function), "schedule.function"
+    part = known("schedule", name)
+    if part is None:
+        raise ConfigError(key, name, "is not here, and the config has no stages")
+    part.check_version(config.schedule.version, "schedule.version")
+    options = part.options_of(config.schedule.options, "schedule.options")
+    asked = Asked(config.steps, config.lr, config.wd1, config.wd2, config.boundary_step, warmup_steps)
+    try:
+        found = list(part.load()(asked, options))
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever its author's code raises
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(key, name, f"makes no stages: {told}") from error
+    if not found or not all(isinstance(stage, Stage) for stage in found):
+        raise ConfigError(key, name, "must return a list of bitnet_sweep.config.Stage, one or more")
+    return found
 
 
 def _lr_paths(config: RunConfig, warmup_steps: int) -> list[list[Knot]]:
@@ -155,7 +216,8 @@ def _check_stages(config: RunConfig) -> None:
             raise ConfigError(
                 name,
                 shorthand,
-                f"must equal its stage's weight_decay={decay:g} (write ${{{name}}})",
+                f"must equal its stage's weight_decay={decay:g} (stages that are written by hand have "
+                f"${{{name}}}, those of a function asked.{name})",
             )
     for end, (stage, after) in zip(stage_ends(config.stages), pairwise(config.stages), strict=False):
         if stage.weight_decay != after.weight_decay:

@@ -26,6 +26,8 @@ from tests.python_server import send
 SERVER = Path(__file__).with_name("python_server.py")
 READ_AT_START = ("ATEN_", "HF_", "LD_", "MALLOC_", "MKL_", "OMP_", "ONEDNN_", "OPENBLAS_", "PYTHON", "TORCH_")
 """Beginnings of the names of variables that a forked child would come too late to read."""
+AT_ANY_TIME = {"PYTHONPATH"}
+"""Variables among them that the server sees to."""
 ENVIRONMENT = dict(os.environ)
 """Of the server: what a test changes is a command's own."""
 PATIENCE_SECONDS = 300
@@ -71,7 +73,7 @@ class Forked:
         stderr: int = subprocess.PIPE,
     ) -> None:
         environment = dict(os.environ if env is None else env)
-        late = {name for name in {*environment, *ENVIRONMENT} if name.startswith(READ_AT_START)}
+        late = {name for name in {*environment, *ENVIRONMENT} - AT_ANY_TIME if name.startswith(READ_AT_START)}
         if differ := [name for name in late if environment.get(name) != ENVIRONMENT.get(name)]:
             raise ValueError(f"{differ}: only a new interpreter reads them: fresh=True")
         self.returncode: int | None = None

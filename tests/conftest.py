@@ -17,6 +17,24 @@ from bitnet_sweep.config import (
     TrackName,
 )
 from bitnet_sweep.stages import resolve
+from tests.repetition import EVERY
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test marked ``few(n)`` leave n members, evenly spread, and mark the others ``every``."""
+    members: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few") is not None:
+            members.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for alike in members.values():
+        marker = alike[0].get_closest_marker("few")
+        assert marker is not None
+        (number,) = marker.args
+        left = {round(i * (len(alike) - 1) / max(1, number - 1)) for i in range(number)}
+        for i, item in enumerate(alike):
+            for mark in () if i in left else EVERY:
+                item.add_marker(mark)
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,9 @@
 A program of its own, which ``tests/commands.py`` starts once for each process of pytest. It imports
 and computes nothing, so no thread of torch runs when it forks. A child gets working folder, environment,
 arguments, stdout and stderr as a new process would, leads a session of its own, and ends as an interpreter
-ends. What an interpreter or a library reads when it starts is as it was in the server; a command that needs
-such a variable, or a limit on its resources, is started afresh instead.
+ends. It finds what its PYTHONPATH names, beside what the server finds. What else an interpreter or a library
+reads when it starts is as it was in the server; a command that needs such a variable, or a limit on its
+resources, is started afresh instead.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ def become(request: Request, descriptors: Sequence[int]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.path[0] = os.getcwd()  # noqa: PTH109 # as `python -m` has it
+    own = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    sys.path[:1] = [os.getcwd(), *own]  # noqa: PTH109 # as `python -m` has it
     sys.argv = ["-m", *request["arguments"]]
 
 

@@ -103,6 +103,7 @@ VALUES = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize("groups", repeated(GROUPS, GROUPS[:3]), ids=" ".join)
+@pytest.mark.few(1)
 def test_fast_way_equals_hydras(load, groups):
     compose = Composer(load, load.is_group)
     for values in VALUES:
@@ -144,6 +145,8 @@ def test_zero_has_no_sign(load, words):
     ],
     ids=" ".join,
 )
+@pytest.mark.slow
+@pytest.mark.few(6)
 def test_what_only_hydra_understands_is_left_to_it(load, words):
     (point,) = points_of(*words)
     assert outcome(Composer(load, load.is_group), point) == by_hydra(load, point)

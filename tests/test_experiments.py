@@ -26,6 +26,7 @@ GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.system
 def test_grid_composes(name):
     """Every point of the grid can be trained, and there are as many as its first lines say."""
     path = config_folder() / "experiment" / f"{name}.yaml"
@@ -119,6 +120,7 @@ def test_precision_changes_no_outcome(name, pair_misses, mean_misses):
 
 
 @pytest.mark.parametrize("experiment", STUDIES, ids=lambda path: path.name)
+@pytest.mark.slow
 def test_no_tensors_and_a_readme(experiment):
     with opened(experiment / STORE) as store:
         kept = {path.suffix for path in store.rglob("*") if path.is_file()}

@@ -68,6 +68,8 @@ def composed(*overrides):
         ("track.timeout_seconds=1e12", r"track.timeout_seconds=1000.*less than 86400"),
     ],
 )
+@pytest.mark.slow
+@pytest.mark.few(10)
 def test_one_line(override, line):
     with pytest.raises(Exception) as caught:  # noqa: PT011  (Hydra, OmegaConf and our own errors)
         composed(override)

@@ -129,6 +129,7 @@ def test_stages_are_of_their_types() -> None:
     assert type(stage.weight_decay) is float
 
 
+@pytest.mark.slow
 def test_loading_a_model_needs_no_hydra() -> None:
     lines = "import sys, bitnet_sweep.loading; print({'hydra', 'omegaconf'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True, check=True)

@@ -21,6 +21,7 @@ KEYS = list(_leaves(plain(RunConfig())))
 
 
 @pytest.mark.parametrize("key", KEYS)
+@pytest.mark.slow
 def test_every_key_says_what_it_means(key):
     assert key_docs()[key].strip()
 
@@ -49,6 +50,7 @@ def told(tmp_path_factory):
 
 
 @pytest.mark.parametrize("key", KEYS)
+@pytest.mark.slow
 def test_help_tells_every_key_with_its_value_now(told, key):
     line = next(line for line in told.splitlines() if line.strip().startswith(f"{key}="))
     value = {

@@ -25,12 +25,14 @@ from bitnet_sweep.config import (
     Reuse,
     RunConfig,
     SweepConfig,
+    added_knobs,
     from_plain,
     plain,
 )
 from bitnet_sweep.doors import code_of_parts, settled
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.parts import find, known, names, part, register
+from bitnet_sweep.report.from_wandb import _basic_keys
 from bitnet_sweep.report.settings import setting_text
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.grid import _holds, read_exclusions
@@ -448,3 +450,12 @@ def test_start_up_imports_neither_torch_nor_a_package() -> None:
         "settled(RunConfig()); print('torch' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "False"
+
+
+def test_what_the_config_of_a_run_must_say_follows_from_its_task_and_its_model() -> None:
+    assert {"model.hidden", "model.weights", "lr"} <= set(_basic_keys({}))
+    for own in ({"task": "mine"}, {"model.name": "mine"}):
+        assert "lr" in _basic_keys(own)
+        assert not any(key.startswith("model.") for key in _basic_keys(own))
+    assert "model.quantiser" in added_knobs({"lr": 1})
+    assert "model.quantiser" not in added_knobs({"model.name": "mine"}), "it has none that could be known"

@@ -68,12 +68,15 @@ def test_there_is_something_to_test():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.slow
 def test_commands(command):
     overrides = [word for word in shlex.split(command) if word != "-m"]
     assert len(configs(overrides)) == 8
 
 
 @pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.slow
+@pytest.mark.few(8)
 def test_options(option):
     assert configs(shlex.split(option))
 
@@ -115,6 +118,7 @@ def guided(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", GUIDED)
+@pytest.mark.system
 def test_the_pages_commands_are_planned(guided, command):
     """As typed, but for the vocabulary, which is small for the corpus made here."""
     words = [word.replace("8192", "300") for word in shlex.split(command)]

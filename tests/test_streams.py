@@ -93,6 +93,7 @@ def test_what_a_command_refuses_it_still_refuses(tmp_path, module, status, condi
 
 
 @looked_at
+@pytest.mark.few(1)
 def test_a_report_is_whole(store, tmp_path, condition):
     done = _command(tmp_path, condition, "bitnet_sweep.report", store, "--out", "out")
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from torch import Tensor
 
-    from bitnet_sweep.model.transformer import Transformer
+    from bitnet_sweep.model.interface import Model
 
 DEFAULT_TOKENS = 40
 
@@ -140,7 +140,7 @@ class OpenRun:
         return self.status.marks if self.status else None
 
     @cached_property
-    def model(self) -> Transformer:
+    def model(self) -> Model:
         """Its model with the final weights, on the CPU.
 
         Raises:

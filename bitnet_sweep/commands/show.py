@@ -78,8 +78,10 @@ def _next(run: OpenRun) -> Iterator[str]:
     yield f"  in Python     bitnet_sweep.open_run({str(run.store)!r}, {run.run_id!r})"
     if (run.folder / "final.safetensors").is_file() and run.config.is_of_transformer:
         yield f"  write text    {verb_command('generate', run.store, run.run_id, '--prompt', 'The ')}"
-        yield f"  export it     {verb_command('export', run.store, run.run_id, '--to', 'hf', 'DIR')}"
-        yield f"  evaluate it   {verb_command('evaluate', run.store, run.run_id, '--tasks', 'FILE.json')}"
+        if run.config.has_built_in_model:
+            yield f"  export it     {verb_command('export', run.store, run.run_id, '--to', 'hf', 'DIR')}"
+            tasks = ("--tasks", "FILE.json")
+            yield f"  evaluate it   {verb_command('evaluate', run.store, run.run_id, *tasks)}"
     yield f"  remove it     {verb_command('rm', run.store, run.run_id)}"
     command = rerun_command(run.status.provenance.get("command") if run.status else None)
     if command is not None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet_sweep.config import ConfigError, DataConfig, DataName, HeldOutText
-from bitnet_sweep.data import factbook, hub
+from bitnet_sweep.data import factbook, hub, own
 from bitnet_sweep.data.files import content_hash, find_files
 
 Documents = Callable[[], Iterator[str]]
@@ -50,6 +50,8 @@ def describe(data: DataConfig) -> dict[str, Any]:
         return {"name": "world_factbook", "sha256": factbook.content_hash()}
     if data.name is DataName.wikitext2:
         return {"name": "wikitext2", "hub_file": dataclasses.asdict(WIKITEXT2)}
+    if data.name is DataName.own:
+        return {"name": "own", "fingerprint": own.fingerprint(data)}
     files = find_files(data)
     described: dict[str, Any] = {
         "name": "text",
@@ -66,6 +68,7 @@ def open_documents(data: DataConfig, scratch: Path) -> Documents:
     world_factbook: a country each. wikitext2: an article each. text: a .jsonl or .parquet row each;
     .txt files are cut into blocks of about 8 kB at a blank line, else at the end of a line; with
     ``data.heldout=end`` a WikiText article there is a document, and only what stands in none is cut so.
+    own: what a source of a user's own gives.
 
     Raises:
         ConfigError: a hub that cannot be reached, a file that is not what its name says.
@@ -73,6 +76,8 @@ def open_documents(data: DataConfig, scratch: Path) -> Documents:
     """
     if data.name is DataName.text:
         return _text_documents(data, scratch)
+    if data.name is DataName.own:
+        return own.documents(data)
     if data.name is DataName.wikitext2:
         try:
             file = hub.fetch(WIKITEXT2)

@@ -180,7 +180,8 @@ def _checksum(path: Path) -> str:
 
 def _build(config: RunConfig, name: str, tokens_dir: Path) -> None:
     """Write the token files in a folder beside, then move them in; the caller holds the lock."""
-    log.info("building the token files of data=%s in %s", config.data.name.name, tokens_dir)
+    name_of_data = config.data.source or config.data.name.name
+    log.info("building the token files of data=%s in %s", name_of_data, tokens_dir)
     building = tokens_dir / f".{name}{_BUILDING}"
     shutil.rmtree(building, ignore_errors=True)  # left by a build that was killed
     building.mkdir()
@@ -232,7 +233,7 @@ def _write_parts(config: RunConfig, folder: Path) -> dict[str, Any]:
         return {"documents": int(mask.sum()), "bytes": int(survey.sizes[mask].sum()), "tokens": tokens}
 
     return {
-        "corpus": {"name": config.data.name.name, "paths": config.data.paths},
+        "corpus": {"name": config.data.source or config.data.name.name, "paths": config.data.paths},
         "tokenizer": {
             "name": config.tokenizer.name.name,
             "vocab_size": vocab_size,
@@ -311,4 +312,4 @@ def _check_one_batch(config: RunConfig, corpus: Corpus) -> None:
 def _too_short(config: RunConfig, reason: str) -> ConfigError:
     if config.data.name is DataName.text:
         return ConfigError("data.path", config.data.path, f"text too short: {reason}")
-    return ConfigError("data", config.data.name, f"text too short: {reason}")
+    return ConfigError("data", config.data.source or config.data.name, f"text too short: {reason}")

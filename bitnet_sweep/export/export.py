@@ -41,7 +41,7 @@ def export_to_hf(store: Path, text: str, folder: Path, *, checked: bool = True) 
         check.CheckError: it is not the same model; nothing is left in ``folder``.
     """
     run = open_run(store, text)
-    run.config.require_transformer(run.run_id)
+    run.config.require_transformer(run.run_id, built_in=True)
     hf.refuse(run.config.model)
     _require_free(folder)
     if checked:
@@ -83,7 +83,7 @@ def export_to_gguf(
         check.CheckError: it is not the same model; nothing is left at ``path``.
     """
     run = open_run(store, text)
-    run.config.require_transformer(run.run_id)
+    run.config.require_transformer(run.run_id, built_in=True)
     gguf.refuse(run.config.model)
     if path.exists():
         raise ConfigError("WHERE", path, "is there already; allowed: a new name")

@@ -117,12 +117,13 @@ class CodeWatch:
         finite = all(map(math.isfinite, absmeans.values())) and all(p.isfinite().all() for p in learned)
         zeros = {name: codes.numel() - _count(codes) for name, codes in self._codes.items()}
         clamps = all(layer.quantiser.clamps_absmean for layer in self._bitlinears.values())
+        known = bool(absmeans)  # a model of a user's own may have no BitLinear
         clamped_layers = sum(absmean < CLAMP_MIN for absmean in absmeans.values())
         fields: dict[str, Value] = {
             **self._code_fields(finite, sum(zeros.values())),
-            "ternary/absmean": fmean(absmeans.values()),
-            "ternary/absmean_min": min(absmeans.values()) if finite else None,
-            "ternary/clamped_layers": clamped_layers if finite and clamps else None,
+            "ternary/absmean": fmean(absmeans.values()) if known else None,
+            "ternary/absmean_min": min(absmeans.values()) if finite and known else None,
+            "ternary/clamped_layers": clamped_layers if finite and clamps and known else None,
             **{f"ternary/absmean/{name}": absmean for name, absmean in absmeans.items()},
             **{
                 f"{ZERO_SHARE}{name}": zeros[name] / layer.weight.numel()

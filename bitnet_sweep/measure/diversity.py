@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from bitnet_sweep.measure.predictions import predicted
-from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.model.interface import Model
 from bitnet_sweep.records import Value
 
 NUM_CONTEXTS = 20
@@ -43,7 +43,7 @@ class DiversityProbe:
         self.text_contexts = torch.from_numpy(text_contexts.astype(np.int64))
         self._human = len(np.unique(text_next))
 
-    def measure(self, model: Transformer) -> dict[str, Value]:
+    def measure(self, model: Model) -> dict[str, Value]:
         """Distinct argmax predictions at the last position, of 20; beside them those of the text itself."""
         return {
             "probe/unique_tokens": distinct_predictions(model, self.random_contexts),
@@ -53,11 +53,11 @@ class DiversityProbe:
 
 
 @torch.no_grad()
-def distinct_predictions(model: Transformer, contexts_BT: torch.Tensor) -> int | None:
+def distinct_predictions(model: Model, contexts_BT: torch.Tensor) -> int | None:
     """How many different ids are the argmax prediction behind the last position of the contexts.
 
     None where a logit is not finite.
     """
-    last_BD = model.hidden_states(contexts_BT.to(model.embedding.device))[:, -1]
+    last_BD = model.hidden_states(contexts_BT.to(model.device))[:, -1]
     ids_B = predicted(model.logits(last_BD))
     return None if ids_B is None else len(set(ids_B.tolist()))

@@ -19,6 +19,7 @@ from bitnet_sweep.measure.bigram import bigram_loss
 from bitnet_sweep.measure.bypass import Bypass
 from bitnet_sweep.measure.per_token import TokenStatistics, tiled_token_statistics, token_statistics
 from bitnet_sweep.model.head import TILE, logit_tiles
+from bitnet_sweep.model.interface import Model
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.records import Value
 
@@ -64,13 +65,13 @@ class HeldOut:
         self.bigram_loss = bigram_loss(inputs.numpy(), targets, train, unigram_counts)
 
     @torch.no_grad()
-    def measure(self, model: Transformer) -> dict[str, Value]:
+    def measure(self, model: Model) -> dict[str, Value]:
         """``val/...``, ``ref/...`` and the ``probe/...`` fields that are taken over the held-out tokens.
 
         Every mean is over all held-out tokens, summed in float64. What is not finite comes back as such;
         where a prediction is missing, its logits not being finite, the fields that count them are None.
         """
-        device = model.embedding.device
+        device = model.device
         hidden = [model.hidden_states(x_BT.to(device)).flatten(0, 1) for x_BT, _ in self._windows]
         parts, scored = self._statistics(model, hidden)
         loss = _mean([part.nll for part in parts])
@@ -85,7 +86,9 @@ class HeldOut:
             "ref/unigram_loss": self.unigram_loss,
             "ref/bigram_loss": self.bigram_loss,
             "val/loss_tempered": _mean(scored) if scored else None,
-            "blocks/loss_without": self._bypass.loss(model, _tokens_at_once(model)),
+            "blocks/loss_without": self._bypass.loss(model, _tokens_at_once(model))
+            if isinstance(model, Transformer)
+            else None,
             "val/minus_ln_vocab": loss - self.ln_vocab,
             "val/minus_unigram": loss - self.unigram_loss,
             "probe/context_gain": _mean([gain_C]) if len(gain_C) else None,
@@ -96,16 +99,14 @@ class HeldOut:
         }
 
     @torch.no_grad()
-    def loss(self, model: Transformer) -> float:
+    def loss(self, model: Model) -> float:
         """``val/loss`` alone, equal to that of :meth:`measure` bit for bit."""
-        device = model.embedding.device
+        device = model.device
         hidden = [model.hidden_states(x_BT.to(device)).flatten(0, 1) for x_BT, _ in self._windows]
         passes = [self._pass(model, hidden, i, math.nan) for i in range(len(hidden))]
         return _mean([part.nll for parts in passes for part in parts])
 
-    def _statistics(
-        self, model: Transformer, hidden: list[Tensor]
-    ) -> tuple[list[TokenStatistics], list[Tensor]]:
+    def _statistics(self, model: Model, hidden: list[Tensor]) -> tuple[list[TokenStatistics], list[Tensor]]:
         """Statistics of every token, chunk by chunk, and the losses at the best inverse temperature.
 
         It is fitted on every second forward pass, beginning with the first, and scored on the others, of
@@ -125,7 +126,7 @@ class HeldOut:
         scored = [part.tempered.nll for i in scoring for part in parts[i]]
         return [part for i in sorted(parts) for part in parts[i]], scored
 
-    def _first_guess(self, model: Transformer, hidden: list[Tensor]) -> float:
+    def _first_guess(self, model: Model, hidden: list[Tensor]) -> float:
         """The best inverse temperature for some of these tokens, evenly spread over places in a window."""
         hidden_ND = torch.cat(hidden)
         targets = torch.cat([y_BT.flatten() for _, y_BT in self._windows[::2]]).to(hidden_ND.device)
@@ -138,7 +139,7 @@ class HeldOut:
             return tempered.first_guess(torch.cat([tile.logits.float() for tile in tiles], dim=-1), y_S)
         return tempered.first_guess(model.logits(hidden_SD), y_S)
 
-    def _pass(self, model: Transformer, hidden: list[Tensor], i: int, b: float) -> list[TokenStatistics]:
+    def _pass(self, model: Model, hidden: list[Tensor], i: int, b: float) -> list[TokenStatistics]:
         """Statistics of the tokens of one forward pass, in chunks."""
         chunk, device = _tokens_at_once(model), hidden[i].device
         start = sum(len(each) for each in hidden[:i])
@@ -159,7 +160,7 @@ _MOST_FITS = 4
 """Passes over the fitting half; where logits hardly move the loss, one is enough (chosen)."""
 
 
-def _tokens_at_once(model: Transformer) -> int:
+def _tokens_at_once(model: Model) -> int:
     mixed = model.precision is Precision.mixed
     return max(1, LOGITS_BYTES // (4 * min(model.vocab_size, TILE if mixed else model.vocab_size)))
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from bitnet_sweep.measure.predictions import predicted
-from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.model.interface import Model
 from bitnet_sweep.records import Value
 
 CONTINUATION_TOKENS = 48
@@ -16,7 +16,7 @@ CONTINUATION_TOKENS = 48
 
 @torch.no_grad()
 def continuations(
-    model: Transformer,
+    model: Model,
     prompts_NT: NDArray[np.int64],
     sequence_length: int,
     num_tokens: int = CONTINUATION_TOKENS,
@@ -27,7 +27,7 @@ def continuations(
     is not finite.
     """
     start = prompts_NT.shape[1]
-    ids_NT = torch.from_numpy(prompts_NT.astype(np.int64)).to(model.embedding.device)
+    ids_NT = torch.from_numpy(prompts_NT.astype(np.int64)).to(model.device)
     for _ in range(num_tokens):
         last_ND = model.hidden_states(ids_NT[:, -sequence_length:])[:, -1]
         next_N = predicted(model.logits(last_ND))

@@ -69,7 +69,9 @@ def ternary_weights(w_OI: Tensor) -> TernaryWeights:
         # comparisons would say the same, but torch's take five times as long
         as_int8.copy_(torch.div(latent, least, out=scratch[: len(latent)]).clamp_(-1, 1))
         as_operand.copy_(as_int8)
-    return TernaryWeights(operand if products.codes is products.operands else codes, operand, absmean)
+    return TernaryWeights(
+        operand if products.codes is products.operands else codes.to(products.codes), operand, absmean
+    )
 
 
 def one_scale_weights(quantiser: OneScale, w_OI: Tensor) -> TernaryWeights:

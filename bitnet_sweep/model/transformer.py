@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bitnet_sweep.config import IGNORED, GateActivation, ModelConfig, NormPlace, Precision
+from bitnet_sweep.config import GateActivation, ModelConfig, NormPlace, Precision
 from bitnet_sweep.counts import quantiser_of
 from bitnet_sweep.identity import LARGE_SEED
 from bitnet_sweep.model.bitlinear import BitLinear, linear_init
 from bitnet_sweep.model.head import tiled_cross_entropy
+from bitnet_sweep.model.interface import Model
 from bitnet_sweep.model.mixed import MixedBitLinear
 from bitnet_sweep.model.norm import norm_of
 from bitnet_sweep.model.rows import RowGradient, embedding
@@ -146,7 +147,7 @@ def _generator_seed(seed: int) -> int:
     return int.from_bytes(hashlib.sha256(seed.to_bytes(8)).digest()[:4])
 
 
-class Transformer(nn.Module):
+class Transformer(Model):
     """The model of a run, built on the CPU.
 
     The initial weights depend on ``seed`` and the shapes alone: not on the quantisers, not on torch's
@@ -184,14 +185,6 @@ class Transformer(nn.Module):
         if self.head is not None:
             linear_init(self.head, generator)
 
-    def bitlinears(self) -> dict[str, BitLinear]:
-        """Every BitLinear by its dotted name (``blocks.0.attention.qkv``), in the forward pass's order."""
-        return {name: module for name, module in self.named_modules() if isinstance(module, BitLinear)}
-
-    def forward(self, x_BT: Tensor) -> Tensor:
-        """Token ids (B, T) -> logits (B, T, V) for the token behind each position."""
-        return self.logits(self.hidden_states(x_BT))
-
     def hidden_states(self, x_BT: Tensor) -> Tensor:
         """Token ids (B, T) -> (B, T, D), after the final norm."""
         if self._embedding_gradient is None:
@@ -220,33 +213,21 @@ class Transformer(nn.Module):
     def objective(
         self, x_BT: Tensor, y_BT: Tensor, label_smoothing: float = 0.0, z_loss: float = 0.0
     ) -> Tensor:
-        """What training minimises: cross entropy in nats, mean over the B*T targets, without dimensions.
-
-        Args:
-            x_BT: token ids.
-            y_BT: the ids that follow them; at ``fp32`` IGNORED where nothing is to be predicted.
-            label_smoothing: share of the target spread evenly over the vocabulary (torch's definition).
-            z_loss: weight of the mean squared log-partition function (PaLM).
-        """
-        if self.precision is Precision.mixed:
-            x_ND, w_VD = self.head_operands(self.hidden_states(x_BT).flatten(0, 1))
-            return tiled_cross_entropy(x_ND, w_VD, y_BT.flatten(), label_smoothing, z_loss)
-        logits_BTV = self(x_BT)
-        loss = F.cross_entropy(logits_BTV.flatten(0, 1), y_BT.flatten(), label_smoothing=label_smoothing)
-        if z_loss:
-            log_partition_BT = logits_BTV.logsumexp(dim=-1)
-            loss = loss + z_loss * log_partition_BT[y_BT != IGNORED].square().mean()
-        return loss
+        """See :meth:`Model.objective`; at ``mixed`` without a tensor of all logits."""
+        if self.precision is not Precision.mixed:
+            return super().objective(x_BT, y_BT, label_smoothing, z_loss)
+        x_ND, w_VD = self.head_operands(self.hidden_states(x_BT).flatten(0, 1))
+        return tiled_cross_entropy(x_ND, w_VD, y_BT.flatten(), label_smoothing, z_loss)
 
     def gradients(self) -> list[Tensor]:
-        """What a backward pass has left: of each parameter, or the part of it that is not zero anyway."""
+        """See :meth:`Model.gradients`."""
         gradients = {id(p): p.grad for p in self.parameters()}
         if self._embedding_gradient is not None:
             gradients[id(self.embedding)] = self._embedding_gradient.rows()
         return [gradient for gradient in gradients.values() if gradient is not None]
 
     def clear_gradients(self) -> None:
-        """Ready for the next backward pass."""
+        """See :meth:`Model.clear_gradients`."""
         kept = self.embedding if self._embedding_gradient is not None else None
         for parameter in self.parameters():
             if parameter is not kept:

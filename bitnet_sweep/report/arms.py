@@ -14,7 +14,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from bitnet_sweep.config import KNOBS, RunConfig
+from bitnet_sweep.config import KNOBS, ModelConfig, RunConfig
 from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
@@ -74,9 +74,17 @@ class Arm:
         return str(self.run.config.get("task", RunConfig.task))
 
     @property
+    def own(self) -> str | None:
+        """The name of a task or a model of a user's own; None of the transformer, which has a hidden size."""
+        if self.task != RunConfig.task:
+            return self.task
+        model = str(self.run.config.get("model.name", ModelConfig.name))
+        return None if model == ModelConfig.name else model
+
+    @property
     def size(self) -> str:
-        """What panels are named by: its hidden size, of another task than the transformer its name."""
-        return f"hidden {shown(self.hidden)}" if self.task == RunConfig.task else self.task
+        """What panels are named by: its hidden size, or its name where it is no transformer."""
+        return self.own or f"hidden {shown(self.hidden)}"
 
     @cached_property
     def wd2(self) -> float | None:
@@ -197,7 +205,7 @@ class Arm:
         if not self.run.config:
             return self.run.name or "settings unknown"
         parts = [
-            f"h{shown(self.hidden)}" if self.task == RunConfig.task else self.task,
+            self.own or f"h{shown(self.hidden)}",
             f"wd2={UNKNOWN if self.wd2 is None else repr(self.wd2)}",
             f"s{shown(self.seed)}",
         ]

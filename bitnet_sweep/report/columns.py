@@ -34,7 +34,9 @@ def setting_keys(study: Study) -> list[str]:
     A knob that was added later is left out while every run is as before it.
     """
     configs = [arm.run.config for arm in study.arms if arm.run.config]
-    unused = {key for key, was in added_knobs().items() if all(config.get(key) == was for config in configs)}
+    unused = {
+        key for key, was in added_knobs().items() if all(config.get(key, was) == was for config in configs)
+    }
     return list(dict.fromkeys(key for config in configs for key in config if key not in {"stages", *unused}))
 
 

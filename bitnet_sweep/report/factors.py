@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bitnet_sweep.config import KNOBS, having, plain
+from bitnet_sweep.config import KNOBS, ModelConfig, having, plain
 from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
 from bitnet_sweep.report.pairs import all_settings
 from bitnet_sweep.report.settings import BOUNDARY_STEP, UNKNOWN, number
@@ -50,7 +50,10 @@ class Factor:
         ]
         if len(level) == 1 or self.keys[0] in GROUPS:
             return words[0]
-        return ", ".join(f"{key.split('.')[-1]}={word}" for key, word in zip(self.keys, words, strict=True))
+        told = dict(zip(self.keys, words, strict=True))
+        if told.get("model.name", ModelConfig.name) != ModelConfig.name:  # it has no such keys
+            told = {key: word for key, word in told.items() if word != UNKNOWN}
+        return ", ".join(f"{key.split('.')[-1]}={word}" for key, word in told.items())
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bitnet_sweep.config import ConfigError, RunConfig, added_knobs, flatten, having
+from bitnet_sweep.config import ConfigError, ModelConfig, RunConfig, added_knobs, flatten, having
 from bitnet_sweep.records import LOG, to_json_line
 from bitnet_sweep.report.read import Evidence, Run, Sweep
 from bitnet_sweep.roles import Role
@@ -113,7 +113,7 @@ def _evidence(source: str, listed: Sequence[public.Run], asked: str | None = Non
         if missing := [key for key in _basic_keys(config) if key not in config]:
             left_out[f"not of bitnet_sweep: the config has no {', '.join(missing)}"].append(listed_run.id)
             continue
-        runs[listed_run.id] = _run(listed_run, added_knobs() | config, summary, source)
+        runs[listed_run.id] = _run(listed_run, added_knobs(config) | config, summary, source)
         for name in _sweeps(listed_run, asked):
             if asked in (None, name):
                 groups[name].append(listed_run.id)
@@ -123,8 +123,13 @@ def _evidence(source: str, listed: Sequence[public.Run], asked: str | None = Non
 
 def _basic_keys(config: Mapping[str, Any]) -> list[str]:
     """What the config of a run says in any case."""
-    own = config.get("task", RunConfig.task) == RunConfig.task
-    return [knob.key for knob in having(Role.basic) if own or knob.is_of_any_task]
+    of_transformer = config.get("task", RunConfig.task) == RunConfig.task
+    built_in = config.get("model.name", ModelConfig.name) == ModelConfig.name
+    return [
+        knob.key
+        for knob in having(Role.basic)
+        if (knob.is_of_any_model or built_in if of_transformer else knob.is_of_any_task)
+    ]
 
 
 def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], source: str) -> Run:

@@ -166,8 +166,11 @@ def _sizes(arm: Arm) -> dict[str, Cell]:
     ffn = whole(config.get("model.ffn"))
     if ffn is None and hidden is not None and "model.ffn" in config:
         ffn = 2 * hidden
-    total: int | None = None
-    ternary = embedding = None
+    told = arm.run.status.get("parameters")
+    told = told if isinstance(told, dict) else {}
+    total, ternary, embedding = (
+        whole(told.get(kind)) if arm.own is not None else None for kind in ("total", "ternary", "embedding")
+    )
     if (
         hidden is not None
         and layers is not None
@@ -180,8 +183,7 @@ def _sizes(arm: Arm) -> dict[str, Cell]:
         counts = ternary_counts(hidden, layers, ffn, vocab, tied, norm)
         total, embedding = counts.total, counts.embedding
         if config.get("model.quantiser") not in (None, ModelConfig.quantiser):  # it may learn something, too
-            told = arm.run.status.get("parameters")
-            total = whole(told.get("total")) if isinstance(told, dict) else None
+            total = whole(told.get("total"))
         ternary = {"ternary": counts.ternary, "full": 0}.get(str(config.get("model.weights")))
     own = map(setting, (hidden, layers, vocab, total, ternary, embedding))
     return dict(zip((column.key for column in _SIZES), (*own, *_published(hidden)), strict=True))

@@ -173,7 +173,7 @@ def read_run(folder: Path, store: str = "") -> Run:
     """One run folder; never raises for what the files hold."""
     problems: list[str] = []
     config = flatten(read_document(folder / "config.yaml", problems, required=True))
-    config = config and added_knobs() | config
+    config = config and added_knobs(config) | config
     status = read_document(folder / "status.json", problems, required=True)
     records = records_of(read_rows(folder / "records.jsonl", problems), problems)
     is_readable = not any(problem.startswith("cannot be read") for problem in problems)

@@ -39,6 +39,7 @@ def run_name(config: RunConfig) -> str:
         config: resolved.
     """
     head = [] if config.is_of_transformer else [config.task]
+    head += [] if config.has_built_in_model or head else [config.model.name]
     head += [f"{knob.label}{_value(knob, knob.of(config))}" for knob in _HEAD if _is_told(knob, config)]
     changed = _changed(config)
     words = [_value(knob, changed.pop(knob.key)) for knob in _WORDS if knob.key in changed]
@@ -62,7 +63,8 @@ def run_tags(config: RunConfig, sweeps: Sequence[str]) -> list[str]:
     """What to filter by: scale, optimizer and weights (or the task), a tag a sweep, the user's own."""
     named = [sweep_tag(name) for name in sweeps]
     kinds = [config.optimizer.name.name, config.model.weights.name]
-    kinds = kinds if config.is_of_transformer else [config.task]
+    if not config.has_built_in_model:
+        kinds = [kinds[0], config.model.name] if config.is_of_transformer else [config.task]
     tags = [config.scale, *kinds, *named, *config.track.tags]
     return list(dict.fromkeys(tag[:MAX_TAG_LENGTH] for tag in tags if tag))
 
@@ -81,8 +83,8 @@ def _changed(config: RunConfig) -> dict[str, Any]:
 
 
 def _is_told(knob: Knob, config: RunConfig) -> bool:
-    """Whether it says something of a run of this task; the task itself is told first of all."""
-    return knob.key != "task" and (config.is_of_transformer or knob.is_of_any_task)
+    """Whether it says something of such a run; a task or a model of a user's own is told first of all."""
+    return knob.key not in ("task", "model.name") and config.has(knob)
 
 
 @functools.cache

@@ -8,12 +8,10 @@ import torch
 from torch import Tensor
 
 from bitnet_sweep.config import IGNORED, LossConfig
-from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.model.interface import Model
 
 
-def backward(
-    model: Transformer, x_BT: Tensor, y_BT: Tensor, loss: LossConfig, micro_batches: int = 1
-) -> float:
+def backward(model: Model, x_BT: Tensor, y_BT: Tensor, loss: LossConfig, micro_batches: int = 1) -> float:
     """Leave the gradient of the objective in the model's parameters; the objective before it.
 
     The rows are split into ``micro_batches`` parts, whose gradients are summed in order, each by its share
@@ -40,9 +38,7 @@ def backward(
     return objective
 
 
-def _add_gradient(
-    model: Transformer, x_BT: Tensor, y_BT: Tensor, loss: LossConfig, share: float = 1.0
-) -> float:
+def _add_gradient(model: Model, x_BT: Tensor, y_BT: Tensor, loss: LossConfig, share: float = 1.0) -> float:
     """Add ``share`` of the gradient of the objective, if that is finite; so much of the objective."""
     objective = model.objective(x_BT, y_BT, loss.label_smoothing, loss.z_loss)
     if share != 1:

@@ -10,9 +10,15 @@ from bitnet_sweep.counts import quantiser_of
 
 
 def fallback_lines(configs: Sequence[RunConfig]) -> list[str]:
-    """A line for each quantiser whose codes are not multiplied as such; nothing where there is none."""
-    runs = Counter(config.model.quantiser for config in configs if _falls_back(config))
+    """A line for each model of a user's own, and each quantiser whose codes are not multiplied as such."""
+    mixed = [config for config in configs if config.precision is Precision.mixed]
+    models = Counter(config.model.name for config in mixed if not config.has_built_in_model)
+    runs = Counter(config.model.quantiser for config in mixed if _falls_back(config))
     return [
+        f"precision=mixed: model.name={name} is computed by its own code, with the loss in float32, as at "
+        f"precision=fp32 ({count} run{'s' * (count > 1)})"
+        for name, count in models.items()
+    ] + [
         f"precision=mixed: model.quantiser={name} has no product of codes, so its BitLinears multiply "
         f"float32 numbers forward, as full weights do ({count} run{'s' * (count > 1)})"
         for name, count in runs.items()
@@ -21,7 +27,7 @@ def fallback_lines(configs: Sequence[RunConfig]) -> list[str]:
 
 def _falls_back(config: RunConfig) -> bool:
     model = config.model
-    if config.precision is not Precision.mixed or model.quantiser == ModelConfig.quantiser:
+    if model.quantiser == ModelConfig.quantiser:
         return False
     from bitnet_sweep.model.quantisers import OneScale  # late: it imports torch
 

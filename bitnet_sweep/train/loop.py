@@ -108,7 +108,8 @@ def _one_step(
     With an objective that is not finite nothing is updated and the norm is NaN.
     """
     x_BT, y_BT = (torch.from_numpy(part).to(state.device) for part in batches.batch_at(step))
-    loss = backward(state.model, x_BT, y_BT, config.loss, config.micro_batches)
+    with state.drawing():
+        loss = backward(state.model, x_BT, y_BT, config.loss, config.micro_batches)
     if not math.isfinite(loss):
         return loss, math.nan
     grad_norm = update(

@@ -25,6 +25,10 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
     prompts_NT = prompts(corpus, NUM_PROMPTS, min(PROMPT_TOKENS, config.row_targets))
 
     def probe(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], list[SampleRow]]:
+        with state.measured():
+            return measured(state, with_samples)
+
+    def measured(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], list[SampleRow]]:
         values = heldout.measure(state.model) | diversity.measure(state.model)
         if state.average is not None:
             values["val/loss_ema"] = heldout.loss(state.average)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,12 +13,14 @@ from torch import Tensor
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.measure.codes import CodeWatch
-from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.model.interface import Model
+from bitnet_sweep.model.own import make_model
 from bitnet_sweep.train.average import AVERAGE, average_of
 from bitnet_sweep.train.optimizer import Optimizer, make_optimizer
+from bitnet_sweep.workload.generators import DRAWN, PROBE_SEED, Generators
 
 _MODEL, _WATCH = "model/", "watch/"
-_OWN = (_MODEL, AVERAGE, _WATCH)
+_OWN = (_MODEL, AVERAGE, _WATCH, DRAWN)
 """How the names of tensors in a checkpoint begin that are not an optimizer's."""
 
 
@@ -25,11 +28,13 @@ _OWN = (_MODEL, AVERAGE, _WATCH)
 class TrainState:
     """Weights, optimizer state and the sums behind the next record, after ``step`` updates."""
 
-    model: Transformer
+    model: Model
     optimizer: Optimizer
     watch: CodeWatch
-    average: Transformer | None = None
+    average: Model | None = None
     """The running mean of the weights, where ``ema`` keeps one."""
+    generators: Generators | None = None
+    """What a model of a user's own draws from; ours draws nothing."""
     step: int = 0
     loss_sum: float = 0.0
     """Sum over the steps since the last record."""
@@ -45,15 +50,32 @@ class TrainState:
     @classmethod
     def fresh(cls, config: RunConfig, device: torch.device) -> TrainState:
         """Step 0: initial weights, which depend on the seed and the shapes alone."""
-        vocab_size = config.tokenizer.vocab_size
-        model = Transformer(config.model, vocab_size, config.seed, config.precision).to(device)
+        generators = None if config.has_built_in_model else Generators(config.seed, device)
+        model = make_model(config, generators).to(device)
         optimizer = make_optimizer(model, config.optimizer)
         average = average_of(model) if config.ema else None
-        return cls(model, optimizer, CodeWatch(model.bitlinears()), average, device=device)
+        if generators is not None:
+            model.clear_gradients()
+        return cls(model, optimizer, CodeWatch(model.bitlinears()), average, generators, device=device)
+
+    def drawing(self) -> AbstractContextManager[None]:
+        """The state in which the model is trained: with the generators that it draws from."""
+        return nullcontext() if self.generators is None else self.generators.in_use()
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """The state in which the model is measured: in evaluation mode, and alike whatever it draws."""
+        if self.generators is None:
+            yield
+            return
+        self.model.eval()
+        with Generators(PROBE_SEED, self.device).in_use():
+            yield
+        self.model.train()
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON facts from which :meth:`restore` makes an equal state."""
-        tensors = {_MODEL + name: p.detach() for name, p in self.model.named_parameters()}
+        tensors = {_MODEL + name: p.detach() for name, p in self.model.kept().items()}
         tensors |= self._averages()
         for name, parameter in self.model.named_parameters():
             kept = self.optimizer.state(parameter)
@@ -69,6 +91,9 @@ class TrainState:
             "steps_since_log": self.steps_since_log,
             "watch": watch_facts,
         }
+        if self.generators is not None:
+            drawn, facts["generators"] = self.generators.export()
+            tensors |= drawn
         return tensors, facts
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -78,12 +103,15 @@ class TrainState:
         may be aligned otherwise, and vector kernels would then sum in another order.
         """
         with torch.no_grad():
+            for name, tensor in self.model.kept().items():
+                tensor.copy_(tensors[_MODEL + name])
             for name, parameter in self.model.named_parameters():
-                parameter.copy_(tensors[_MODEL + name])
-                if facts["step"] > 0:
-                    self.optimizer.restore(parameter, facts["step"], _kept_for(name, tensors))
+                if kept := _kept_for(name, tensors):  # one that is not trained has nothing
+                    self.optimizer.restore(parameter, facts["step"], kept)
             for name, mean in self._averages().items():
                 mean.copy_(tensors[name])
+        if self.generators is not None:
+            self.generators.restore(tensors, facts["generators"])
         watch = {k.removeprefix(_WATCH): t for k, t in tensors.items() if k.startswith(_WATCH)}
         self.watch.load_state(watch, facts["watch"])
         self.step = facts["step"]
@@ -96,7 +124,7 @@ class TrainState:
 
     def weights(self) -> dict[str, Tensor]:
         """The weights alone, by the model's own names; beside them their means, where they are kept."""
-        weights = {name: parameter.detach() for name, parameter in self.model.named_parameters()}
+        weights = {name: tensor.detach() for name, tensor in self.model.kept().items()}
         return weights | self._averages()
 
     def _averages(self) -> dict[str, Tensor]:

@@ -42,7 +42,8 @@ class TransformerWorkload(Workload):
         prepare(config, cache, fingerprint)
 
     def check(self, configs: Sequence[RunConfig]) -> None:
-        """Each class of ``torch.optim`` that is asked for, once with the same options."""
+        """Each class of ``torch.optim`` that is asked for, once with the same options; each model of a
+        user's own."""
         optimizers = (config.optimizer for config in configs)
         asked = {repr(each): each for each in optimizers if each.name is OptimizerName.torch}
         if asked:
@@ -50,6 +51,9 @@ class TransformerWorkload(Workload):
 
             for each in asked.values():
                 check_torch_class(each)
+        for config in configs:
+            if not config.has_built_in_model:
+                _counts(config)
 
     def remarks(self, configs: Sequence[RunConfig]) -> list[str]:
         """What ``precision=mixed`` has no product of its own for."""
@@ -57,23 +61,25 @@ class TransformerWorkload(Workload):
 
     def work(self, config: RunConfig) -> Work:
         """A step costs the weights touched by the optimizer and by every token."""
-        counts = predicted_counts(config.model, config.tokenizer.vocab_size)
-        one = NUM_BYTES_FP32 * counts.total
+        counts = _counts(config)
+        total, ternary = counts["total"], counts.get("ternary", 0)
+        one = NUM_BYTES_FP32 * total
         weights = one * (2 if config.ema else 1)
         state = weights + MOMENTS * one
         rows = config.batch_size, config.micro_batches, config.sequence_length
-        keys = f"model.hidden={config.model.hidden} or batch_size={config.batch_size}"
+        width = f"model.hidden={config.model.hidden}" if config.has_built_in_model else "model.options"
+        keys = f"{width} or batch_size={config.batch_size}"
         return Work(
             kind=(config.model, config.optimizer.name, config.ema > 0, config.tokenizer.vocab_size, rows),
             smaller=f"{keys} (or sequence_length={config.sequence_length}), "
             f"or raise micro_batches={config.micro_batches}",
-            cost=float(counts.total) * (1 + config.batch_size * config.sequence_length / 64),
+            cost=float(total) * (1 + config.batch_size * config.sequence_length / 64),
             tokens=config.batch_size * config.row_targets,
-            parameters=dataclasses.asdict(counts),
+            parameters=counts,
             sizes=Sizes(
-                trunk=state + counts.ternary,
+                trunk=state + ternary,
                 final=weights,
-                training=2 * (state + MAX_CODE_SETS * counts.ternary),
+                training=2 * (state + MAX_CODE_SETS * ternary),
             ),
         )
 
@@ -82,6 +88,19 @@ class TransformerWorkload(Workload):
     ) -> Training[TrainState]:
         """See :meth:`Workload.open`."""
         return TransformerTraining(config, prepare(config, cache, fingerprint), device)
+
+
+def _counts(config: RunConfig) -> dict[str, int]:
+    """Numbers of parameters by kind; a model of a user's own is made for it.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    if config.has_built_in_model:
+        return dataclasses.asdict(predicted_counts(config.model, config.tokenizer.vocab_size))
+    from bitnet_sweep.model.own import counts_of  # late: it imports torch
+
+    return counts_of(config)
 
 
 class TransformerTraining(Training["TrainState"]):

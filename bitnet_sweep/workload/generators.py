@@ -12,7 +12,11 @@ import torch
 from torch import Tensor
 
 _NUMPY_SEEDS = 2**32
-_PREFIX = "generator/"
+DRAWN = "generator/"
+"""How the names of their states begin in a file of tensors."""
+
+PROBE_SEED = 0
+"""The generators in every probe are seeded with it, so that no two of them differ by what they drew."""
 
 
 class Generators:
@@ -44,17 +48,17 @@ class Generators:
     def export(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and JSON facts of which :meth:`restore` makes equal ones."""
         python, numpy, *torchs = self._own
-        tensors = {f"{_PREFIX}torch{i}": state for i, state in enumerate(torchs)}
+        tensors = {f"{DRAWN}torch{i}": state for i, state in enumerate(torchs)}
         name, keys, place, has_gauss, gauss = numpy
-        tensors[f"{_PREFIX}numpy"] = torch.from_numpy(keys.astype(np.int64))
+        tensors[f"{DRAWN}numpy"] = torch.from_numpy(keys.astype(np.int64))
         return tensors, {"python": python, "numpy": [name, place, has_gauss, float(gauss).hex()]}
 
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Take over what was exported, on any device."""
         version, internal, gauss = facts["python"]
         name, place, has_gauss, gaussian = facts["numpy"]
-        keys = tensors[f"{_PREFIX}numpy"].numpy().astype(np.uint32)
-        torchs = [tensors[key] for i in range(2) if (key := f"{_PREFIX}torch{i}") in tensors]
+        keys = tensors[f"{DRAWN}numpy"].numpy().astype(np.uint32)
+        torchs = [tensors[key] for i in range(2) if (key := f"{DRAWN}torch{i}") in tensors]
         numpy = (name, keys, place, has_gauss, float.fromhex(gaussian))
         self._own = ((version, tuple(internal), gauss), numpy, *torchs)
 

@@ -18,10 +18,7 @@ from bitnet_sweep.runtime import peak_memory_mb
 from bitnet_sweep.stages import Timetable
 from bitnet_sweep.task import Stage, Start, Task
 from bitnet_sweep.workload import Step, Training, Work, Workload
-from bitnet_sweep.workload.generators import Generators
-
-PROBE_SEED = 0
-"""The generators in every probe are seeded with it, so that no two of them differ by what they drew."""
+from bitnet_sweep.workload.generators import PROBE_SEED, Generators
 
 _TASK = "task/"
 """How the names of a task's own tensors begin in a checkpoint."""

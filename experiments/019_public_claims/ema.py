@@ -29,7 +29,7 @@ def table(store: Path) -> str:
             said = {"weights": config["model.weights"], "wd": config["wd1"], "at": at, "seed": arm.seed}
             rows.append(said | losses | {"outcome": arm.result})
     frame = pd.DataFrame(rows).sort_values(["weights", "wd", "at", "seed"])
-    frame.insert(frame.columns.get_loc("outcome"), "worse", frame["loss_ema"] - frame["loss"])
+    frame["worse"] = frame["loss_ema"] - frame["loss"]
     means = frame.groupby(["weights", "wd", "at"], as_index=False)[[*LOSSES, "worse"]].mean()
     told = pd.concat([frame, means.assign(seed="mean")])
     return told.to_csv(index=False, float_format="%.3f", lineterminator="\n")

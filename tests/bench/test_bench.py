@@ -16,6 +16,7 @@ from bitnet_sweep.model import head, mixed, products
 from bitnet_sweep.model.quantisers import ACTIVATION_QUANTS
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.runtime import cpu_class
+from tests.repetition import EVERY
 
 TINY = Setting(hidden=8, batch=2, length=5, vocab_size=50)
 
@@ -44,7 +45,7 @@ def test_the_plain_loop_learns():
 @pytest.mark.system
 @pytest.mark.parametrize(
     ("anew", "name"),
-    [([], "step_2x5"), (["--anew"], "step_2x5_anew")],
+    [([], "step_2x5"), pytest.param(["--anew"], "step_2x5_anew", marks=EVERY)],
 )
 def test_table_of_a_tiny_setting(tmp_path, monkeypatch, capsys, anew, name):
     monkeypatch.setitem(sys.modules, "bitlinear", None)  # as if it were not installed

@@ -386,6 +386,7 @@ def test_a_failed_build_leaves_no_files(
 @pytest.mark.parametrize(
     "work", ["reading the text", "training the tokenizer", "turning the text into tokens"]
 )
+@pytest.mark.slow
 def test_a_long_build_gives_signs_of_life(
     work: str,
     text_config: TextConfig,

@@ -15,6 +15,7 @@ from bitnet_sweep.export.parts import Parts
 from bitnet_sweep.model.transformer import relu2
 from tests.export.models import built, config_of, rows, train
 from tests.front.conftest import settings, verb
+from tests.repetition import repeated
 
 HAS_EXTRA = all(importlib.util.find_spec(name) for name in ("gguf", "xllamacpp"))
 needs_extra = pytest.mark.skipif(not HAS_EXTRA, reason="the extra export is not installed")
@@ -91,7 +92,7 @@ def q_for_k(parts):
 
 @pytest.mark.system
 @needs_extra
-@pytest.mark.parametrize("packing", gguf.PACKINGS)
+@pytest.mark.parametrize("packing", repeated(gguf.PACKINGS, list(gguf.PACKINGS)[:1]))
 @pytest.mark.parametrize("mutate", [None, silu_for_relu2, inverse_scale, gate_for_up, dropped_gain, q_for_k])
 def test_llama_cpp_answers_as_we_do(inside_and_silu, tokenizer, tmp_path, mutate, packing):
     model, config = inside_and_silu()

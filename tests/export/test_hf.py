@@ -13,6 +13,7 @@ from bitnet_sweep.export.hf_child import answers
 from bitnet_sweep.export.parts import Parts
 from bitnet_sweep.model.transformer import Transformer
 from tests.export.models import WIDTHS, built, config_of, drawn, rows, train, written
+from tests.repetition import EVERY, repeated
 
 
 def checked(model, config, export):
@@ -21,7 +22,7 @@ def checked(model, config, export):
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize("seed", repeated(range(50), range(0, 50, 8)))
 def test_a_random_model_goes_through(hf_model, tmp_path, seed):
     config = drawn(seed)
     model = built(config)
@@ -34,8 +35,8 @@ def test_a_random_model_goes_through(hf_model, tmp_path, seed):
 
 @pytest.mark.system
 @pytest.mark.parametrize("activations", [Activations.int8, Activations.full])
-@pytest.mark.parametrize("weights", Weights)
-@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("weights", repeated(Weights, [Weights.ternary]))
+@pytest.mark.parametrize("tied", repeated([False, True], [True]))
 @pytest.mark.parametrize("activation", GateActivation)
 def test_a_model_with_norms_inside_alone_goes_through(
     hf_model, tmp_path, activations, weights, tied, activation
@@ -189,9 +190,11 @@ MUTANTS = {
 }
 
 
-@pytest.mark.parametrize("is_trained", [False, True], ids=["untrained", "trained"])
+@pytest.mark.parametrize(
+    "is_trained", [pytest.param(False, id="untrained", marks=EVERY), pytest.param(True, id="trained")]
+)
 @pytest.mark.system
-@pytest.mark.parametrize("mutant", MUTANTS)
+@pytest.mark.parametrize("mutant", repeated(MUTANTS, list(MUTANTS)[::3]))
 def test_a_faulty_export_fails_the_check(hf_model, tmp_path, mutant, is_trained):
     config = config_of(ModelConfig(hidden=32, num_heads=4, num_layers=2, tied=False))
     model = built(config)

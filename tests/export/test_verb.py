@@ -11,6 +11,7 @@ import pytest
 import bitnet_sweep as bs
 from bitnet_sweep.store import Store
 from tests.front.conftest import settings, verb
+from tests.repetition import EVERY
 
 HAS_EXTRA = all(importlib.util.find_spec(name) for name in ("transformers", "accelerate"))
 pytestmark = pytest.mark.slow  # it trains, and starts processes
@@ -39,7 +40,7 @@ def trained(corpus_file, tmp_path_factory):
 
 @pytest.mark.system
 @needs_extra
-@pytest.mark.parametrize("i", [0, 1], ids=["untied", "tied"])
+@pytest.mark.parametrize("i", [pytest.param(0, id="untied"), pytest.param(1, id="tied", marks=EVERY)])
 def test_an_export_is_checked_and_writes_the_same_text(trained, tmp_path, i):
     folder, run_ids = trained
     status, out, err = verb(folder, "export", run_ids[i], "--to=hf", tmp_path / "out")

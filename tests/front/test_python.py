@@ -34,6 +34,7 @@ def test_importing_it_is_cheap_and_all_names_are_there():
 @pytest.mark.parametrize(
     "first", ["", "import bitnet_sweep.{0}; ", "from bitnet_sweep.sweep import orchestrate; "]
 )
+@pytest.mark.few(2)
 def test_a_name_that_is_a_module_too_can_be_called(name, first, tmp_path):
     code = first.format(name) + f"import bitnet_sweep as bs; bs.{name}('nowhere')"
     if name == "sweep":
@@ -123,6 +124,7 @@ def test_a_failed_run_is_an_exception_and_the_others_are_finished(corpus_file, t
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_an_interrupt_keeps_what_is_trained_and_the_same_call_goes_on(swept, corpus_file, tmp_path):
     store = tmp_path / "store"
     long = settings(corpus_file, store) | {"steps": 900, "probe_every_steps": 300}
@@ -258,7 +260,8 @@ def test_a_run_writes_on_as_its_samples_do(swept):
     assert isinstance(run.generate("", 3), str)
     assert run.status is not None
     assert sum(p.numel() for p in run.model.parameters()) == run.status.parameters["total"]
-    assert torch.equal(run.model.embedding, bs.load_run(swept.store, run.run_id).embedding)
+    again = bs.load_run(swept.store, run.run_id)
+    assert torch.equal(run.model.get_parameter("embedding"), again.get_parameter("embedding"))
     with pytest.raises(bs.ConfigError, match="max_tokens=0: must be a whole number, 1 or more"):
         run.generate("ab", 0)
 

@@ -185,6 +185,7 @@ def trained(precision: Precision, windows: Windows) -> Transformer:
 @pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-4, 0.03, 1.0, 30.0, 3000.0], ids="logits times {}".format)
 @BOTH
+@pytest.mark.few(3)
 def test_the_best_temperature_by_search(
     precision: Precision, scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +213,7 @@ def test_the_best_temperature_by_search(
 
 
 @BOTH
+@pytest.mark.slow
 def test_tempering_undoes_what_shrinks_the_head(precision: Precision) -> None:
     windows = windows_of((16, 8), (16, 8))
     model = trained(precision, windows)

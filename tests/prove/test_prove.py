@@ -98,6 +98,7 @@ def planted(folder, fault):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_sound_training_is_proved(words, tmp_path):
     status, out, err = verb(tmp_path, "prove", *words, STEPS)
     assert (status, err) == (0, ""), out

@@ -86,6 +86,8 @@ BAD = [
 
 
 @pytest.mark.parametrize(("spoil", "losses", "state", "reason"), BAD)
+@pytest.mark.slow
+@pytest.mark.few(5)
 def test_one_bad_run_among_good_ones(
     store: Any,
     tmp_path: Path,
@@ -172,6 +174,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize("text", [*FORMULAS, *NUMBERS])
 @pytest.mark.parametrize("name", ["results", "records"])
+@pytest.mark.slow
 def test_no_cell_is_a_formula_to_a_spreadsheet(
     text: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -196,6 +196,8 @@ def test_every_claim_has_its_opposite():
 
 @pytest.mark.parametrize("name", OPPOSITES)
 @pytest.mark.parametrize("as_claimed", [True, False], ids=["true", "false"])
+@pytest.mark.slow
+@pytest.mark.few(8)
 def test_three_seeds_of_its_own_grid_settle_a_claim(world, name, as_claimed):
     (entry,) = entries_of(world(name, as_claimed), name)
     n = 4 if CLAIMS[name].exact else 3

@@ -257,6 +257,7 @@ def test_losses_on_different_texts_are_not_ranked_together(store: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_both_are_read_in_the_report(store: Any, tmp_path: Any, read_table: Any) -> None:
     for hidden in (64, 128):
         run(store, f"a{hidden}", 4.0, model__hidden=hidden)

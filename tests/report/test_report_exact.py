@@ -30,6 +30,7 @@ def tables_of(root: Path, out: Path) -> dict[str, list[dict[str, str]]]:
 
 @pytest.mark.parametrize("as_text", [False, True], ids=["as numbers", "as text"])
 @pytest.mark.parametrize("seeds", [SEEDS, (2**53, 2**53 + 1), (2**63, 2**64 - 1)], ids=str)
+@pytest.mark.slow
 def test_seeds_past_a_float(store: Any, tmp_path: Path, seeds: tuple[int, int], as_text: bool) -> None:
     for i, seed in enumerate(seeds):
         for wd2 in (0.0, 0.05):
@@ -98,6 +99,7 @@ def test_whole_numbers_in_records(store: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", ["1" + "0" * 400, 10**400, "1" * 5000], ids=["text", "number", "too long"])
+@pytest.mark.slow
 def test_a_seed_of_many_digits_stops_no_report(store: Any, tmp_path: Path, seed: Any) -> None:
     store.run("a", LOSSES, seed=seed)
     assert tables_of(store.root, tmp_path / "out")["results"]

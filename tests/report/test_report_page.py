@@ -117,6 +117,7 @@ def test_the_page_is_whole_and_fetches_nothing(page: Elements) -> None:
         assert not [name for name in attributes if name.startswith("on")]
 
 
+@pytest.mark.slow
 def test_the_page_of_a_sweep_over_lr_and_optimizer_is_about_that_sweep(store: Any, tmp_path: Path) -> None:
     """Overlay, leaderboard, results and contrasts in this order; no empty table, no column of the notes."""
     grid = [(lr, name) for lr in (1e-3, 3e-3) for name in ("adam_l2", "adamw")]
@@ -212,6 +213,7 @@ def test_the_trunk_is_drawn_from_the_arm_that_got_further(store: Any) -> None:
     assert [(line.steps, line.wd2) for line in lines] == [([1, 25, 50], None), ([50, 60, 100], 0.05)]
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_with_units_and_names_and_repeat_to_the_byte(report: Report) -> None:
     first, again = figures_of(report.study.sections), figures_of(report.study.sections)
     assert first == again
@@ -228,6 +230,7 @@ def test_figures_are_drawn_with_units_and_names_and_repeat_to_the_byte(report: R
     assert not re.search(r"20\d\d-\d\d-\d\d", svg), "a date would differ from day to day"
 
 
+@pytest.mark.slow
 def test_pictures_are_told_without_colour(store: Any) -> None:
     """The phase map carries words, the mechanism the clamp, the differences their mean and interval."""
     for index, (lr, hidden) in enumerate([(0.001, 64), (0.001, 128), (0.002, 64), (0.002, 128)]):
@@ -298,6 +301,7 @@ def test_a_panel_of_the_phase_map_names_settings_whole(store: Any) -> None:
     assert figure.svg.count(">model.num_heads=1<") == figure.svg.count(">model.num_heads=2<") == 1
 
 
+@pytest.mark.slow
 def test_the_training_loss_is_a_figure_of_its_own(store: Any, tmp_path: Path) -> None:
     """Lines of the log, which forks as the records do; one damaged line is left out and nothing else."""
     trunk = {1: 9.0, 20: 8.5, 50: 8.0}
@@ -432,11 +436,13 @@ def test_a_sweep_of_100_runs_fits_in_three_megabytes(store: Any, tmp_path: Path)
     assert "Shown: 64 of 100 runs (at most 8 sizes and 8 seeds of each arm)" in page
 
 
+@pytest.mark.slow
 def test_writing_twice_gives_the_same_bytes(report: Report, out: Path, tmp_path: Path) -> None:
     for path in write_report(make_report([Path(report.study.arms[0].run.store)]), tmp_path):
         assert path.read_bytes() == (out / path.relative_to(tmp_path)).read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_importing_the_report_is_cheap() -> None:
     code = "import bitnet_sweep.report, sys; print(sorted({'torch', 'hydra', 'wandb'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -444,6 +450,7 @@ def test_importing_the_report_is_cheap() -> None:
 
 
 @pytest.mark.parametrize(("value", "has_column"), [(None, False), ("whole", False), ("stripped", True)])
+@pytest.mark.slow
 def test_an_added_knob_has_a_column_once_a_run_uses_it(
     store: Any, tmp_path: Path, value: str | None, has_column: bool
 ) -> None:

@@ -193,6 +193,7 @@ def test_values_that_differ_by_rounding_alone_have_an_interval(level: float, n: 
 
 
 @pytest.mark.parametrize("n", [2, 5, 6, 7, 10, 20])
+@pytest.mark.slow
 def test_up_to_twenty_values_the_interval_covers_what_it_says(n: int) -> None:
     """Of 2,000 samples of normal values with mean 0 all but 5 % hold it; a bootstrap's do not below 20."""
     samples = np.random.default_rng(n).normal(size=(2_000, n)).tolist()

@@ -42,6 +42,7 @@ def test_complete_results_are_the_notes_table(report: Report) -> None:
     assert [" ".join(row).split() for row in rows] == [" ".join(parts).split() for parts in expected]
 
 
+@pytest.mark.slow
 def test_the_tables_columns_stand_in_the_notes_order(report: Report, out: Path) -> None:
     names = list(as_read(report, "results"))
     assert [name for name in names if name in RESULT_COLUMNS] == RESULT_COLUMNS
@@ -112,6 +113,7 @@ def test_what_was_not_published_is_unknown_and_no_outcome_is_guessed(report: Rep
     assert "ref/unigram_loss is not on record" in (out / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_check_passes_and_the_screen_shows_the_transitions(
     published_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -56,6 +56,7 @@ def panel_of(store: Path, out: Path) -> Panel:
     return Panel((out / "report.html").read_text())
 
 
+@pytest.mark.slow
 def test_a_panel_has_config_outcome_marks_curves_texts_and_commands(store: Any, tmp_path: Path) -> None:
     words = ["wd2=0.0", "data.path=my text.txt", "sweep.name=grid", "sweep.until_stage=1"]
     samples = [{"step": step, "prompt": "Geography", "continuation": f"at {step}\nend"} for step in (50, 100)]
@@ -119,6 +120,7 @@ def test_what_trains_a_run_again(words: Any, command: str | None) -> None:
     assert rerun_command(words) == command
 
 
+@pytest.mark.slow
 def test_a_store_that_no_command_can_change_has_none(store: Any, tmp_path: Path) -> None:
     store.run("aaaa", RECOVERS, status={"provenance": {"command": ["wd2=0.0"]}})
     archive = tmp_path / "store.tar.gz"

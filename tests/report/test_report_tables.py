@@ -206,6 +206,7 @@ def test_records_are_the_tidy_frame(out: Path, read_table: ReadTable) -> None:
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named by its sweep", "named by nobody"])
+@pytest.mark.slow
 def test_provenance_and_records_join_by_run_id(
     store: Any, tmp_path: Path, read_table: ReadTable, named: bool
 ) -> None:

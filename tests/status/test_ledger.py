@@ -90,6 +90,7 @@ def test_time_left_without_a_known_probe_interval(writer):
     assert by_id(writer.store)["r"].seconds_left == pytest.approx(30 * 0.1)
 
 
+@pytest.mark.slow
 def test_every_state(writer, dead_pid):
     for state in (FINISHED, FAILED, INTERRUPTED):
         writer.run(state, state, RECORD)

@@ -36,6 +36,7 @@ def sweep(folder, corpus_file, *arguments):
     return start(folder, *GRID, *TINY, f"data.path={corpus_file}", *arguments, stderr=subprocess.STDOUT)
 
 
+@pytest.mark.system
 def test_a_sweep_watched_from_its_first_step_to_its_last(corpus_file, tmp_path):
     """Asked again and again while it runs: states only go forward, steps never back, nobody dies."""
     store = Store(tmp_path / "runs")
@@ -90,6 +91,7 @@ def test_a_killed_sweep_is_shown_dead_at_once_and_cleaned(corpus_file, tmp_path)
     assert not list(store.root.rglob("*/*/.*.tmp"))
 
 
+@pytest.mark.system
 def test_keep_stages_false_frees_trunks_and_changes_nothing_else(corpus_file, tmp_path):
     store = Store(tmp_path / "runs")
     for _ in range(2):
@@ -103,6 +105,7 @@ def test_keep_stages_false_frees_trunks_and_changes_nothing_else(corpus_file, tm
     assert len(list(store.root.glob("runs/*/final.safetensors"))) == 4
 
 
+@pytest.mark.system
 def test_the_plan_foretells_disk_and_time(corpus_file, tmp_path):
     """Nothing is known at first; after the sweep a grid of other seeds is foretold from its paces."""
     first, _ = sweep(tmp_path, corpus_file, "steps=200", "sweep.dry_run=true").communicate(

@@ -306,6 +306,7 @@ def test_what_would_write_refuses_an_archive(writer, tmp_path, capsys, write):
 
 
 @pytest.mark.parametrize("there", [True, False])
+@pytest.mark.slow
 def test_training_refuses_an_archive(writer, tmp_path, there):
     """Also one that is not there, which would be made as a folder of that name."""
     if there:

@@ -128,6 +128,7 @@ def test_a_run_needs_no_chmod_and_no_fsync(without, tmp_path, corpus_file, error
 @pytest.mark.slow
 @pytest.mark.parametrize("grid", [[], ["-m", "wd2=0.0,0.05"]], ids=["one", "sweep"])
 @pytest.mark.parametrize(("error", "call"), [("ENOSYS", "flock"), ("ENOTSUP", "flock"), ("EROFS", "mkdir")])
+@pytest.mark.few(2)
 def test_a_command_on_such_a_file_system_ends_before_it_begins(
     without, tmp_path, corpus_file, grid, error, call
 ):

@@ -144,6 +144,7 @@ def test_half_written_files_of_a_killed_owner_are_removed(tmp_path):
 
 
 @pytest.mark.parametrize(("age", "free"), [(HEARTBEAT_LIMIT / 2, False), (HEARTBEAT_LIMIT + 5, True)])
+@pytest.mark.slow
 def test_owner_on_another_host(tmp_path, age, free):
     """Its file lock may not reach us: the heartbeat decides."""
     owner = {"host": "elsewhere", "pid": 1, "heartbeat": time.time() - age}

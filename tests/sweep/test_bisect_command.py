@@ -61,6 +61,7 @@ def finished(store):
     return {run_id: status for run_id, status in statuses.items() if status and status.state == "finished"}
 
 
+@pytest.mark.system
 def test_bisection_is_killed_resumed_and_right(arguments, tmp_path):
     search = [*arguments, "sweep.bisect=wd2:0.0..1.0", "sweep.tolerance=0.25", "sweep.name=search"]
     store = Store(tmp_path / "store")
@@ -124,6 +125,7 @@ def test_grid_expressions(arguments, tmp_path):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
+@pytest.mark.few(5)
 def test_wrong_grid_expressions_start_nothing(arguments, tmp_path, wrong, key):
     status, _, err = run(tmp_path, "-m", *arguments, *wrong)
     assert status == 2, err

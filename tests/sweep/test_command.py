@@ -71,6 +71,7 @@ def test_same_command_again_does_nothing(calm, arguments):
     ],
     ids=["basic", "alone", "four at once"],
 )
+@pytest.mark.few(1)
 def test_however_launched_the_result_is_the_same(calm, arguments, tmp_path, options):
     status, _, err = run(tmp_path, *GRID, *arguments, *options)
     assert status == 0, err
@@ -130,6 +131,7 @@ STAGES = f"[{_STAGE.format('${wd1}')},{_STAGE.format('${wd2}')}]"
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
+@pytest.mark.few(5)
 def test_bad_input_stops_the_whole_grid(arguments, tmp_path, wrong, key):
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "short.txt").write_text("short")
@@ -142,6 +144,7 @@ def test_bad_input_stops_the_whole_grid(arguments, tmp_path, wrong, key):
     assert not list(tmp_path.glob("*/runs")), "nothing started"
 
 
+@pytest.mark.system
 def test_killed_sweep_leaves_no_worker_and_goes_on(calm_long, arguments, tmp_path):
     store = tmp_path / "runs"
     process = start(tmp_path, *GRID, *arguments, *LONG)
@@ -198,6 +201,7 @@ def test_asked_to_stop_before_anything_is_trained(tmp_path, grid, number):
 
 
 @pytest.mark.parametrize("many", [True, False], ids=["sweep", "one run"])
+@pytest.mark.few(1)
 def test_ctrl_c_checkpoints_and_goes_on(calm_long, arguments, tmp_path, many):
     grid = GRID if many else ["model.hidden=16", "wd2=0.05"]
     store = tmp_path / "runs"

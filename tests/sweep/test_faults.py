@@ -30,7 +30,7 @@ from tests.sweep.command import (
 
 pytestmark = pytest.mark.slow
 
-KILLS = 25
+KILLS = 10
 WATCHED = Path(__file__).with_name("watched")
 
 
@@ -54,7 +54,7 @@ def half_written(store):
 
 @pytest.mark.system
 @pytest.mark.timeout(900)
-def test_killed_at_25_random_moments(calm_long, arguments, tmp_path, publications):
+def test_killed_at_random_moments(calm_long, arguments, tmp_path, publications):
     """SIGKILL to the whole process group, at start-up or up to four records later; then once more."""
     rng = random.Random(25)
     environment, published = publications

@@ -94,6 +94,7 @@ def test_a_trunk_that_is_there_needs_no_disk(store):
     assert job.steps == 100
 
 
+@pytest.mark.slow
 def test_disk_and_time_against_a_real_run(tiny):
     """The tensors on disk have the predicted bytes, names and shapes apart; the pace is the records' own."""
     config = tiny(seed=3)

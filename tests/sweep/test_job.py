@@ -156,6 +156,7 @@ FOUR = {
         "absmean_channel",
     ],
 )
+@pytest.mark.few(5)
 def test_forked_equals_straight(tiny, tmp_path, changes):
     """Alone in one go, through trunks in one process, and forked from trunks on disk: equal bits."""
     base = tiny(**changes)
@@ -288,6 +289,7 @@ def test_a_status_tells_the_science_version_and_the_code(tiny, monkeypatch):
         assert status.code == code()
 
 
+@pytest.mark.slow
 def test_provenance_tells_what_went_before(tiny, monkeypatch):
     """Begun at one commit, gone on with at another one, and not what nothing is left of."""
     config = tiny(checkpoint_every_steps=5)
@@ -324,6 +326,7 @@ def test_provenance_tells_what_went_before(tiny, monkeypatch):
     assert (told()["commit"], told()["threads"]) == ("second", 2)
 
 
+@pytest.mark.slow
 def test_provenance_forgets_a_trunk_that_was_trained_again(tiny, monkeypatch):
     """The trunk of another commit turns out corrupt, so nothing of the run is left of it."""
     config = tiny()
@@ -337,6 +340,7 @@ def test_provenance_forgets_a_trunk_that_was_trained_again(tiny, monkeypatch):
     assert (told["commit"], "earlier" in told) == ("second", False)
 
 
+@pytest.mark.slow
 def test_arm_added_later_forks_from_the_trunk(tiny):
     complete(tiny(wd2=0.0))
     steps: list[Step] = []
@@ -345,6 +349,7 @@ def test_arm_added_later_forks_from_the_trunk(tiny):
 
 
 @pytest.mark.parametrize("weights", list(Weights))
+@pytest.mark.slow
 def test_a_run_says_what_its_loss_means(tiny, weights):
     """Every probe has the measures, so every mark is known; a trunk has none."""
     config = tiny(model=ModelConfig(hidden=16, num_layers=2, num_heads=2, weights=weights))
@@ -394,6 +399,7 @@ def test_a_loss_that_is_not_finite_is_null_in_the_heartbeat(tiny, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "json"])
+@pytest.mark.few(2)
 def test_corrupt_trunk_is_trained_again(tiny, tmp_path, damage):
     calm = tiny(wd2=0.05, store=str(tmp_path / "calm"))
     complete(calm)
@@ -461,6 +467,7 @@ def test_pairs_start_equal(tiny, tmp_path):
     assert len(first_losses) == 1
 
 
+@pytest.mark.slow
 def test_without_final_weights(tiny):
     config = tiny(sweep=SweepConfig(keep_final=False))
     complete(config)

@@ -48,6 +48,7 @@ def test_a_distance_that_no_run_can_have(asked):
 
 
 @pytest.mark.parametrize("every", [1, 3, 5, 20])
+@pytest.mark.slow
 def test_a_row_has_the_mean_since_the_last_one(tiny, every):
     config = tiny(log_every_steps=every)
     losses: dict[int, float] = {}
@@ -66,6 +67,7 @@ def test_a_row_has_the_mean_since_the_last_one(tiny, every):
     }
 
 
+@pytest.mark.slow
 def test_it_changes_no_id_and_no_bit(tiny, tmp_path):
     rare, often = (tiny(store=str(tmp_path / str(n)), log_every_steps=n) for n in (20, 1))
     assert stage_ids(rare, "corpus") == stage_ids(often, "corpus")
@@ -78,6 +80,8 @@ def test_it_changes_no_id_and_no_bit(tiny, tmp_path):
 
 @pytest.mark.parametrize("share", [True, False], ids=["trunks", "alone"])
 @pytest.mark.parametrize("every", [1, 3, 4])
+@pytest.mark.slow
+@pytest.mark.few(2)
 def test_interrupted_anywhere_no_row_is_twice_or_missing(tiny, tmp_path, share, every):
     """Stopped after each third step; not every distance has a checkpoint, a probe or the boundary on it."""
     base = tiny(checkpoint_every_steps=4, log_every_steps=every)
@@ -98,6 +102,8 @@ def test_interrupted_anywhere_no_row_is_twice_or_missing(tiny, tmp_path, share, 
 
 
 @pytest.mark.parametrize("last", [2, 4, 7, 9, 13, 17])
+@pytest.mark.slow
+@pytest.mark.few(2)
 def test_after_a_kill_behind_a_checkpoint_no_row_is_twice(tiny, tmp_path, last):
     """What was logged behind the last checkpoint is trained, and logged, again."""
     base = tiny(checkpoint_every_steps=3, log_every_steps=2)
@@ -114,6 +120,7 @@ def test_after_a_kill_behind_a_checkpoint_no_row_is_twice(tiny, tmp_path, last):
     assert folder_of(killed).log_path.read_bytes() == folder_of(calm).log_path.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_fork_goes_on_with_the_log_of_its_trunk(tiny):
     """Though each was asked for another distance; the first row behind the fork is of all its steps."""
     trunk = tiny(log_every_steps=4)
@@ -144,6 +151,7 @@ def test_a_run_that_diverges_says_so_in_its_last_row(tiny):
     assert first[LOG_LOSS] is not None
 
 
+@pytest.mark.slow
 def test_a_store_of_before_the_log_is_gone_on_with(tiny, tmp_path):
     """A trunk whose checkpoint and folder know of no log: the fork logs its own part."""
     config = tiny(log_every_steps=2)
@@ -158,6 +166,7 @@ def test_a_store_of_before_the_log_is_gone_on_with(tiny, tmp_path):
     assert [row["step"] for row in folder_of(config).log()] == [12, 14, 16, 18, 20]
 
 
+@pytest.mark.slow
 def test_a_damaged_line_costs_itself_alone(tiny):
     config = tiny(log_every_steps=5)
     complete(config)

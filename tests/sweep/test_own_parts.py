@@ -1,10 +1,10 @@
-"""A quantiser of a package outside: built, installed, found, trained, killed, resumed and forked."""
+"""A package outside, with a part for each door: built, installed, found, trained, killed, resumed, forked."""
 
 from __future__ import annotations
 
+import csv
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -13,23 +13,19 @@ from pathlib import Path
 import pytest
 
 from bitnet_sweep.store import Store
-from tests.sweep.command import LONG, is_training, run, science, start, states, wait_for
+from tests.page import write_package
+from tests.sweep.command import LONG, TINY, is_training, run, science, start, states, wait_for
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "extend.md").read_text()
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The package of docs/extend.md, written down as the page says."""
     folder: Path = tmp_path_factory.mktemp("stranger")
-    for name, text in re.findall(
-        r"```(?:toml|python)\n# (stranger/\S+|pyproject.toml)\n(.*?)```", PAGE, re.DOTALL
-    ):
-        (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(text)
+    write_package(folder)
     assert sorted(path.name for path in folder.iterdir()) == ["pyproject.toml", "stranger"]
     return folder
 
@@ -56,42 +52,69 @@ def environment(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
 
 
-GRID = ["-m", "model.quantiser=absmean,trim", "model.hidden=16", "wd2=0.0,0.05"]
+SHAPES, REST = (
+    [word for word in TINY if word.startswith("model.") is is_shape and word != "data=text"]
+    for is_shape in (True, False)
+)
+EVERY = ["-m", *REST, "optimizer=quick", "schedule=stairs", "schedule.options.stairs=2", "data=sums", *LONG]
+GRIDS = (
+    [*EVERY, *SHAPES, "model.quantiser=trim", "model.hidden=16", "wd2=0.0,0.05"],
+    [*EVERY, "model=bag", "model.options.width=8", "wd2=0.0,0.05"],
+)
+"""Every part of the package; a model of a user's own has no quantiser of ours."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    environment: dict[str, str], arguments: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, str]:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    status, out, err = run(folder, *GRID, *arguments, *LONG, fresh=True, env=environment)
-    assert status == 0, err
-    return folder, out
+    environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[str]]:
+    folder, told = tmp_path_factory.mktemp("undisturbed"), []
+    for words in GRIDS:
+        status, out, err = run(folder, *words, env=environment)
+        assert status == 0, err
+        told.append(out)
+    return folder, told
 
 
-def test_it_is_a_value_of_a_grid(undisturbed: tuple[Path, str]) -> None:
-    folder, out = undisturbed
-    assert "4 runs sharing 2 trunks" in out
+def test_its_parts_are_values_of_a_grid(undisturbed: tuple[Path, list[str]]) -> None:
+    folder, (out, of_model) = undisturbed
+    for told in (out, of_model):
+        assert "2 runs sharing 1 trunk" in told
+    assert "precision=mixed: model.name=bag is computed by its own code" in of_model
     assert states(folder / "runs") == ["finished"] * 4
     runs = [Store(folder / "runs").run(path.name) for path in (folder / "runs" / "runs").iterdir()]
-    own = [each for each in runs if each.config().model.quantiser == "trim"]
-    assert len(own) == 2
-    for each in own:
-        model, status = each.config().model, each.status()
-        assert (model.quantiser_options, model.quantiser_version) == ({"cut": 0.7}, "1")
+    for each in runs:
+        config, status = each.config(), each.status()
+        assert (config.optimizer.torch_class, config.optimizer.options) == ("sign", {"momentum": 0.5})
+        assert (config.schedule.function, config.data.source) == ("stairs", "sums")
         assert status is not None
-        assert "quantiser trim: stranger/__init__.py" in status.code
+        assert "schedule stairs: stranger/schedule.py" in status.code
+    (own, _) = [each for each in runs if each.config().model.quantiser == "trim"]
+    model, status = own.config().model, own.status()
+    assert (model.quantiser_options, model.quantiser_version) == ({"cut": 0.7}, "1")
+    assert status is not None
+    assert "quantiser trim: stranger/__init__.py" in status.code
+    (own, _) = [each for each in runs if each.config().model.name == "bag"]
+    status = own.status()
+    assert status is not None
+    assert status.parameters == {"total": 300 * 8 + (16 * 8 + 8) + (8 * 300 + 300)}
+    (last,) = [record for record in own.records() if record["step"] == 240]
+    unknown = ("ternary/zero_frac", "ternary/absmean", "blocks/loss_without", "weights/head_rms")
+    assert {last[field] for field in unknown} == {None}
+    assert last["val/loss"] is not None
 
 
+@pytest.mark.system
 def test_killed_and_resumed_it_is_the_same(
-    environment: dict[str, str], arguments: list[str], undisturbed: tuple[Path, str], tmp_path: Path
+    environment: dict[str, str], undisturbed: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
-    process = start(tmp_path, *GRID, *arguments, *LONG, fresh=True, env=environment)
-    wait_for(lambda: is_training(tmp_path / "runs"))
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    status, _, err = run(tmp_path, *GRID, *arguments, *LONG, fresh=True, env=environment)
-    assert status == 0, err
+    for words in GRIDS:
+        process = start(tmp_path, *words, env=environment)
+        wait_for(lambda: is_training(tmp_path / "runs"))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        status, _, err = run(tmp_path, *words, env=environment)
+        assert status == 0, err
     assert science(tmp_path / "runs") == science(undisturbed[0] / "runs")
 
 
@@ -99,9 +122,7 @@ def test_its_option_is_swept_and_what_is_wrong_is_said_in_a_line(
     environment: dict[str, str], arguments: list[str], tmp_path: Path
 ) -> None:
     words = ["-m", "model.quantiser=trim", "model.hidden=16", *arguments, "sweep.dry_run=true"]
-    status, out, err = run(
-        tmp_path, *words, "model.quantiser_options.cut=0.3,0.5", fresh=True, env=environment
-    )
+    status, out, err = run(tmp_path, *words, "model.quantiser_options.cut=0.3,0.5", env=environment)
     assert status == 0, err
     assert "2 runs" in out
     for word, said in (
@@ -112,7 +133,7 @@ def test_its_option_is_swept_and_what_is_wrong_is_said_in_a_line(
         ),
         ("model.quantiser=trin", "model.quantiser=trin: no such quantiser; allowed: absmean, absmedian"),
     ):
-        status, _, err = run(tmp_path, *words, word, fresh=True, env=environment)
+        status, _, err = run(tmp_path, *words, word, env=environment)
         assert status == 2
         assert err.splitlines()[-1].startswith(f"bitnet_sweep: {said}")
 
@@ -120,20 +141,25 @@ def test_its_option_is_swept_and_what_is_wrong_is_said_in_a_line(
 def test_without_installing_it_is_a_plugin(source: Path, arguments: list[str], tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT)])}
     words = ["model.quantiser=trim", "model.hidden=16", *arguments]
-    status, _, err = run(tmp_path, *words, fresh=True, env=environment)
+    status, _, err = run(tmp_path, *words, env=environment)
     assert status == 2
     assert "model.quantiser=trim: no such quantiser" in err
-    status, _, err = run(tmp_path, *words, "plugins=[stranger]", fresh=True, env=environment)
+    status, _, err = run(tmp_path, *words, "plugins=[stranger]", env=environment)
     assert status == 0, err
     assert states(tmp_path / "runs") == ["finished"]
 
 
-def test_reports_status_and_settings_need_no_package(undisturbed: tuple[Path, str]) -> None:
+def test_reports_status_and_settings_need_no_package(undisturbed: tuple[Path, list[str]]) -> None:
     folder, _ = undisturbed
-    status, _, err = run(folder, "runs", "--out", "report", module="bitnet_sweep.report", fresh=True)
+    status, _, err = run(folder, "runs", "--out", "report", module="bitnet_sweep.report")
     assert status == 0, err
-    assert "model.quantiser" in (folder / "report" / "report.md").read_text()
-    assert run(folder, "runs", module="bitnet_sweep.status", fresh=True)[0] == 0
+    report = (folder / "report" / "report.md").read_text()
+    for told in ("model.quantiser", "bag wd2=0.0 s0"):
+        assert report.count(told) > 0
+    assert report.count("quantiser=absmean, model=name=bag") == 0
+    with (folder / "report" / "tables" / "model_sizes.csv").open() as file:
+        assert "5236" in {value for row in csv.reader(file) for value in row}
+    assert run(folder, "runs", module="bitnet_sweep.status")[0] == 0
     run_id = next(
         path.parent.name
         for path in (folder / "runs" / "runs").glob("*/config.yaml")
@@ -159,10 +185,10 @@ def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[s
     (folder / "stranger.py").write_text((source / "stranger" / "__init__.py").read_text())
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
     words = ["model.quantiser=trim", "model.hidden=16", "plugins=[stranger]", *arguments]
-    assert run(tmp_path, *words, fresh=True, env=environment)[0] == 0
+    assert run(tmp_path, *words, env=environment)[0] == 0
     with (folder / "stranger.py").open("a") as file:
         file.write("\nSPEED = 2\n")
-    status, out, err = run(tmp_path, *words, fresh=True, env=environment)
+    status, out, err = run(tmp_path, *words, env=environment)
     assert status == 0, err
     assert "differing: quantiser trim: stranger.py" in out
 
@@ -172,6 +198,9 @@ def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[s
     [
         (["stranger:Trim", "cut=0.5"], 0, "quantiser trim, version 1: every check passed"),
         (["stranger.optimizer:Sign", "momentum=0.5"], 0, "optimizer sign, version 1: every check passed"),
+        (["stranger.model:Bag", "width=8"], 0, "model bag, version 1: every check passed"),
+        (["stranger.schedule:stairs", "stairs=3"], 0, "schedule stairs, version 1: every check passed"),
+        (["stranger.data:Sums", "highest=70"], 0, "data sums, version 1: every check passed"),
         (["stranger:TrimOptions"], 2, "check=stranger:TrimOptions: is registered as no part"),
         (["stranger:Trim", "cut=-1"], 2, "quantiser trim refuses it: cut must be 0 or more"),
         (["strange:Trim"], 2, "check=strange:Trim: cannot be imported"),
@@ -179,13 +208,14 @@ def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[s
 )
 def test_the_check(source: Path, words: list[str], status: int, said: str) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT)])}
-    got, out, err = run(source, "check", *words, module="bitnet_sweep.parts", fresh=True, env=environment)
+    got, out, err = run(source, "check", *words, module="bitnet_sweep.parts", env=environment)
     assert got == status, out + err
     assert said in (out or err).splitlines()[-1]
 
 
-def test_the_register_names_the_package(undisturbed: tuple[Path, str]) -> None:
+def test_the_register_names_the_package(undisturbed: tuple[Path, list[str]]) -> None:
     """A run says by which command it was made, plugins included."""
     folder, _ = undisturbed
-    (sweep,) = (folder / "runs" / "sweeps").iterdir()
-    assert "model.quantiser=absmean,trim" in json.loads(sweep.read_text())["command"]
+    commands = [json.loads(path.read_text())["command"] for path in (folder / "runs" / "sweeps").iterdir()]
+    assert sorted("model=bag" in command for command in commands) == [False, True]
+    assert all("optimizer=quick" in command for command in commands)

@@ -74,6 +74,7 @@ def test_where_no_socket_can_be_made_the_key_is_named(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("track", ["none", "wandb"])
+@pytest.mark.system
 def test_a_sweep_with_a_long_tmpdir(tmp_path, corpus_file, track):
     environment = os.environ | {"TMPDIR": str(_folder(tmp_path, 200)), "WANDB_MODE": "offline"}
     arguments = ["-m", "wd2=0.0,0.05", *TINY, f"track={track}", f"data.path={corpus_file}", "steps=10"]

@@ -24,6 +24,7 @@ SEEDS = (2**53 + 1, 1764331200123456789, 2**63 - 1)
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("mode", TrackMode)
+@pytest.mark.slow
 def test_there_and_back(
     server: WandbServer,
     store: MirrorStore,

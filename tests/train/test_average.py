@@ -43,7 +43,7 @@ def test_by_hand():
         with torch.no_grad():
             model.embedding.fill_(value)
         follow(average, model, 0.75, step)
-    assert set(average.embedding.flatten().tolist()) == {3.0}
+    assert set(average.get_parameter("embedding").flatten().tolist()) == {3.0}
 
 
 @pytest.mark.parametrize("precision", list(Precision))
@@ -55,6 +55,7 @@ def test_the_loss_alone_is_that_of_the_whole_measure(precision):
     assert heldout.loss(model) == heldout.measure(model)["val/loss"]
 
 
+@pytest.mark.slow
 def test_a_run_records_its_loss_and_keeps_both_weights(tiny):
     config = tiny(ema=0.9)
     Job(config, "group", [], Hooks()).complete()
@@ -64,9 +65,10 @@ def test_a_run_records_its_loss_and_keeps_both_weights(tiny):
     assert all(record["val/loss_ema"] != record["val/loss"] for record in records[1:])
     trained = bitnet_sweep.load_run(config.store, folder.id)
     average = bitnet_sweep.load_run(config.store, folder.id, averaged=True)
-    assert not torch.equal(trained.embedding, average.embedding)
+    assert not torch.equal(trained.get_parameter("embedding"), average.get_parameter("embedding"))
 
 
+@pytest.mark.slow
 def test_without_it_nothing_is_told_or_kept(tiny):
     config = tiny()
     Job(config, "group", [], Hooks()).complete()

@@ -44,6 +44,7 @@ def trained(config, folder):
 
 @pytest.mark.parametrize("precision", list(Precision))
 @pytest.mark.parametrize("begins", [2, 40, 90], ids=["behind a probe", "between two", "before a probe"])
+@pytest.mark.slow
 def test_divergence_ends_the_run_wherever_it_comes(diverging, tmp_path, begins, precision):
     """Codes are followed only within the 20 steps before a probe; a loss can be lost at any step."""
     steps, records = trained(diverging(begins, probe_every_steps=100, precision=precision), tmp_path)

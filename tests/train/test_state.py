@@ -21,6 +21,8 @@ CHANGES |= {"micro-batches": {"micro_batches": 2}, "ema": {"ema": 0.5}}
 
 @pytest.mark.parametrize("precision", list(Precision))
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+@pytest.mark.slow
+@pytest.mark.few(6)
 def test_a_restored_state_goes_on_bit_for_bit(tiny, tmp_path, changes, precision):
     """Every tensor and every sum is the same as without a stop."""
     config = tiny(precision=precision, **changes)

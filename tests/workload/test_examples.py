@@ -48,7 +48,7 @@ def test_an_example(name: str, tmp_path: Path, corpus_file: Path) -> None:
     words = [f"plugins=[{name}]", f"task={name}", *(word.format(corpus=corpus_file) for word in SMALL[name])]
     for store, share in (("shared", "true"), ("alone", "false")):
         sharing = [f"store={store}", f"sweep.share_stages={share}"]
-        status, _, err = run(tmp_path, *ALIKE, *words, *sharing, fresh=True, env=environment)
+        status, _, err = run(tmp_path, *ALIKE, *words, *sharing, env=environment)
         assert status == 0, err
     found = science(tmp_path / "shared")
     assert found == science(tmp_path / "alone")

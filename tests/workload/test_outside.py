@@ -45,7 +45,7 @@ def straight(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
     """Every run trained by itself."""
     folder: Path = tmp_path_factory.mktemp("straight")
     words = [*GRID, "track=none", "sweep.share_stages=false"]
-    status, out, err = run(folder, *words, fresh=True, env=environment)
+    status, out, err = run(folder, *words, env=environment)
     assert status == 0, err
     assert "4 runs sharing 0 trunks" in out
     assert "disk: not known beforehand" in out
@@ -56,12 +56,12 @@ def straight(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 def disturbed(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trunks shared, killed in the middle and given again, with W&B's mirror."""
     folder: Path = tmp_path_factory.mktemp("disturbed")
-    process = start(folder, *GRID, fresh=True, env=environment | {"TOY_PAUSE": "0.05"})
+    process = start(folder, *GRID, env=environment | {"TOY_PAUSE": "0.05"})
     wait_for(lambda: is_training(folder / "runs") and [*folder.glob("runs/*/*/latest.json")])
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert "finished" not in states(folder / "runs")
-    status, out, err = run(folder, *GRID, fresh=True, env=environment)
+    status, out, err = run(folder, *GRID, env=environment)
     assert status == 0, err
     assert "4 runs sharing 2 trunks" in out
     assert re.search(r"[1-9][0-9]* done", out), "it goes on from what the killed one left"
@@ -92,7 +92,7 @@ def test_one_mirror_a_run(disturbed: Path) -> None:
 
 def test_report_and_status_need_no_package(disturbed: Path) -> None:
     words = ("runs", "--out", "report", "--check")
-    status, _, err = run(disturbed, *words, module="bitnet_sweep.report", fresh=True)
+    status, _, err = run(disturbed, *words, module="bitnet_sweep.report")
     assert status == 0, err
     report = disturbed / "report"
     with (report / "tables" / "contrasts.csv").open() as file:
@@ -104,7 +104,7 @@ def test_report_and_status_need_no_package(disturbed: Path) -> None:
     assert '"name":"toy","changes":[20]' in page, "the chart's panel"
     with (report / "tables" / "leaderboard.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 2
-    status, out, err = run(disturbed, "runs", module="bitnet_sweep.status", fresh=True)
+    status, out, err = run(disturbed, "runs", module="bitnet_sweep.status")
     assert status == 0, err
     assert "toy wd2=0.5 lr=0.1 s1" in out
 
@@ -136,7 +136,7 @@ def test_a_finished_run_is_opened_without_the_package(disturbed: Path) -> None:
 def test_what_is_wrong_is_said_in_a_line(
     environment: dict[str, str], tmp_path: Path, words: list[str], said: str
 ) -> None:
-    status, _, err = run(tmp_path, *words, fresh=True, env=environment)
+    status, _, err = run(tmp_path, *words, env=environment)
     assert status == 2
     assert err.splitlines()[-1].startswith(f"bitnet_sweep: {said}")
     assert not (tmp_path / "runs" / "runs").exists()
@@ -153,7 +153,7 @@ def test_the_task_of_the_page(tmp_path: Path) -> None:
         commands, (4, 5), strict=True
     ):  # of two widths one is the default, trained before
         words = [*command.replace("steps=200", "steps=20").split(), "track=none"]
-        status, _, err = run(tmp_path, *words, fresh=True, env=environment)
+        status, _, err = run(tmp_path, *words, env=environment)
         assert status == 0, err
         assert states(tmp_path / "runs") == ["finished"] * count
     for word in text.splitlines():

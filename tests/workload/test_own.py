@@ -76,6 +76,7 @@ def boundary(config):
     )
 
 
+@pytest.mark.slow
 def test_a_fork_equals_the_straight_run(tmp_path):
     alone = config_of(tmp_path / "alone", wd2=0.05, sweep=SweepConfig(share_stages=False))
     complete(alone)
@@ -285,6 +286,7 @@ def test_generators_are_ones_own():
     assert random.getstate() == before
 
 
+@pytest.mark.slow
 def test_the_check_finds_what_a_checkpoint_lacks(monkeypatch):
     """As ``python -m bitnet_sweep.parts check`` does."""
     (part,) = [part for part in [known("task", "toy")] if part is not None]

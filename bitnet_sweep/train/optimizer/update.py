@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from bitnet_sweep.config import Precision
-from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.model.interface import Model
 from bitnet_sweep.train.optimizer.interface import Optimizer
 
 _CLIP_EPS = 1e-6
@@ -13,7 +13,7 @@ _CLIP_EPS = 1e-6
 
 
 def update(
-    model: Transformer,
+    model: Model,
     optimizer: Optimizer,
     *,
     clip: float | None,
