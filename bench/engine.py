@@ -27,6 +27,7 @@ from typing import Any
 
 from bitnet_sweep import files
 from bitnet_sweep.paths import expanded
+from bitnet_sweep.store import codec
 from bitnet_sweep.sweep.provenance import machine
 
 WD2 = ["0.0", "0.02", "0.05", "0.1"]
@@ -69,7 +70,7 @@ def trained_seconds(root: Path) -> tuple[float, int]:
     for path in sorted(root.glob("**/records.jsonl")):
         is_run = path.parent.parent.name == "runs"
         shared = is_run and (path.parents[2] / "stages").exists()
-        records = [r for r in files.read_json_lines(path) if not shared or r["stage"] > 1]
+        records = [r for r in codec.read_json_lines(path) if not shared or r["stage"] > 1]
         stages += len({r["stage"] for r in records})
         for record in records:
             steps = record["ternary/window_steps"] * record["perf/step_ms"]

@@ -33,8 +33,8 @@ from bitnet_sweep.app import config_folder
 from bitnet_sweep.compose import Composer, sweep_settings
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.store import FINISHED, Status, Store
-from bitnet_sweep.sweep.drive import plan_runs
 from bitnet_sweep.sweep.grid import make_grid, overrides_of, read_axes
+from bitnet_sweep.sweep.orchestrate import plan_runs
 from bitnet_sweep.sweep.plan import PlannedRun
 
 TIMED = """

@@ -30,9 +30,9 @@ from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
+from bitnet_sweep.sweep.job_queue import ReadyJobs
 from bitnet_sweep.sweep.plan import Plan, PlannedRun, make_plan
 from bitnet_sweep.sweep.provenance import machine
-from bitnet_sweep.sweep.ready import ReadyJobs
 
 START_SECONDS = 5.0
 """From a free worker to its first step (assumed: imports and a slow file system)."""
@@ -45,7 +45,7 @@ WD2 = [0.005 * i for i in range(10)]
 
 @dataclass(frozen=True)
 class Job:
-    """What the simulation knows of a unit of the plan."""
+    """What the simulation knows of a job of the plan."""
 
     seconds: float
     """Of training, without the start."""
@@ -75,12 +75,12 @@ def grid(sizes: Sequence[int]) -> Iterator[RunConfig]:
 
 
 def made_up(plan: Plan, rng: random.Random) -> list[Job]:
-    """How long each unit to do takes."""
+    """How long each job to do takes."""
     jobs = []
-    for unit in plan.todo:
-        config = unit.run.config
+    for planned in plan.todo:
+        config = planned.run.config
         step = STEP_SECONDS * (config.model.hidden / 256) ** 1.7 * math.exp(rng.gauss(0.0, SPREAD))
-        jobs.append(Job(unit.steps * step, (config.checkpoint_every_steps or config.steps) * step))
+        jobs.append(Job(planned.steps * step, (config.checkpoint_every_steps or config.steps) * step))
     return jobs
 
 
@@ -162,8 +162,8 @@ def scenario(
     planned = time.process_time()
     rng = random.Random(0)  # noqa: S311
     jobs = made_up(plan, rng)
-    index = {unit.id: i for i, unit in enumerate(plan.todo)}
-    after = [index.get(unit.parent or "") for unit in plan.todo]
+    index = {planned.id: i for i, planned in enumerate(plan.todo)}
+    after = [index.get(planned.parent or "") for planned in plan.todo]
     calm = simulate(jobs, after, workers, [])
     deaths = [rng.uniform(0.0, calm.makespan) for _ in range(round(dying * workers))]
     struck = simulate(jobs, after, workers, deaths)

@@ -29,7 +29,7 @@ from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.parts import note_plugins
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import go_on_unread
-from bitnet_sweep.sweep.ending import (
+from bitnet_sweep.sweep.exits import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_WRONG,

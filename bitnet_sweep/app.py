@@ -19,7 +19,7 @@ from bitnet_sweep.doors import settled
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.keys import described
 from bitnet_sweep.stages import resolve
-from bitnet_sweep.sweep.ending import AloneError
+from bitnet_sweep.sweep.exits import AloneError
 from bitnet_sweep.sweep.typed import check_as_typed
 
 
@@ -68,8 +68,12 @@ def to_run_config(config: DictConfig) -> RunConfig:
     return resolve(settled(typed))
 
 
-def job(config: DictConfig) -> None:
+def job(config: DictConfig, num_stages: Mapping[int, int] | None = None) -> None:
     """What Hydra calls for each job, in whatever process the launcher chose.
+
+    Args:
+        config: of the run.
+        num_stages: by job number, for a job that ends behind so many stages of its run and leaves a trunk.
 
     Raises:
         ConfigError: the config cannot be used.
@@ -82,27 +86,15 @@ def job(config: DictConfig) -> None:
     os.chdir(hydra.runtime.cwd)  # with hydra.job.chdir, relative paths would mean others than the plan's
     overrides = [str(override) for override in hydra.overrides.task]
     if not OmegaConf.is_missing(hydra.job, "num"):
-        run_job(to_run_config(config), overrides)
+        run_job(to_run_config(config), overrides, (num_stages or {}).get(hydra.job.num))
         return
     try:
         check_as_typed(OverridesParser.create().parse_overrides(overrides))
         run = to_run_config(config)
-        refuse_the_sweepers_own(run.sweep)
         _refuse_a_grid(getattr(hydra.sweeper, "params", None), run.sweep)
         run_alone(run, overrides)
     except Exception as error:
         raise AloneError from error
-
-
-def refuse_the_sweepers_own(sweep: SweepConfig) -> None:
-    """What the sweeper tells its jobs is not for users: they would train a trunk and no run.
-
-    Raises:
-        ConfigError: ``sweep.until_stage`` is set.
-    """
-    if sweep.until_stage is not None:
-        allowed = "is set by the sweep itself where runs share stages; leave it out"
-        raise ConfigError("sweep.until_stage", sweep.until_stage, allowed)
 
 
 def _refuse_a_grid(params: Mapping[str, Any] | None, sweep: SweepConfig) -> None:

@@ -571,8 +571,6 @@ class SweepConfig:
     """Keep the final weights of each run, which ``generate`` and ``open_run`` need."""
     reuse: Reuse = knob(Reuse.any, Role.operational)
     """same_code trains anew, under another id, what other source code has trained."""
-    until_stage: int | None = knob(None, Role.operational)
-    """Stop after this stage and leave a trunk; set by the sweeper for shared stages, refused from users."""
     exclude: list[Any] = knob([], Role.operational)
     """Points to leave out: those at which every ``key: value`` of one of these dicts holds."""
     zip: list[Any] = knob([], Role.operational)

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import load_file
 from torch import Tensor
 
 from bitnet_sweep.config import (
@@ -46,7 +45,8 @@ from bitnet_sweep.model.quantisers import OneScale, Quantiser
 from bitnet_sweep.parts import Part, registered_by
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Store
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.store.compare import compare
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.train.optimizer.any_torch import check_torch_class
 from bitnet_sweep.workload import Step
@@ -362,7 +362,7 @@ def _assert_alike(config: RunConfig, folder: Path, where: str) -> None:
     straight = _at(config, folder / "straight", share_stages=False)
     forked, stopped = _at(config, folder / "forked"), _at(config, folder / "stopped")
     _complete(straight)
-    _complete(_at(forked, Path(forked.store), until_stage=1))
+    _complete(forked, num_stages=1)
     _complete(forked)
     while _is_stopped(stopped):
         pass
@@ -374,8 +374,8 @@ def _at(config: RunConfig, store: Path, **sweep: Any) -> RunConfig:
     return dataclasses.replace(config, store=str(store), sweep=SweepConfig(**sweep))
 
 
-def _complete(config: RunConfig) -> None:
-    Job(config, "check", [], Hooks()).complete()
+def _complete(config: RunConfig, num_stages: int | None = None) -> None:
+    Job(config, "check", [], Hooks(), num_stages).complete()
 
 
 def _is_stopped(config: RunConfig) -> bool:
@@ -389,17 +389,12 @@ def _is_stopped(config: RunConfig) -> bool:
 
 
 def _assert_equal(config: RunConfig, other: RunConfig, what: str) -> None:
-    one, two = (
+    folders = (
         Store(Path(each.store)).run(stage_ids(each, workload_of(each).fingerprint(each))[-1])
         for each in (config, other)
     )
-    for record, same in zip(one.records(), two.records(), strict=True):
-        for field, value in record.items():
-            equal = field.startswith("perf/") or same.get(field) == value
-            assert equal, f"{what}, {field} differs at step {record['step']}"
-    weights, same_weights = load_file(one.final_path), load_file(two.final_path)
-    for name, tensor in weights.items():
-        assert torch.equal(tensor, same_weights[name]), f"{what}, {name} ends otherwise"
+    differences = compare(*folders).differences
+    assert not differences, f"{what}, {differences[0]}"
 
 
 def _made_up_text() -> str:

@@ -10,7 +10,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,7 @@ def append_line(path: Path, line: str) -> None:
     """Add one line and hand it to the operating system before returning.
 
     A killed process loses nothing; a half-written last line can only come from a full disk or a
-    crash of the machine, and :func:`read_json_lines` leaves it out.
+    crash of the machine, and ``store.codec`` leaves it out.
     """
     with path.open("ab") as file:
         file.write(f"{line}\n".encode())
@@ -176,71 +176,3 @@ def append_line(path: Path, line: str) -> None:
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Create or replace a file of lines atomically."""
     write_text(path, "".join(f"{line}\n" for line in lines))
-
-
-def read_json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; an unfinished last line is left out, no file is no lines.
-
-    Raises:
-        ValueError: a line before the last one is not a JSON object.
-    """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
-    return json_lines(data, path)
-
-
-def json_lines(data: bytes, path: Path, decode: Callable[[str], Any] = json.loads) -> list[dict[str, Any]]:
-    """The objects of ``data``, read from ``path``, by the rules of :func:`read_json_lines`.
-
-    Raises:
-        ValueError: a line before the last one is not a JSON object.
-    """
-    lines = data.split(b"\n")
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = decode(line.decode())
-            if not isinstance(row, dict):
-                raise TypeError
-        except (ValueError, TypeError) as error:
-            if number == len(lines):  # no newline behind it: the write was cut off
-                break
-            raise ValueError(f"{path}:{number}: not a JSON object") from error
-        rows.append(row)
-    return rows
-
-
-def read_last_json_line(path: Path, block: int = 8192) -> dict[str, Any] | None:
-    """The last whole object of a JSON-lines file without reading the rest; None where there is none.
-
-    Args:
-        path: of lines as :func:`append_line` writes them.
-        block: bytes to begin with; doubled until a whole line lies in them.
-
-    Raises:
-        ValueError: the last whole line is not a JSON object.
-    """
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return None
-    with file:
-        size = file.seek(0, os.SEEK_END)
-        while True:
-            start = max(0, size - block)
-            file.seek(start)
-            *whole, _ = file.read(size - start).split(b"\n")  # behind the last newline nothing is whole
-            lines = [line for line in (whole if start == 0 else whole[1:]) if line.strip()]
-            if lines or start == 0:
-                break
-            block *= 2
-    if not lines:
-        return None
-    row = json.loads(lines[-1])
-    if not isinstance(row, dict):
-        raise ValueError(f"{path}: its last line is not a JSON object")
-    return row

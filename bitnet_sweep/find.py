@@ -9,7 +9,7 @@ from bitnet_sweep.config import ConfigError
 from bitnet_sweep.exact import read_number
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder, Store, check_is_store
-from bitnet_sweep.store.recorded import asked_runs
+from bitnet_sweep.store.asked_runs import asked_runs
 from bitnet_sweep.track.naming import run_name
 
 MOST_TOLD = 5

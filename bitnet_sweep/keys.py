@@ -56,8 +56,6 @@ def completions(conf: Path) -> list[str]:
     """
     words: list[str] = []
     for key, _, kind in _fields(RunConfig):
-        if key == "sweep.until_stage":  # the sweeper's own
-            continue
         group = sorted(path.stem for path in (conf / key).glob("*.yaml"))
         if isinstance(kind, type) and issubclass(kind, Enum):
             words += [f"{key}={member.name}" for member in kind]

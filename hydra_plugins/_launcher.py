@@ -18,7 +18,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-Job = tuple[HydraContext, TaskFunction, DictConfig]
+WorkArguments = tuple[HydraContext, TaskFunction, DictConfig]
 """The arguments of :func:`bitnet_sweep.sweep.worker.work`."""
 
 
@@ -53,7 +53,7 @@ class TreeLauncher(Launcher):
         initial_job_idx: int = 0,
     ) -> Sequence[JobReturn]:
         """Run jobs in order, each once the job it comes after has ended well."""
-        from bitnet_sweep.sweep.ending import EXIT_INTERRUPTED, FailedRunError, InterruptedRunError
+        from bitnet_sweep.sweep.exits import EXIT_INTERRUPTED, FailedRunError, InterruptedRunError
 
         setup_globals()
         jobs = _Jobs(self, job_overrides, initial_job_idx)
@@ -70,7 +70,7 @@ class TreeLauncher(Launcher):
         return returns
 
     @abstractmethod
-    def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
+    def _run(self, jobs: Sequence[WorkArguments], after: Sequence[int | None]) -> Sequence[int | None]:
         """Run each job once the one it comes after has ended well.
 
         Args:
@@ -81,7 +81,7 @@ class TreeLauncher(Launcher):
             Exit status by job; None where it was not started.
         """
 
-    def compose(self, overrides: Sequence[str], index: int) -> Job:
+    def compose(self, overrides: Sequence[str], index: int) -> WorkArguments:
         """The job of that number in the sweep."""
         config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         with open_dict(config):
@@ -133,7 +133,7 @@ def read_once(loader: ConfigLoader) -> None:
         loader.repository = ReadOnce(loader.repository)  # type: ignore[assignment]  # the same interface
 
 
-class _Jobs(Sequence[Job]):
+class _Jobs(Sequence[WorkArguments]):
     """Jobs, each composed when it is looked up: Hydra takes 50 ms for one, minutes for 10,000."""
 
     def __init__(
@@ -146,5 +146,5 @@ class _Jobs(Sequence[Job]):
     def __len__(self) -> int:
         return len(self._job_overrides)
 
-    def __getitem__(self, index: Any) -> Any:  # of Sequence's two signatures only int -> Job is used
+    def __getitem__(self, index: Any) -> Any:  # of Sequence's two signatures only int -> WorkArguments
         return self._launcher.compose(self._job_overrides[index], self._initial_job_idx + index)

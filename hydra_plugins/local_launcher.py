@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins._launcher import Job, TreeLauncher
+from hydra_plugins._launcher import TreeLauncher, WorkArguments
 
 
 class LocalLauncher(TreeLauncher):
@@ -39,7 +39,7 @@ class LocalLauncher(TreeLauncher):
 
         prepare_sockets()
 
-    def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
+    def _run(self, jobs: Sequence[WorkArguments], after: Sequence[int | None]) -> Sequence[int | None]:
         from bitnet_sweep.sweep.pool import run_pool
         from bitnet_sweep.sweep.signals import stop_request
         from bitnet_sweep.sweep.worker import work

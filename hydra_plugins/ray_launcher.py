@@ -20,7 +20,7 @@ from typing import ClassVar
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from hydra_plugins._launcher import Job, TreeLauncher
+from hydra_plugins._launcher import TreeLauncher, WorkArguments
 
 
 class RayLauncher(TreeLauncher):
@@ -55,7 +55,7 @@ class RayLauncher(TreeLauncher):
         """Raises: ConfigError: Ray is not installed, or no cluster answers at the address."""
         import_module("bitnet_sweep.sweep.on_ray").answering(self.address)
 
-    def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
+    def _run(self, jobs: Sequence[WorkArguments], after: Sequence[int | None]) -> Sequence[int | None]:
         """Raises: ConfigError: there is no cluster at the address."""
         from bitnet_sweep.sweep.cluster import run_on_cluster
         from bitnet_sweep.sweep.on_ray import RayCluster

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins._launcher import Job, TreeLauncher
+from hydra_plugins._launcher import TreeLauncher, WorkArguments
 
 
 class SlurmLauncher(TreeLauncher):
@@ -63,7 +63,7 @@ class SlurmLauncher(TreeLauncher):
 
         new_executor(self.folder, self.parameters)
 
-    def _run(self, jobs: Sequence[Job], after: Sequence[int | None]) -> Sequence[int | None]:
+    def _run(self, jobs: Sequence[WorkArguments], after: Sequence[int | None]) -> Sequence[int | None]:
         """Raises: ConfigError: SLURM refuses the very first jobs."""
         from bitnet_sweep.sweep.cluster import run_on_cluster
         from bitnet_sweep.sweep.on_slurm import SlurmCluster

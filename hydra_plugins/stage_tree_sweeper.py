@@ -6,8 +6,10 @@ Hydra imports every plugin at start-up, so nothing heavy is imported at the top.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
@@ -30,14 +32,19 @@ class StageTreeSweeper(Sweeper):
     def __init__(self, params: Mapping[str, str]) -> None:
         self.params = params
         self._has_launched = False
+        self.num_stages: dict[int, int] = {}
+        """By number, for jobs that leave a trunk; the launcher passes it on to them, beside their config."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
         read_once(hydra_context.config_loader)
         self._hydra_context = hydra_context
         self._master = config
+        work: Callable[..., Any] = task_function  # bitnet_sweep.app.job, which takes more than Hydra knows
         self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=hydra_context,
+            task_function=partial(work, num_stages=self.num_stages),
+            config=config,
         )
 
     def sweep(self, arguments: list[str]) -> None:
@@ -50,8 +57,8 @@ class StageTreeSweeper(Sweeper):
         """
         from bitnet_sweep.compose import Composer, Conf, sweep_settings
         from bitnet_sweep.sweep.bisect import bisect
-        from bitnet_sweep.sweep.drive import drive, plan_runs
         from bitnet_sweep.sweep.grid import make_grid, overrides_of
+        from bitnet_sweep.sweep.orchestrate import drive, plan_runs
 
         conf = Conf(self._hydra_context.config_loader, self._master)
         words = [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
@@ -81,36 +88,37 @@ class StageTreeSweeper(Sweeper):
         """
         from bitnet_sweep.config import ConfigError
 
+        # Hydra loads plugins twice: no isinstance
+        launch_after = getattr(self.launcher, "launch_after", None)
+        levels = [plan.todo] if launch_after is not None else plan.levels()
+        numbers = {job.id: number for number, job in enumerate(chain.from_iterable(levels))}
+        self.num_stages.clear()
+        self.num_stages.update({numbers[job.id]: job.num_stages for job in plan.todo if not job.is_run})
         # unquoted, a hash such as 1234e567 would be a number
-        commands = {unit.id: [*unit.overrides, f"sweep.name='{name}'"] for unit in plan.todo}
-        launch_after = getattr(
-            self.launcher, "launch_after", None
-        )  # Hydra loads plugins twice: no isinstance
+        commands = {job.id: [*job.run.overrides, f"sweep.name='{name}'"] for job in plan.todo}
         if launch_after is not None:
-            index = {unit.id: i for i, unit in enumerate(plan.todo)}
             try:
-                launch_after(list(commands.values()), [index.get(unit.parent or "") for unit in plan.todo])
+                launch_after(list(commands.values()), [numbers.get(job.parent or "") for job in plan.todo])
             except ConfigError as error:
                 if not self._has_launched:
                     raise
                 _warn(error)  # a cluster that took the jobs before and takes these no more
             self._has_launched = True
             return
-        started = 0
-        for level in plan.levels():
+        for level in levels:
             try:
-                for returned in self.launcher.launch([commands[unit.id] for unit in level], started):
+                words = [commands[job.id] for job in level]
+                for returned in self.launcher.launch(words, numbers[level[0].id]):
                     warn_if_failed(returned)
             except Exception as error:
                 # Some launchers raise when one job died (submitit's, Ray's, joblib's): the store says
                 # which jobs ended well, and the next level may hold what does not need that job.
                 _warn(error)
-            started += len(level)
 
 
 def warn_if_failed(returned: JobReturn) -> None:
     """Hydra's own launcher keeps quiet about why a job failed."""
-    from bitnet_sweep.sweep.ending import InterruptedRunError
+    from bitnet_sweep.sweep.exits import InterruptedRunError
 
     error = returned._return_value  # the property of that name writes to stderr by itself
     if returned.status is JobStatus.FAILED and not isinstance(error, InterruptedRunError):

@@ -124,7 +124,6 @@ EXPECTED = {
             "max_retries",
             "keep_stages",
             "keep_final",
-            "until_stage",
             "exclude",
             "zip",
             "bisect",

@@ -5,7 +5,7 @@ from bitnet_sweep.api.grids import Plan, Sweep, plan, sweep
 from bitnet_sweep.api.reports import ReportView, TableView, report
 from bitnet_sweep.api.runs import OpenRun, open_run
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.sweep.ending import FailedRunError
+from bitnet_sweep.sweep.exits import FailedRunError
 
 __all__ = [
     "ConfigError",

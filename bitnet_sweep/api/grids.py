@@ -21,8 +21,8 @@ from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.find import run_names
 from bitnet_sweep.status.ledger import Ledger
 from bitnet_sweep.store import Store
-from bitnet_sweep.sweep.drive import plan_runs
 from bitnet_sweep.sweep.grid import make_grid, overrides_of
+from bitnet_sweep.sweep.orchestrate import plan_runs
 from bitnet_sweep.sweep.plan import Plan as StagePlan
 from bitnet_sweep.sweep.plan import make_plan
 from bitnet_sweep.sweep.register import sweep_name
@@ -74,7 +74,7 @@ def sweep(grid: Mapping[str, Any] | None = None, /, **settings: Any) -> Sweep:
         KeyboardInterrupt: interrupted; the same call goes on from there.
     """
     planned = plan(grid, **settings)
-    train(planned.words, planned.stages.todo, planned.stages_store)
+    train(planned.words, planned.stages.todo)
     return Sweep(planned.store, planned.name)
 
 
@@ -88,10 +88,6 @@ class Plan:
     words: list[str] = field(repr=False)
     """The command line of the grid."""
     stages: StagePlan = field(repr=False)
-
-    @property
-    def stages_store(self) -> Store:
-        return Store(self.store)
 
     @property
     def command(self) -> str:
@@ -117,7 +113,7 @@ class Plan:
         """A row for each run: its id, its name, its steps, and whether it is still to be trained."""
         import pandas as pd
 
-        todo = {unit.run.run_id for unit in self.stages.todo if unit.is_run}
+        todo = {job.run.run_id for job in self.stages.todo if job.is_run}
         rows = [
             {
                 "run_id": run.run_id,

@@ -18,21 +18,19 @@ from pathlib import Path
 from typing import IO
 
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.display import progress_bar
-from bitnet_sweep.sweep.ending import EXIT_INTERRUPTED, EXIT_WRONG, FailedRunError
-from bitnet_sweep.sweep.plan import Unit
+from bitnet_sweep.sweep.exits import EXIT_INTERRUPTED, EXIT_WRONG, FailedRunError
+from bitnet_sweep.sweep.plan import PlannedJob
 
 _SOURCE = Path(__file__).parents[2]
 
 
-def train(words: Sequence[str], todo: Sequence[Unit], store: Store) -> None:
+def train(words: Sequence[str], todo: Sequence[PlannedJob]) -> None:
     """Run ``python -m bitnet_sweep -m`` with these words, and show what it says as it says it.
 
     Args:
         words: overrides of the command line.
         todo: what is to be trained, for the progress bar.
-        store: where it is trained.
 
     Raises:
         ConfigError: the command refused; nothing has started.
@@ -48,7 +46,7 @@ def train(words: Sequence[str], todo: Sequence[Unit], store: Store) -> None:
         env=environment(),
     )
     with process:
-        with progress_bar(todo, store) if todo else nullcontext():
+        with progress_bar(todo) if todo else nullcontext():
             last_words = _shown_to_the_end(process)
         status = process.wait()
     if status == EXIT_WRONG:

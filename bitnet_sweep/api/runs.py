@@ -16,8 +16,8 @@ from bitnet_sweep.records import LOG_FIELDS
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder, Status, Store
 from bitnet_sweep.store.evaluations import Score
+from bitnet_sweep.store.liveness import standing
 from bitnet_sweep.store.outcome import outcome_text
-from bitnet_sweep.store.standing import standing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,13 +8,13 @@ from pathlib import Path
 from bitnet_sweep.api.runs import OpenRun, open_run
 from bitnet_sweep.config import ConfigError, flatten, recorded
 from bitnet_sweep.exact import word
-from bitnet_sweep.report.parse import read_document
 from bitnet_sweep.store import Store
+from bitnet_sweep.store.asked_runs import sweeps_of_runs
+from bitnet_sweep.store.codec import read_document
 from bitnet_sweep.store.commands import rerun_command, verb_command
 from bitnet_sweep.store.evaluations import summary
+from bitnet_sweep.store.liveness import error_of, standing
 from bitnet_sweep.store.outcome import finite
-from bitnet_sweep.store.recorded import sweeps_of_runs
-from bitnet_sweep.store.standing import error_of, standing
 
 _WIDTH = 10
 

@@ -22,7 +22,8 @@ from bitnet_sweep.export.check import environment, failure_of
 from bitnet_sweep.export.export import CHECK, export_to_hf
 from bitnet_sweep.files import read_json
 from bitnet_sweep.store import Store
-from bitnet_sweep.store.evaluations import SCHEMA, summary
+from bitnet_sweep.store.codec import SCHEMA
+from bitnet_sweep.store.evaluations import summary
 
 _VERSIONS = ("lm_eval", "datasets", "transformers", "torch")
 _CHILD = "bitnet_sweep.evaluate.child"

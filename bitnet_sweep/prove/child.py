@@ -1,7 +1,8 @@
-"""One process of a proof: ``python -m bitnet_sweep.prove.child CONFIG [AFTER STEP]``.
+"""One process of a proof: ``python -m bitnet_sweep.prove.child LIFE``.
 
-With ``AFTER`` and ``STEP`` it kills its whole process group at that step, once a checkpoint of a step behind
-``AFTER`` is on disk: what is proved is how the next process goes on from there.
+LIFE is the document of a :class:`bitnet_sweep.prove.trainings.Life`. With a death of ``(after, step)`` it
+kills its whole process group at that step, once a checkpoint of a step behind ``after`` is on disk: what is
+proved is how the next process goes on from there.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bitnet_sweep.config import RunConfig, from_plain
-from bitnet_sweep.files import parse_yaml, read_json
+from bitnet_sweep.config import from_plain
+from bitnet_sweep.files import read_json
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import LATEST
 from bitnet_sweep.sweep.job import Hooks, Job
@@ -23,15 +24,6 @@ from bitnet_sweep.workload import Step
 
 _PATIENCE_SECONDS = 60.0
 """A checkpoint takes longer only where something is broken; then the job is killed without one."""
-
-
-def train(config: RunConfig, on_step: Callable[[Step], None] = lambda step: None) -> None:
-    """Complete a run or, with ``sweep.until_stage``, a trunk.
-
-    Raises:
-        Exception: training raised it.
-    """
-    Job(config, None, [], Hooks(on_step=on_step)).complete()
 
 
 def killer(store: Path, after: int, at: int) -> Callable[[Step], None]:
@@ -60,14 +52,13 @@ def _end_with_parent() -> None:
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
-def main(path: str, after: str = "", at: str = "") -> None:
+def main(path: str) -> None:
     """Train as the file says, and die where that is asked for."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    config = resolve(from_plain(parse_yaml(Path(path).read_bytes())))
-    if at:
-        train(config, killer(Path(config.store), int(after), int(at)))
-    else:
-        train(config)
+    life = read_json(Path(path))
+    config = resolve(from_plain(life["config"]))
+    hooks = Hooks(on_step=killer(Path(config.store), *life["death"])) if life["death"] else Hooks()
+    Job(config, None, [], hooks, life["num_stages"]).complete()
 
 
 if __name__ == "__main__":

@@ -12,15 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import yaml
+from typing import Any
 
 from bitnet_sweep.api.process import environment
 from bitnet_sweep.config import RunConfig, plain
-from bitnet_sweep.prove.compare import Comparison, compare
+from bitnet_sweep.files import write_json
 from bitnet_sweep.prove.shorten import deaths
 from bitnet_sweep.store import Folder, Store
-from bitnet_sweep.sweep.drive import plan_runs
+from bitnet_sweep.store.compare import Comparison, compare
+from bitnet_sweep.sweep.orchestrate import plan_runs
 
 _CHILD = "bitnet_sweep.prove.child"
 _AT_ONCE = 2
@@ -38,6 +38,13 @@ class Life:
     config: RunConfig
     death: tuple[int, int] | None = None
     """Where it is killed, as :func:`deaths` has it."""
+    num_stages: int | None = None
+    """It trains a trunk of so many stages; None the run."""
+
+    def document(self, store: Path) -> dict[str, Any]:
+        """What the process reads; see :mod:`bitnet_sweep.prove.child`."""
+        config = plain(replace(self.config, store=str(store)))
+        return {"config": config, "death": self.death, "num_stages": self.num_stages}
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,9 @@ def ways_of(config: RunConfig) -> list[Way]:
     Args:
         config: of ``shortened``.
     """
-    alone = replace(config, sweep=replace(config.sweep, share_stages=False, until_stage=None))
-    shared = replace(config, sweep=replace(config.sweep, share_stages=True, until_stage=None))
-    trunks = [
-        Life(replace(shared, sweep=replace(shared.sweep, until_stage=stage)))
-        for stage in range(1, len(config.stages))
-    ]
+    alone = replace(config, sweep=replace(config.sweep, share_stages=False))
+    shared = replace(config, sweep=replace(config.sweep, share_stages=True))
+    trunks = [Life(shared, num_stages=count) for count in range(1, len(config.stages))]
     killed = [Life(alone, death) for death in deaths(config)]
     ends = [start for start, _ in deaths(config)[1:]]
     at = " and ".join(str(step) for _, step in deaths(config))
@@ -173,10 +177,9 @@ class _Processes:
         """
         started = time.monotonic()
         for number, life in enumerate(way.lives):
-            config = replace(life.config, store=str(store))
-            path = self._folder / f"{store.name}-{number}.yaml"
-            path.write_text(yaml.safe_dump(plain(config), allow_unicode=True), encoding="utf-8")
-            status, last_words = self._run([str(path), *map(str, life.death or ())])
+            path = self._folder / f"{store.name}-{number}.json"
+            write_json(path, life.document(store))
+            status, last_words = self._run(path)
             if life.death is not None and status == 0:
                 step = life.death[1]
                 raise ProofError(f"{way.name}: training ended before step {step}, where it was to be killed")
@@ -184,11 +187,11 @@ class _Processes:
                 raise ProofError(f"{way.name}: training failed: {last_words or f'exit status {status}'}")
         return time.monotonic() - started
 
-    def _run(self, words: Sequence[str]) -> tuple[int, str]:
+    def _run(self, path: Path) -> tuple[int, str]:
         if self._is_stopped:
             return 1, "stopped"
         process = subprocess.Popen(
-            [sys.executable, "-m", _CHILD, *words],
+            [sys.executable, "-m", _CHILD, str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

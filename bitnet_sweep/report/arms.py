@@ -18,7 +18,6 @@ from bitnet_sweep.config import KNOBS, ModelConfig, RunConfig
 from bitnet_sweep.identity import mark
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.grid import points_of
-from bitnet_sweep.report.parse import log_of
 from bitnet_sweep.report.read import Evidence, Run
 from bitnet_sweep.report.settings import (
     SCIENCE_VERSION,
@@ -35,6 +34,7 @@ from bitnet_sweep.report.settings import (
 )
 from bitnet_sweep.roles import UNRANKED
 from bitnet_sweep.stages import Timetable
+from bitnet_sweep.store.codec import log_of
 from bitnet_sweep.store.outcome import Outcome, finite, outcome_of, transition_figures, unigram_loss
 
 NOT_PROBED = "not probed"

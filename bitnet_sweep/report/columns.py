@@ -11,6 +11,7 @@ from bitnet_sweep.config import RunConfig, added_knobs, flatten, plain
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.settings import number
 from bitnet_sweep.report.summary import Study
+from bitnet_sweep.report.table import typed
 
 
 def name_of(arm: Arm) -> str:
@@ -64,9 +65,6 @@ def _fractions() -> set[str]:
 
 
 def _typed(column: list[Any]) -> pd.Series[Any]:
-    """A column of one type: one of several types, or of whole numbers past 64 bits, is text."""
-    kinds = {type(value) for value in column if value is not None}
-    is_large = any(abs(value) >= 2**63 for value in column if type(value) is int)
-    if is_large or (len(kinds) > 1 and kinds != {int, float}):
-        return pd.Series([None if value is None else str(value) for value in column], dtype="string")
-    return pd.Series(column, dtype=object).convert_dtypes() if kinds else pd.Series(column, dtype="string")
+    """As :func:`bitnet_sweep.report.table.typed`, and whole numbers are such however they are written."""
+    found = typed(column)
+    return found if found.dtype == "string" else pd.Series(column, dtype=object).convert_dtypes()

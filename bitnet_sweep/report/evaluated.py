@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitnet_sweep.report.parse import read_document
 from bitnet_sweep.store import Store
+from bitnet_sweep.store.codec import read_document
 from bitnet_sweep.store.evaluations import Score, scores
 
 if TYPE_CHECKING:

@@ -17,12 +17,11 @@ from bitnet_sweep.config import ConfigError, added_knobs, flatten
 from bitnet_sweep.paths import in_letters
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.evaluated import merged, scores_of
-from bitnet_sweep.report.parse import read_document, read_rows, records_of
 from bitnet_sweep.store import Store, opened
+from bitnet_sweep.store.asked_runs import asked_runs
+from bitnet_sweep.store.codec import SCHEMA, read_document, read_rows, records_of
 from bitnet_sweep.store.evaluations import Score
-from bitnet_sweep.store.folder import SCHEMA
-from bitnet_sweep.store.recorded import asked_runs
-from bitnet_sweep.store.standing import error_before
+from bitnet_sweep.store.liveness import error_before
 from bitnet_sweep.store.states import FAILED, MISSING, REPORTED, UNKNOWN_STATE, UNREADABLE, WRITTEN
 
 WANDB = "wandb:"

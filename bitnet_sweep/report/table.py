@@ -171,12 +171,14 @@ def _in_file(column: Column, rows: Sequence[Row]) -> Iterator[tuple[str, list[fl
 
 
 def typed(cells: Sequence[float | int | str | None]) -> pd.Series[Any]:
-    """A column of one type; whole numbers past 64 bits are text, which keeps every digit."""
+    """A column of one type; mixed ones are text, as are whole numbers past 64 bits, to keep every digit."""
     kinds = {type(cell) for cell in cells if cell is not None}
     is_large = any(isinstance(cell, int) and abs(cell) >= 2**63 for cell in cells)
-    if str in kinds or is_large or not kinds:
+    is_mixed = bool in kinds and len(kinds) > 1
+    if str in kinds or is_large or is_mixed or not kinds:
         return pd.Series([None if cell is None else str(cell) for cell in cells], dtype="string")
-    return pd.Series(list(cells), dtype="Int64" if kinds == {int} else "Float64")
+    dtype = "Int64" if kinds == {int} else "boolean" if kinds == {bool} else "Float64"
+    return pd.Series(list(cells), dtype=dtype)
 
 
 def with_intervals(columns: Sequence[Column], rows: Sequence[Row]) -> list[Column]:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from bitnet_sweep.records import Record
 from bitnet_sweep.store import FINISHED, RUNNING, Folder, Store
+from bitnet_sweep.store.asked_runs import AskedRun, asked_runs
 from bitnet_sweep.store.lease import TWO_LOOKS, Watch
+from bitnet_sweep.store.liveness import error_of, standing
 from bitnet_sweep.store.outcome import finite, outcome_text
-from bitnet_sweep.store.pace import seconds_per_step
-from bitnet_sweep.store.recorded import AskedRun, asked_runs
-from bitnet_sweep.store.standing import error_of, standing
+from bitnet_sweep.store.speed import seconds_per_step
 from bitnet_sweep.store.states import UNREADABLE
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from bitnet_sweep.paths import in_letters
 
 _OF_THE_SWEEP = ("sweep.name=", "sweep.until_stage=")
-"""What a sweep tells its jobs and no user does."""
+"""What a sweep told its jobs and no user does; the second only in older stores."""
 
 
 def verb_command(verb: str, store: Path, run_id: str, *words: str) -> str:

@@ -9,8 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-SCHEMA = 1
-"""Version of these records; a reader leaves out what is newer than itself."""
+from bitnet_sweep.store.codec import SCHEMA
 
 
 class Score(NamedTuple):

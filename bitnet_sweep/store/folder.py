@@ -11,22 +11,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-import yaml
+from typing import Any
 
 from bitnet_sweep import files
-from bitnet_sweep.config import ConfigError, RunConfig, from_plain
+from bitnet_sweep.config import RunConfig
 from bitnet_sweep.records import LogRow, Record, SampleRow, to_json_line
-
-SCHEMA = 1
-"""Version of the store's files; a reader refuses what is newer than itself."""
+from bitnet_sweep.store import codec
 
 LATEST, BOUNDARY = "latest", "boundary"
 """Names of checkpoints: the newest one while training, and the one a trunk leaves behind."""
+
+Past = tuple[list[Record], list[SampleRow], list[LogRow]]
+"""What a folder holds up to some step."""
 
 
 @dataclass
@@ -59,19 +58,7 @@ class Status:
     code: dict[str, str] = field(default_factory=dict)
     """The fingerprint of each source file that can change a result; empty likewise."""
     updated: str = ""
-    schema: int = SCHEMA
-
-
-def check_schema(path: Path, schema: object) -> None:
-    """Refuse what a newer version wrote.
-
-    Raises:
-        ConfigError: naming ``store``.
-    """
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise ConfigError(
-            "store", path, f"was written by a newer version (schema {schema}); this one reads up to {SCHEMA}"
-        )
+    schema: int = codec.SCHEMA
 
 
 @dataclass(frozen=True)
@@ -83,6 +70,10 @@ class Folder:
     @property
     def id(self) -> str:
         return self.path.name
+
+    @property
+    def status_path(self) -> Path:
+        return self.path / "status.json"
 
     @property
     def config_path(self) -> Path:
@@ -107,31 +98,31 @@ class Folder:
     def status(self) -> Status | None:
         """The status on disk, or None where there is none yet, or none that can be read.
 
-        What a lost status said is found again from the other files, see ``sweep.job``.
+        What a lost status said is found again from the other files, see ``sweep.node``.
 
         Raises:
             ConfigError: a newer version wrote it.
         """
         try:
-            document = files.read_json(self.path / "status.json")
+            document = files.read_json(self.status_path)
         except ValueError:
             return None
         if not isinstance(document, dict):
             return None
-        check_schema(self.path, document.get("schema"))
+        codec.check_schema(self.path, document.get("schema"))
         known = {f.name for f in dataclasses.fields(Status)}
         return Status(**{key: value for key, value in document.items() if key in known})
 
     def status_modified(self) -> int | None:
         """When the status was last written, in the file system's nanoseconds; None where there is none."""
         try:
-            return (self.path / "status.json").stat().st_mtime_ns
+            return self.status_path.stat().st_mtime_ns
         except FileNotFoundError:
             return None
 
     def write_status(self, status: Status) -> None:
         status.updated = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        files.write_json(self.path / "status.json", dataclasses.asdict(status))
+        files.write_json(self.status_path, dataclasses.asdict(status))
 
     def config(self) -> RunConfig:
         """The config it was trained with.
@@ -140,30 +131,43 @@ class Folder:
             OSError: there is none.
             ConfigError: it is none of this program's.
         """
-        try:
-            document = files.parse_yaml(self.config_path.read_bytes())
-        except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError("store", self.config_path, "is not YAML") from error
-        return from_plain(document)
+        return codec.read_config(self.config_path)
 
     def write_config(self, config: dict[str, Any]) -> None:
-        files.write_text(self.config_path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        """Write a config that was made plain."""
+        codec.write_config(self.config_path, config)
 
     def records(self, until_step: int | None = None) -> list[Record]:
         """The records on disk, those up to ``until_step`` where it is given."""
-        return cast(list[Record], _until(files.read_json_lines(self.records_path), until_step))
+        return _until(codec.read_json_lines(self.records_path), until_step)
 
     def last_record(self) -> Record | None:
         """The newest record, without reading the others."""
-        return cast(Record | None, files.read_last_json_line(self.records_path))
+        return codec.read_last_json_line(self.records_path)
 
     def samples(self, until_step: int | None = None) -> list[SampleRow]:
         """The samples on disk, likewise."""
-        return _until(files.read_json_lines(self.samples_path), until_step)
+        return _until(codec.read_json_lines(self.samples_path), until_step)
 
     def log(self, until_step: int | None = None) -> list[LogRow]:
         """The training log on disk, likewise; what cannot be read is left out, no result rests on it."""
-        return cast(list[LogRow], _until(list(_readable(self.log_path)), until_step))
+        try:
+            data = self.log_path.read_bytes()
+        except FileNotFoundError:
+            return []
+        return _until(codec.log_of(data), until_step)
+
+    def past(self, until_step: int | None = None) -> Past:
+        """All three, likewise.
+
+        Raises:
+            ValueError: a line of the records or samples is no JSON.
+        """
+        return self.records(until_step), self.samples(until_step), self.log(until_step)
+
+    def has_checkpoint(self, name: str) -> bool:
+        """Whether there is a checkpoint of that name; it may still turn out corrupt."""
+        return (self.path / f"{name}.json").exists()
 
     def rewrite(
         self, records: Sequence[Record], samples: Sequence[SampleRow], log: Sequence[LogRow] = ()
@@ -186,17 +190,3 @@ class Folder:
 
 def _until(rows: list[dict[str, Any]], step: int | None) -> list[dict[str, Any]]:
     return rows if step is None else [row for row in rows if row["step"] <= step]
-
-
-def _readable(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and type(row.get("step")) is int:
-            yield row

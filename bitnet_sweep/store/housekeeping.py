@@ -18,9 +18,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bitnet_sweep import files
+from bitnet_sweep.store.asked_runs import asked_runs
 from bitnet_sweep.store.folder import BOUNDARY, LATEST, Folder, Status
 from bitnet_sweep.store.lease import HeldError, is_alive, lease, read_lease
-from bitnet_sweep.store.recorded import asked_runs
 from bitnet_sweep.store.states import FINISHED
 from bitnet_sweep.store.store import Store
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.store.folder import SCHEMA, Folder, check_schema
+from bitnet_sweep.store.codec import SCHEMA, check_schema
+from bitnet_sweep.store.folder import Folder
 
 ARCHIVE_SUFFIX = ".tar.gz"
 

@@ -25,10 +25,10 @@ from bitnet_sweep.exact import number_text
 from bitnet_sweep.identity import digest
 from bitnet_sweep.store import FINISHED, Status, Store
 from bitnet_sweep.store.outcome import KINDS
-from bitnet_sweep.sweep.drive import Launch, carry_out, close, plan_runs
-from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.exits import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.grid import Axes, Compose, Point, Setting, make_grid, overrides_of
+from bitnet_sweep.sweep.orchestrate import Launch, carry_out, close, plan_runs
 from bitnet_sweep.sweep.plan import PlannedRun, make_plan
 from bitnet_sweep.sweep.register import register, set_aside
 from bitnet_sweep.sweep.reuse import reuse_lines

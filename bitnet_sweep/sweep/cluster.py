@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.sweep.ending import EXIT_FAILED, EXIT_INTERRUPTED
-from bitnet_sweep.sweep.ready import ReadyJobs
+from bitnet_sweep.sweep.exits import EXIT_FAILED, EXIT_INTERRUPTED
+from bitnet_sweep.sweep.job_queue import ReadyJobs
 from bitnet_sweep.sweep.signals import StopRequest
 
 MAX_PREEMPTIONS = 100

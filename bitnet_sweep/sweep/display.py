@@ -12,9 +12,8 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from bitnet_sweep.store import Store
 from bitnet_sweep.store.lease import Watch, read_lease
-from bitnet_sweep.sweep.plan import Unit
+from bitnet_sweep.sweep.plan import PlannedJob
 
 POLL_SECONDS = 1.0
 
@@ -29,11 +28,11 @@ def new_bar(total: int) -> tqdm[NoReturn]:
 
 
 @contextmanager
-def progress_bar(units: Sequence[Unit], store: Store) -> Iterator[None]:
+def progress_bar(jobs: Sequence[PlannedJob]) -> Iterator[None]:
     """Show steps done, the last losses and the time left while the block runs."""
     closed = threading.Event()
-    with new_bar(sum(unit.left for unit in units)) as bar:
-        thread = threading.Thread(target=_follow, args=(units, store, bar, closed), daemon=True)
+    with new_bar(sum(job.left for job in jobs)) as bar:
+        thread = threading.Thread(target=_follow, args=(jobs, bar, closed), daemon=True)
         thread.start()
         try:
             yield
@@ -42,27 +41,27 @@ def progress_bar(units: Sequence[Unit], store: Store) -> Iterator[None]:
             thread.join()
 
 
-def _follow(units: Sequence[Unit], store: Store, bar: tqdm[NoReturn], closed: threading.Event) -> None:
-    legs = {unit.id: (unit, unit.leg(store)) for unit in units}
-    finished_steps, finished, watch = 0, 0, Watch()
+def _follow(jobs: Sequence[PlannedJob], bar: tqdm[NoReturn], closed: threading.Event) -> None:
+    unfinished, finished_steps, watch = {job.id: job for job in jobs}, 0, Watch()
     while True:
         last = closed.is_set()
         started = time.monotonic()
         running: list[str] = []
         steps = 0
-        for unit, leg in list(legs.values()):
-            owner = read_lease(leg.folder.path)
-            if not watch.is_alive(leg.folder.path, owner):  # a killed job leaves its last words
+        for job in list(unfinished.values()):
+            folder = job.node.folder.path
+            owner = read_lease(folder)
+            if not watch.is_alive(folder, owner):  # a killed job leaves its last words
                 owner = None
             if owner is not None and "step" in owner:
-                steps += max(0, int(owner["step"]) - (leg.end - unit.left))
+                steps += max(0, int(owner["step"]) - (job.node.end - job.left))
                 loss = owner.get("loss")
                 running.append("not finite" if loss is None else f"{loss:.2f}")
-            elif owner is None and leg.is_done():
-                finished_steps += unit.left
-                finished += 1
-                del legs[unit.id]
-        bar.set_postfix_str(f"{finished}/{len(units)} jobs, losses {' '.join(running)}", refresh=False)
+            elif owner is None and job.node.is_done():
+                finished_steps += job.left
+                del unfinished[job.id]
+        finished = len(jobs) - len(unfinished)
+        bar.set_postfix_str(f"{finished}/{len(jobs)} jobs, losses {' '.join(running)}", refresh=False)
         bar.update(finished_steps + steps - bar.n)
         if last:
             return

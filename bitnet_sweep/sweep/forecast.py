@@ -16,8 +16,8 @@ from bitnet_sweep.doors import are_known
 from bitnet_sweep.store import BOUNDARY, Folder, Store
 from bitnet_sweep.store.housekeeping import in_bytes
 from bitnet_sweep.store.outcome import finite
-from bitnet_sweep.store.pace import seconds_per_step
-from bitnet_sweep.sweep.plan import Plan, Unit
+from bitnet_sweep.store.speed import seconds_per_step
+from bitnet_sweep.sweep.plan import Plan, PlannedJob
 from bitnet_sweep.workload import Work
 from bitnet_sweep.workload.find import workload_of
 
@@ -66,7 +66,7 @@ def forecast_lines(plan: Plan, store: Store, jobs_at_once: int | None) -> list[s
         needed += f"up to {in_bytes(disk.training)} more while it trains"
     lines = [f"disk: {needed}; {in_bytes(shutil.disk_usage(store.root).free)} free"]
     paces = measured_paces(store)
-    seconds = {unit.id: unit_seconds(unit, paces) for unit in plan.todo}
+    seconds = {job.id: job_seconds(job, paces) for job in plan.todo}
     if any(value is None for value in seconds.values()):
         return [*lines, "time: no estimate yet (nothing comparable has been trained in this store)"]
     time = time_needed(plan.todo, {key: value or 0.0 for key, value in seconds.items()}, jobs_at_once or 1)
@@ -77,42 +77,42 @@ def forecast_lines(plan: Plan, store: Store, jobs_at_once: int | None) -> list[s
 
 
 def disk_needed(plan: Plan, store: Store, jobs_at_once: int) -> Disk | None:
-    """What the units to do will leave behind: every stage but a run's last one is a trunk.
+    """What the jobs to do will leave behind: every stage but a run's last one is a trunk.
 
     None where a task does not tell what its checkpoints take.
     """
-    first_stage = {unit.id: unit.num_stages for unit in plan.units}
+    first_stage = {job.id: job.num_stages for job in plan.jobs}
     trunks: dict[str, int] = {}
     finals = 0
     resumed = []
-    for unit in plan.todo:
-        config, begin = unit.run.config, first_stage.get(unit.parent or "", 0)
-        sizes = unit.run.work.sizes
+    for job in plan.todo:
+        config, begin = job.run.config, first_stage.get(job.parent or "", 0)
+        sizes = job.run.work.sizes
         if sizes is None:
             return None
         resumed.append(sizes.training)
-        if unit.is_run and config.sweep.keep_final:
+        if job.is_run and config.sweep.keep_final:
             finals += sizes.final
         if config.sweep.share_stages:
-            for stage in unit.run.stage_ids[begin : unit.num_stages - unit.is_run]:
-                if not (store.stage(stage).path / f"{BOUNDARY}.json").exists():
+            for stage in job.run.stage_ids[begin : job.num_stages - job.is_run]:
+                if not store.stage(stage).has_checkpoint(BOUNDARY):
                     trunks[stage] = sizes.trunk
     return Disk(sum(trunks.values()), finals, sum(sorted(resumed)[-jobs_at_once:]))
 
 
-def time_needed(todo: Sequence[Unit], seconds: dict[str, float], jobs_at_once: int) -> Time:
+def time_needed(todo: Sequence[PlannedJob], seconds: dict[str, float], jobs_at_once: int) -> Time:
     """What the local launcher does, without training: the first job that may start takes the first free slot.
 
     Args:
         todo: as in a plan, parents before children.
-        seconds: by unit id.
+        seconds: by job id.
         jobs_at_once: slots, 1 or more.
     """
     chain: dict[str, float] = {}
     children: dict[str | None, list[int]] = {}
-    for i, unit in enumerate(todo):
-        chain[unit.id] = chain.get(unit.parent or "", 0.0) + seconds[unit.id]
-        parent = unit.parent if unit.parent in seconds else None
+    for i, job in enumerate(todo):
+        chain[job.id] = chain.get(job.parent or "", 0.0) + seconds[job.id]
+        parent = job.parent if job.parent in seconds else None
         children.setdefault(parent, []).append(i)
     ready = list(children.get(None, []))  # rising, which is a heap
     running: list[tuple[float, int]] = []
@@ -144,12 +144,12 @@ def measured_paces(store: Store) -> list[Pace]:
     return [pace for _, folder in newest if (pace := _pace_of(folder)) is not None]
 
 
-def unit_seconds(unit: Unit, paces: Sequence[Pace]) -> float | None:
-    """How long a unit will train: at the median pace of its own kind of run, else scaled by a step's cost.
+def job_seconds(job: PlannedJob, paces: Sequence[Pace]) -> float | None:
+    """How long a job will train: at the median pace of its own kind of run, else scaled by a step's cost.
 
     Scaled are the paces of runs that compute alike (precision, threads, device); None if there are none.
     """
-    config, work = unit.run.config, unit.run.work
+    config, work = job.run.config, job.run.work
     alike = [pace for pace in paces if _computes(pace.config) == _computes(config)]
     same = [pace for pace in alike if pace.work.kind == work.kind]
     if config.probe_every_steps is None:
@@ -159,7 +159,7 @@ def unit_seconds(unit: Unit, paces: Sequence[Pace]) -> float | None:
         for pace in same or alike
         if (ratio := _ratio(work, pace.work)) is not None
     ]
-    return unit.left * median(scaled) if scaled else None
+    return job.left * median(scaled) if scaled else None
 
 
 def _ratio(one: Work, other: Work) -> float | None:

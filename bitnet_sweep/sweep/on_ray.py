@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.sweep.ending import EXIT_FAILED, EXIT_INTERRUPTED
+from bitnet_sweep.sweep.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from bitnet_sweep.sweep.sockets import prepare_sockets_of_ray
 from bitnet_sweep.sweep.worker import work
 

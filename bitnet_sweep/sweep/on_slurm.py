@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.sweep.ending import EXIT_FAILED, EXIT_INTERRUPTED
+from bitnet_sweep.sweep.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.sweep.worker import work
 

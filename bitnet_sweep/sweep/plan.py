@@ -1,7 +1,7 @@
 """The plan: a grid of runs as the cheapest set of trainings, longest chain first.
 
 Runs whose stages begin alike share those stages. Where their ways part is a fork; the stretch up to a
-fork is trained once, as a trunk. A *unit* is what one job trains: a trunk, or a run from its last fork.
+fork is trained once, as a trunk. A job trains a trunk, or a run from its last fork.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bitnet_sweep.config import RunConfig
-from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import Store
-from bitnet_sweep.sweep.legs import Leg, legs_of
+from bitnet_sweep.sweep.node import Node, node_of
 from bitnet_sweep.sweep.reuse import OtherCode, other_code
 from bitnet_sweep.workload import Work
 from bitnet_sweep.workload.find import workload_of
@@ -40,15 +39,15 @@ class PlannedRun:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """What one job trains."""
+class PlannedJob:
+    """What one job trains: from its fork, through any number of nodes, to the end of the last of them."""
 
     run: PlannedRun
     """The run, or one of those that fork from the trunk."""
-    num_stages: int
-    """The job ends after this many stages of it."""
+    node: Node
+    """Where it ends."""
     parent: str | None
-    """The unit id of the trunk it forks from."""
+    """The id of the job that trains the trunk it forks from."""
     steps: int
     """From its fork to its end."""
     left: int
@@ -58,73 +57,53 @@ class Unit:
 
     @property
     def id(self) -> str:
-        """Its folder in the store: a stage can end one run and be a trunk of others."""
-        return f"{'runs' if self.is_run else 'stages'}/{self.stage_id}"
-
-    @property
-    def stage_id(self) -> str:
-        """The id of its last stage; for a run its run_id."""
-        return self.run.stage_ids[self.num_stages - 1]
+        return self.node.id
 
     @property
     def is_run(self) -> bool:
-        return self.num_stages == len(self.run.stage_ids)
+        return self.node.is_run
 
     @property
-    def overrides(self) -> list[str]:
-        """The command line of its job."""
-        until = [] if self.is_run else [f"sweep.until_stage={self.num_stages}"]
-        return [*self.run.overrides, *until]
+    def num_stages(self) -> int:
+        """It ends behind so many stages of the run."""
+        return len(self.node.stage_ids)
 
-    def leg(self, store: Store) -> Leg:
-        """Where it ends."""
-        return self.legs(store)[-1]
-
-    def steps_left(self, store: Store) -> int:
+    def steps_left(self) -> int:
         """``left``, as the store has it now."""
-        legs = self.legs(store)
-        return min(self.steps, legs[-1].end - max(leg.reached() for leg in legs))
-
-    def legs(self, store: Store) -> list[Leg]:
-        """From the start of the run to its end."""
-        config = self.run.config
-        if not self.is_run:
-            sweep = replace(config.sweep, until_stage=self.num_stages)
-            config = replace(config, sweep=sweep)
-        return legs_of(config, store, list(self.run.stage_ids))
+        return min(self.steps, self.node.end - max(node.reached() for node in self.node.chain()))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The units of a grid that have something to do, parents before children, by falling rank."""
+    """The jobs of a grid that have something to do, parents before children, by falling rank."""
 
     runs: list[PlannedRun]
     """Each run once, in the order of the grid."""
-    units: list[Unit]
+    jobs: list[PlannedJob]
     """All of them, done or not."""
-    todo: list[Unit]
+    todo: list[PlannedJob]
     num_alike: int
     """Points of the grid that are runs of other points."""
     other_code: list[OtherCode] = field(default_factory=list)
     """What is reused, or gone on with, and was trained by other code than this."""
 
-    def levels(self) -> list[list[Unit]]:
-        """The units to do, by the number of trunks before them: a level needs the ones before it."""
+    def levels(self) -> list[list[PlannedJob]]:
+        """The jobs to do, by the number of trunks before them: a level needs the ones before it."""
         depth: dict[str, int] = {}
-        levels: list[list[Unit]] = []
-        for unit in self.todo:
-            depth[unit.id] = depth.get(unit.parent or "", -1) + 1
-            if depth[unit.id] == len(levels):
+        levels: list[list[PlannedJob]] = []
+        for job in self.todo:
+            depth[job.id] = depth.get(job.parent or "", -1) + 1
+            if depth[job.id] == len(levels):
                 levels.append([])
-            levels[depth[unit.id]].append(unit)
+            levels[depth[job.id]].append(job)
         return levels
 
     def summary(self) -> str:
         """One line: runs, what sharing saves, what is done, what is left to train."""
         alone = sum(run.config.steps for run in self.runs)
-        steps = sum(unit.steps for unit in self.units)
-        left = sum(unit.left for unit in self.todo)
-        trunks = sum(not unit.is_run for unit in self.units)
+        steps = sum(job.steps for job in self.jobs)
+        left = sum(job.left for job in self.todo)
+        trunks = sum(not job.is_run for job in self.jobs)
         twice = f" ({self.num_alike} more points are the same as others)" if self.num_alike else ""
         return (
             f"{len(self.runs)} runs{twice} sharing {trunks} trunks: {steps:,} steps instead of {alone:,}; "
@@ -132,23 +111,23 @@ class Plan:
         )
 
     def tree(self) -> str:
-        """Every unit under the trunk it forks from: its steps, and whether they are still to be trained."""
-        children: dict[str | None, list[Unit]] = {}
-        for unit in self.units:
-            children.setdefault(unit.parent, []).append(unit)
-        todo = {unit.id: unit.left for unit in self.todo}
+        """Every job under the trunk it forks from: its steps, and whether they are still to be trained."""
+        children: dict[str | None, list[PlannedJob]] = {}
+        for job in self.jobs:
+            children.setdefault(job.parent, []).append(job)
+        todo = {job.id: job.left for job in self.todo}
 
         def lines(parent: str | None, depth: int) -> Iterator[str]:
-            for unit in children.get(parent, []):
-                kind = "run  " if unit.is_run else "trunk"
-                if unit.id not in todo:
+            for job in children.get(parent, []):
+                kind = "run  " if job.is_run else "trunk"
+                if job.id not in todo:
                     state = "done"
                 else:
-                    left = todo[unit.id]
-                    state = "to train" if left == unit.steps else f"{left:,} left"
-                what = " ".join(unit.run.overrides) if unit.is_run else f"{unit.num_stages} stage(s)"
-                yield f"{'  ' * depth}{kind} {unit.stage_id}  {unit.steps:>7,} steps  {state:8}  {what}"
-                yield from lines(unit.id, depth + 1)
+                    left = todo[job.id]
+                    state = "to train" if left == job.steps else f"{left:,} left"
+                what = " ".join(job.run.overrides) if job.is_run else f"{job.num_stages} stage(s)"
+                yield f"{'  ' * depth}{kind} {job.node.folder.id}  {job.steps:>7,} steps  {state:8}  {what}"
+                yield from lines(job.id, depth + 1)
 
         return "\n".join(lines(None, 0))
 
@@ -156,52 +135,42 @@ class Plan:
 def make_plan(grid: Sequence[PlannedRun], store: Store) -> Plan:
     """Merge common stages into trunks and leave out what the store already has."""
     runs = list({run.run_id: run for run in grid}.values())
-    units = sorted(_units(runs), key=lambda unit: -unit.rank)
-    legs = {unit.id: unit.leg(store) for unit in units}
-    statuses = {unit_id: leg.folder.status() for unit_id, leg in legs.items()}
-    done = {unit_id for unit_id, leg in legs.items() if leg.is_done_by(statuses[unit_id])}
+    jobs = sorted(_jobs(runs, store), key=lambda job: -job.rank)
+    statuses = {job.id: job.node.folder.status() for job in jobs}
+    done = {job.id for job in jobs if job.node.is_done_by(statuses[job.id])}
     needed: set[str] = set()
-    for unit in reversed(units):  # children come after their parents
-        if unit.id not in done and (unit.is_run or unit.id in needed):
-            needed.add(unit.id)
-            if unit.parent is not None:
-                needed.add(unit.parent)
-    todo = [
-        replace(unit, left=unit.steps_left(store))
-        for unit in units
-        if unit.id in needed and unit.id not in done
-    ]
-    begun = done | {unit.id for unit in todo if unit.left < unit.steps}
-    reused = (
-        other_code(statuses[unit.id], unit.run.config, unit.is_run) for unit in units if unit.id in begun
-    )
-    return Plan(runs, units, todo, len(grid) - len(runs), [found for found in reused if found is not None])
+    for job in reversed(jobs):  # children come after their parents
+        if job.id not in done and (job.is_run or job.id in needed):
+            needed.add(job.id)
+            if job.parent is not None:
+                needed.add(job.parent)
+    todo = [replace(job, left=job.steps_left()) for job in jobs if job.id in needed and job.id not in done]
+    begun = done | {job.id for job in todo if job.left < job.steps}
+    reused = (other_code(statuses[job.id], job.run.config, job.is_run) for job in jobs if job.id in begun)
+    return Plan(runs, jobs, todo, len(grid) - len(runs), [found for found in reused if found is not None])
 
 
-def _units(runs: Sequence[PlannedRun]) -> list[Unit]:
+def _jobs(runs: Sequence[PlannedRun], store: Store) -> list[PlannedJob]:
     """Every trunk and run; a trunk ends where at least two runs take different next stages."""
     next_stages: dict[str, set[str]] = {}
     for run in runs:
         if run.config.sweep.share_stages:
             for stage, following in zip(run.stage_ids, run.stage_ids[1:], strict=False):
                 next_stages.setdefault(stage, set()).add(following)
-    units: dict[str, Unit] = {}
+    jobs: dict[str, PlannedJob] = {}
     for run in runs:
-        ends = stage_ends(run.config.stages)
-        stops = [
-            number
-            for number, stage in enumerate(run.stage_ids, start=1)
-            if stage == run.run_id or len(next_stages.get(stage, ())) > 1
-        ]
-        chain: list[Unit] = []
-        for before, number in zip([0, *stops], stops, strict=False):
-            steps = ends[number - 1] - (ends[before - 1] if before else 0)
+        ends = enumerate(run.stage_ids[:-1], start=1)
+        forks = [number for number, stage in ends if len(next_stages.get(stage, ())) > 1]
+        chain: list[PlannedJob] = []
+        for num_stages in [*forks, None]:
+            node = node_of(run.config, store, run.stage_ids, num_stages)
+            steps = node.end - (chain[-1].node.end if chain else 0)
             parent = chain[-1].id if chain else None
-            chain.append(Unit(run, number, parent, steps, left=steps, rank=0.0))
+            chain.append(PlannedJob(run, node, parent, steps, left=steps, rank=0.0))
         rank, cost = 0.0, run.work.cost or 1.0
-        for unit in reversed(chain):
-            rank += unit.steps * cost
-            known = units.get(unit.id)
+        for job in reversed(chain):
+            rank += job.steps * cost
+            known = jobs.get(job.id)
             rank = max(rank, known.rank if known else 0.0)
-            units[unit.id] = replace(known or unit, rank=rank)
-    return list(units.values())
+            jobs[job.id] = replace(known or job, rank=rank)
+    return list(jobs.values())

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from bitnet_sweep.pipes import go_on_unread
-from bitnet_sweep.sweep.ending import EXIT_INTERRUPTED
-from bitnet_sweep.sweep.ready import ReadyJobs
+from bitnet_sweep.sweep.exits import EXIT_INTERRUPTED
+from bitnet_sweep.sweep.job_queue import ReadyJobs
 from bitnet_sweep.sweep.signals import StopRequest
 from bitnet_sweep.workload.find import MODULES
 

@@ -12,7 +12,7 @@ from itertools import count
 from bitnet_sweep.identity import digest
 from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import Store
-from bitnet_sweep.store.recorded import AskedRun
+from bitnet_sweep.store.asked_runs import AskedRun
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
 

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.runtime import release_memory
-from bitnet_sweep.sweep.closing import next_lines, state_table, tidy
 from bitnet_sweep.sweep.display import new_bar
-from bitnet_sweep.sweep.drive import plan_runs
-from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.exits import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
 from bitnet_sweep.sweep.job import Hooks, Job
+from bitnet_sweep.sweep.orchestrate import plan_runs
 from bitnet_sweep.sweep.plan import make_plan
 from bitnet_sweep.sweep.register import register, set_aside, sweep_name
+from bitnet_sweep.sweep.results import next_lines, state_table, tidy
 from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.schedule import schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
@@ -24,8 +24,13 @@ from bitnet_sweep.workload import Step
 from bitnet_sweep.workload.find import remarks_on, workload_of
 
 
-def run_job(config: RunConfig, overrides: list[str]) -> None:
+def run_job(config: RunConfig, overrides: list[str], num_stages: int | None = None) -> None:
     """Complete one job of a sweep, which says what there is to say.
+
+    Args:
+        config: of the run.
+        overrides: of the job, for the provenance.
+        num_stages: the job leaves a trunk that ends behind so many stages; None ends the run.
 
     Raises:
         ConfigError: the store or the corpus cannot be used, or nothing was to be trained.
@@ -38,7 +43,7 @@ def run_job(config: RunConfig, overrides: list[str]) -> None:
     if stop:  # a launcher that knows no stopping goes through all its jobs
         raise InterruptedRunError
     try:
-        Job(config, config.sweep.name, overrides, Hooks(stop.__bool__)).complete()
+        Job(config, config.sweep.name, overrides, Hooks(stop.__bool__), num_stages).complete()
     except Exception as error:
         traceback.clear_frames(error.__traceback__)  # they hold the model, and Hydra keeps the error
         raise

@@ -8,7 +8,7 @@ import signal
 import threading
 from types import FrameType
 
-from bitnet_sweep.sweep.ending import EXIT_INTERRUPTED
+from bitnet_sweep.sweep.exits import EXIT_INTERRUPTED
 
 
 class StopRequest:

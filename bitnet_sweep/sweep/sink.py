@@ -9,7 +9,7 @@ from typing import Any, Self
 from bitnet_sweep.records import LogRow, Record, SampleRow, in_order
 from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, Folder
 from bitnet_sweep.store.lease import LostError
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.track import NoTracker, Tracker
 
 OpenTracker = Callable[[list[Record], list[SampleRow], list[LogRow]], Tracker]

@@ -9,7 +9,7 @@ from hydra.core.utils import JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from bitnet_sweep.sweep.ending import EXIT_FAILED, EXIT_INTERRUPTED, InterruptedRunError
+from bitnet_sweep.sweep.exits import EXIT_FAILED, EXIT_INTERRUPTED, InterruptedRunError
 
 
 def work(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> int:

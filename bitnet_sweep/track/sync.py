@@ -18,8 +18,8 @@ from bitnet_sweep.config import MAX_TIMEOUT_SECONDS, ConfigError
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.store import Store, check_is_no_archive, check_is_store
+from bitnet_sweep.store.asked_runs import sweeps_of_runs
 from bitnet_sweep.store.lease import HeldError, lease
-from bitnet_sweep.store.recorded import sweeps_of_runs
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded
 from bitnet_sweep.track.wandb_run import WandbRun
 from bitnet_sweep.wandb_client import NoAnswerError, WandbError, open_api, stop_client

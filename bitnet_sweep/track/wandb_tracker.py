@@ -13,7 +13,7 @@ from bitnet_sweep import identity
 from bitnet_sweep.config import RunConfig, TrackMode, recorded
 from bitnet_sweep.records import LogRow, Record, SampleRow, Value
 from bitnet_sweep.store import Store
-from bitnet_sweep.store.recorded import sweeps_of_runs
+from bitnet_sweep.store.asked_runs import sweeps_of_runs
 from bitnet_sweep.track.alerts import COLLAPSE, Alert, alerts_of
 from bitnet_sweep.track.mirror import SUFFIX, Mirror, mark_uploaded, remove_wandb_dirs, sync_command
 from bitnet_sweep.track.naming import run_name, run_tags

@@ -31,7 +31,9 @@ def test_importing_it_is_cheap_and_all_names_are_there():
 
 
 @pytest.mark.parametrize("name", ["sweep", "report", "records"])
-@pytest.mark.parametrize("first", ["", "import bitnet_sweep.{0}; ", "from bitnet_sweep.sweep import drive; "])
+@pytest.mark.parametrize(
+    "first", ["", "import bitnet_sweep.{0}; ", "from bitnet_sweep.sweep import orchestrate; "]
+)
 @pytest.mark.few(2)
 def test_a_name_that_is_a_module_too_can_be_called(name, first, tmp_path):
     code = first.format(name) + f"import bitnet_sweep as bs; bs.{name}('nowhere')"

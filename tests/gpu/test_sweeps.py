@@ -7,7 +7,7 @@ import torch
 
 from bitnet_sweep.config import ModelConfig, Precision
 from bitnet_sweep.store import FINISHED
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.workload import Step
 from tests.sweep.command import GRID, TINY, run, science, states
 from tests.sweep.test_faults import address_space
@@ -37,7 +37,7 @@ def test_forked_equals_straight(config, device, tmp_path, precision):
     torch.use_deterministic_algorithms(False)
     complete(alone)
     assert torch.are_deterministic_algorithms_enabled() is (device.type == "cuda")
-    complete(at(forked, forked.store, until_stage=1))
+    complete(forked, num_stages=1)
     complete(forked)
     assert_same_result(alone, forked)
     through = at(base, tmp_path / "through")

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 
 from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage
 from bitnet_sweep.files import write_text
-from bitnet_sweep.prove.compare import compare
 from bitnet_sweep.prove.shorten import deaths, shortened
 from bitnet_sweep.prove.trainings import lend
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import Folder
+from bitnet_sweep.store.compare import compare
 from tests.front.conftest import VERB, settings, verb
 from tests.repetition import repeated
 from tests.sweep.command import wait_for

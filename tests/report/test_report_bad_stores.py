@@ -16,7 +16,7 @@ from bitnet_sweep.report.__main__ import main
 from bitnet_sweep.report.page import page
 from bitnet_sweep.report.table import Table
 from bitnet_sweep.store import Status, Store
-from bitnet_sweep.store.recorded import AskedRun
+from bitnet_sweep.store.asked_runs import AskedRun
 from tests.report.conftest import as_read
 
 HEALTHY: dict[int, float | None] = {1: 9.0, 10: 6.5, 50: 5.0, 60: 4.5, 100: 4.0}

@@ -13,13 +13,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bitnet_sweep import files
 from bitnet_sweep.report import make_report
 from bitnet_sweep.report.csv_files import write_csv
 from bitnet_sweep.report.page.charts import MOST_ARMS, chart_data
 from bitnet_sweep.report.page.html import as_json
-from bitnet_sweep.report.parse import _plain, _yaml
 from bitnet_sweep.report.table import SEED, Cell, Column, Part, Row, Table, shortened
+from bitnet_sweep.store import codec
+from bitnet_sweep.store.codec import _plain, _yaml
 from tests.report.conftest import as_read
 
 DOCUMENTS = [
@@ -70,10 +70,10 @@ LINES = [
 @pytest.mark.parametrize(("data", "rows"), LINES)
 def test_lines_are_read_at_once_by_the_same_rules(data: bytes, rows: list[dict[str, int]] | None) -> None:
     if rows is not None:
-        assert files.json_lines(data, Path("x")) == rows
+        assert codec.json_lines(data, Path("x")) == rows
         return
     with pytest.raises(ValueError, match="not a JSON object"):
-        files.json_lines(data, Path("x"))
+        codec.json_lines(data, Path("x"))
 
 
 def test_only_finite_numbers_stay_numbers() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from bitnet_sweep.records import Record
 from bitnet_sweep.store import Folder, Status, Store
-from bitnet_sweep.store.recorded import AskedRun
+from bitnet_sweep.store.asked_runs import AskedRun
 
 HOLDER = """
 import sys, time

@@ -10,8 +10,8 @@ import pytest
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.status import Entry, Ledger, render
 from bitnet_sweep.status.__main__ import main
-from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING, Status, standing
-from bitnet_sweep.store.recorded import AskedRun
+from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, RUNNING, Status, liveness
+from bitnet_sweep.store.asked_runs import AskedRun
 from tests.status.conftest import asked
 
 # 8 tokens a step at 80 tokens/s: 0.1 s a step; a probe of 1 s every 10 steps: 0.1 s a step more.
@@ -135,7 +135,7 @@ def test_a_run_that_finishes_while_it_is_read_has_not_died(writer, monkeypatch):
         writer.run("r", FINISHED, RECORD | {"step": 100})
         (path / "lease.json").unlink()
 
-    monkeypatch.setattr(standing, "read_lease", finishes_now)
+    monkeypatch.setattr(liveness, "read_lease", finishes_now)
     assert by_id(writer.store)["r"].state == FINISHED
 
 

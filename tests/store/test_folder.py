@@ -7,7 +7,7 @@ import pytest
 from bitnet_sweep.config import ConfigError, RunConfig, plain
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FINISHED, RUNNING, Folder, Status, Store
-from bitnet_sweep.store.folder import SCHEMA
+from bitnet_sweep.store.codec import SCHEMA
 
 
 def test_status_round_trip(tmp_path):
@@ -93,4 +93,14 @@ def test_a_config_comes_back_as_it_was_written(tmp_path):
     config = resolve(RunConfig(wd2=0.05, boundary=0.3))
     folder.path.mkdir(parents=True)
     folder.write_config(plain(config))
+    assert folder.config() == config
+
+
+def test_a_config_with_a_key_of_an_older_version_is_read(tmp_path):
+    """Every store of before has ``sweep.until_stage``, the trunks' with a number."""
+    folder = Store(tmp_path).stage("a")
+    config = resolve(RunConfig())
+    document = plain(config)
+    document["sweep"]["until_stage"] = 1
+    folder.write_config(document)
     assert folder.config() == config

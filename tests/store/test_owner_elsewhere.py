@@ -13,7 +13,7 @@ from bitnet_sweep.status import Ledger
 from bitnet_sweep.store import RUNNING, Status, Store
 from bitnet_sweep.store import lease as lease_module
 from bitnet_sweep.store.lease import HeldError, Watch, lease, read_lease
-from bitnet_sweep.store.standing import standing
+from bitnet_sweep.store.liveness import standing
 from bitnet_sweep.store.states import DIED
 from tests.repetition import repeated
 
@@ -177,7 +177,7 @@ ASK = """
 import sys
 from pathlib import Path
 from bitnet_sweep.store import Folder
-from bitnet_sweep.store.standing import standing
+from bitnet_sweep.store.liveness import standing
 print(standing(Folder(Path(sys.argv[1])))[2], flush=True)
 """
 

@@ -2,6 +2,9 @@
 
 import pytest
 
+from bitnet_sweep.store import Store
+from bitnet_sweep.sweep.node import node_of
+from bitnet_sweep.sweep.plan import PlannedJob, PlannedRun
 from tests.sweep.command import GRID, LONG, TINY, run, science
 
 
@@ -24,3 +27,11 @@ def calm_long(tmp_path_factory, arguments):
     folder = tmp_path_factory.mktemp("calm_long")
     assert run(folder, *GRID, *arguments, *LONG)[0] == 0
     return science(folder / "runs")
+
+
+@pytest.fixture
+def job(tiny, tmp_path):
+    """That of run b, with a trunk a, in the store at ``tmp_path``."""
+    run = PlannedRun((), tiny(), ("a", "b"))
+    node = node_of(run.config, Store(tmp_path), run.stage_ids)
+    return PlannedJob(run, node, parent=None, steps=20, left=20, rank=0.0)

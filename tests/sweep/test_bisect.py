@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bitnet_sweep.config import ConfigError, SweepConfig
 from bitnet_sweep.store import FAILED, FINISHED, Status, Store
 from bitnet_sweep.sweep.bisect import Search, bisect, verdict
-from bitnet_sweep.sweep.ending import FailedRunError
+from bitnet_sweep.sweep.exits import FailedRunError
 from bitnet_sweep.sweep.grid import Setting
 
 WD2 = Search("wd2", 0.0, 1.0, "recovered", 0.125)
@@ -129,14 +129,15 @@ class World:
         return self.tiny(**{setting.key: setting.value for setting in point})
 
     def launch(self, plan, name):
-        runs = [unit.run.config for unit in plan.todo if unit.is_run]
+        runs = [job.run.config for job in plan.todo if job.is_run]
         self.rounds.append(sorted((config.seed, config.wd2) for config in runs))
-        self.steps.append(sum(unit.steps for unit in plan.todo))
-        for unit in plan.todo:
-            leg, outcome = unit.leg(self.store), self.outcome(unit.run.config)
-            state = FINISHED if outcome or not unit.is_run else FAILED
-            leg.folder.write_status(Status(state, leg.stage_ids, outcome=outcome if unit.is_run else None))
-            (leg.folder.path / "boundary.json").write_text("{}")
+        self.steps.append(sum(job.steps for job in plan.todo))
+        for job in plan.todo:
+            node, outcome = job.node, self.outcome(job.run.config)
+            state = FINISHED if outcome or not job.is_run else FAILED
+            outcome = outcome if job.is_run else None
+            node.folder.write_status(Status(state, list(node.stage_ids), outcome=outcome))
+            (node.folder.path / "boundary.json").write_text("{}")
 
     def bisect(self, seeds=(0,), **settings):
         axes = {"seed": [Setting("seed", seed, f"seed={seed}") for seed in seeds]}

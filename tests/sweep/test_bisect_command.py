@@ -118,7 +118,6 @@ def test_grid_expressions(arguments, tmp_path):
         (["sweep.bisect=wd2:-1..1"], "wd2"),
         (["sweep.bisect=track.timeout_seconds:1..2"], "sweep.bisect"),
         (["sweep.dry_run=true,false"], "sweep.dry_run"),
-        (["sweep.until_stage=1"], "sweep.until_stage"),
         (["experiment=003_precison"], "experiment"),
         (["hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs"),
         (["hydra.launcher.n_jobs=two"], "hydra.launcher.n_jobs"),
@@ -147,11 +146,3 @@ def test_a_grid_needs_a_sweep(arguments, tmp_path, grid, key):
     assert status == 2
     assert "Error executing job" not in err
     assert err.strip().splitlines()[-1].startswith(f"bitnet_sweep: {key}: needs -m")
-
-
-def test_a_run_alone_refuses_what_a_sweep_tells_its_jobs(arguments, tmp_path):
-    """It would train a trunk, show the run as not started, and call that well."""
-    status, _, err = run(tmp_path, *arguments, "sweep.until_stage=1")
-    assert status == 2
-    assert err.strip().splitlines()[-1].startswith("bitnet_sweep: sweep.until_stage=1: is set by")
-    assert not (tmp_path / "store").exists()

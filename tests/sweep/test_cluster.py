@@ -17,7 +17,7 @@ from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep import cluster, pool
 from bitnet_sweep.sweep.cluster import run_on_cluster
-from bitnet_sweep.sweep.ending import (
+from bitnet_sweep.sweep.exits import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     FailedRunError,
@@ -166,6 +166,7 @@ def test_sweeper_outlives_a_launcher_that_raises(tiny, tmp_path, caplog):
     sweeper.launcher = launcher = RaisingLauncher()
     sweeper._launch(_two_arms(tiny, tmp_path), "name")
     assert launcher.batches == [1, 2], "one trunk, then its two arms"
+    assert sweeper.num_stages == {0: 1}, "the trunk's job alone is told where to end"
     assert caplog.text.count("RuntimeError: a worker died") == 2
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bitnet_sweep.store import Store
 from tests.sweep.command import (
     GRID,
     LONG,
@@ -26,6 +27,16 @@ from tests.sweep.command import (
 pytestmark = pytest.mark.slow
 
 
+def assert_trunks_came_first(store):
+    """Each trunk was finished by a job of its own before one of its runs had begun."""
+    for folder in Store(store).runs():
+        status = folder.status()
+        assert status is not None
+        trunk = Store(store).stage(status.stage_ids[0])
+        finished, begun = (path.stat().st_mtime_ns for path in (trunk.status_path, folder.config_path))
+        assert finished <= begun
+
+
 def test_sweep_leaves_what_it_should(calm):
     folder, out = calm
     store = folder / "runs"
@@ -36,6 +47,7 @@ def test_sweep_leaves_what_it_should(calm):
     assert document["command"].startswith("python -m bitnet_sweep -m model.hidden=16,32 wd2=0.0,0.05")
     assert states(store) == ["finished"] * 4
     assert len(list((store / "stages").iterdir())) == 2
+    assert_trunks_came_first(store)
     assert not list(store.rglob("latest*"))
     assert "4 runs sharing 2 trunks: 120 steps instead of 160" in out
     assert "python -m bitnet_sweep.report runs" in out
@@ -64,6 +76,8 @@ def test_however_launched_the_result_is_the_same(calm, arguments, tmp_path, opti
     status, _, err = run(tmp_path, *GRID, *arguments, *options)
     assert status == 0, err
     assert science(tmp_path / "runs") == science(calm[0] / "runs")
+    if "sweep.share_stages=false" not in options:
+        assert_trunks_came_first(tmp_path / "runs")
 
 
 def test_one_run_without_m(calm, arguments, tmp_path):

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from bench.large import finished_store, grid, planned
-from bitnet_sweep.sweep.drive import drive
+from bitnet_sweep.sweep.orchestrate import drive
 from tests.work import grew_faster, work
 
 

@@ -13,19 +13,20 @@ from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import FINISHED, Status, Store
-from bitnet_sweep.sweep.closing import tidy
 from bitnet_sweep.sweep.forecast import (
     Disk,
     Time,
     disk_needed,
     forecast_lines,
+    job_seconds,
     measured_paces,
     time_needed,
-    unit_seconds,
 )
 from bitnet_sweep.sweep.job import Hooks, Job
-from bitnet_sweep.sweep.plan import PlannedRun, Unit, make_plan
+from bitnet_sweep.sweep.node import node_of
+from bitnet_sweep.sweep.plan import PlannedJob, PlannedRun, make_plan
 from bitnet_sweep.sweep.register import register
+from bitnet_sweep.sweep.results import tidy
 
 # Embeddings and head 300 x 16 each; 2 blocks of attention (4 matrices of 16 x 16), feed-forward (3 of
 # 16 x 32) and 5 x 16 + 32 gains; 16 gains at the end.
@@ -85,12 +86,12 @@ def test_disk_of_one_run(store, fields, trunks, finals):
 
 def test_a_trunk_that_is_there_needs_no_disk(store):
     run = planned()
-    (unit,) = make_plan([run], store).todo
+    (job,) = make_plan([run], store).todo
     trunk = store.stage(run.stage_ids[0])
     trunk.write_status(Status(FINISHED, []))
     (trunk.path / "boundary.json").write_text("{}")
     assert disk_of(make_plan([run], store), store, 1).trunks == 0
-    assert unit.steps == 100
+    assert job.steps == 100
 
 
 @pytest.mark.slow
@@ -124,10 +125,10 @@ def test_pace_of_the_same_kind_of_run(store):
     store.run("empty").path.mkdir()
     finish(store.run("foreign"), planned().config)
     (store.run("foreign").path / "config.yaml").write_text("model: 3")
-    (unit,) = make_plan([planned(seed=9, probe_every_steps=5)], store).todo
+    (job,) = make_plan([planned(seed=9, probe_every_steps=5)], store).todo
     paces = measured_paces(store)
     assert len(paces) == 4
-    assert unit_seconds(unit, paces) == pytest.approx(100 * (0.2 + 0.5 / 5))
+    assert job_seconds(job, paces) == pytest.approx(100 * (0.2 + 0.5 / 5))
 
 
 @pytest.mark.parametrize(
@@ -152,16 +153,17 @@ def test_pace_of_another_kind_is_scaled(store):
     """By the planner's cost model: parameters times (1 + tokens/64)."""
     finish(store.run("r"), planned().config)
     big = ModelConfig(hidden=64, num_layers=2, num_heads=2)
-    (unit,) = make_plan([planned(model=big, batch_size=12)], store).todo
+    (job,) = make_plan([planned(model=big, batch_size=12)], store).todo
     ratio = predicted_counts(big, 300).total / TOTAL * (1 + 12 * 32 / 64) / (1 + 4 * 32 / 64)
-    assert unit_seconds(unit, measured_paces(store)) == pytest.approx(100 * ratio * (0.1 + 0.5 / 5))
-    (unit,) = make_plan([planned(threads=2)], store).todo
-    assert unit_seconds(unit, measured_paces(store)) is None, "with two threads nothing was measured"
+    assert job_seconds(job, measured_paces(store)) == pytest.approx(100 * ratio * (0.1 + 0.5 / 5))
+    (job,) = make_plan([planned(threads=2)], store).todo
+    assert job_seconds(job, measured_paces(store)) is None, "with two threads nothing was measured"
 
 
-def _unit(name, parent=None):
+def _job(name, parent=None):
     run = PlannedRun((), RunConfig(), (name, f"{name}'s run"))
-    return Unit(run, 1, parent and f"stages/{parent}", steps=1, left=1, rank=0.0)
+    node = node_of(resolve(run.config), Store(Path("nowhere")), run.stage_ids, num_stages=1)
+    return PlannedJob(run, node, parent and f"stages/{parent}", steps=1, left=1, rank=0.0)
 
 
 @pytest.mark.parametrize(("slots", "wall"), [(1, 19.0), (2, 10.0), (3, 9.0), (50, 9.0)])
@@ -170,7 +172,7 @@ def test_time_with_so_many_at_once(slots, wall):
 
     Two slots: a from 0, d from 0, b from 3, c from 4 to 10, e from 8. Three: e from 0, b and c from 3.
     """
-    todo = [_unit("a"), _unit("b", "a"), _unit("c", "a"), _unit("d"), _unit("e")]
+    todo = [_job("a"), _job("b", "a"), _job("c", "a"), _job("d"), _job("e")]
     times = {"a": 3.0, "b": 5.0, "c": 6.0, "d": 4.0, "e": 1.0}
     seconds = {f"stages/{name}": time for name, time in times.items()}
     assert time_needed(todo, seconds, slots) == Time(19.0, 9.0, wall)
@@ -178,7 +180,7 @@ def test_time_with_so_many_at_once(slots, wall):
 
 def test_a_trunk_that_is_done_keeps_nobody_waiting():
     seconds = {"stages/b": 5.0, "stages/c": 2.0}
-    assert time_needed([_unit("b", "a"), _unit("c", "a")], seconds, 2) == Time(7.0, 5.0, 5.0)
+    assert time_needed([_job("b", "a"), _job("c", "a")], seconds, 2) == Time(7.0, 5.0, 5.0)
 
 
 def test_lines(store):

@@ -31,15 +31,15 @@ from bitnet_sweep.store import FAILED, FINISHED, INTERRUPTED, Store
 from bitnet_sweep.store.lease import Lease
 from bitnet_sweep.store.outcome import outcome_of
 from bitnet_sweep.sweep import provenance
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.workload import Step
 from tests.optimizers import config_of
 from tests.repetition import EVERY
 
 
-def complete(config, **hooks):
-    return Job(config, "group", [], Hooks(**hooks)).complete()
+def complete(config, num_stages=None, **hooks):
+    return Job(config, "group", [], Hooks(**hooks), num_stages).complete()
 
 
 def at(config, store, **sweep):
@@ -166,7 +166,7 @@ def test_forked_equals_straight(tiny, tmp_path, changes):
     complete(alone)
     complete(through)
     for stage in range(1, len(base.stages)):
-        complete(at(forked, forked.store, until_stage=stage))
+        complete(forked, num_stages=stage)
     complete(forked)
     assert_same_result(alone, through)
     assert_same_result(alone, forked)
@@ -330,9 +330,8 @@ def test_provenance_tells_what_went_before(tiny, monkeypatch):
 def test_provenance_forgets_a_trunk_that_was_trained_again(tiny, monkeypatch):
     """The trunk of another commit turns out corrupt, so nothing of the run is left of it."""
     config = tiny()
-    trunk = at(config, config.store, until_stage=1)
     monkeypatch.setattr(provenance, "machine", lambda: {"commit": "first"})
-    complete(trunk)
+    complete(config, num_stages=1)
     (tensors,) = Path(config.store).glob("stages/*/boundary-*.safetensors")
     tensors.write_bytes(b"")
     monkeypatch.setattr(provenance, "machine", lambda: {"commit": "second"})

@@ -11,13 +11,13 @@ from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.records import LOG_FIELDS, LOG_LOSS, LOG_LR, LogRow, Record, in_order
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.store import BOUNDARY, Store, checkpoint
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.workload import Step
 
 
-def complete(config, **hooks):
-    return Job(config, "group", [], Hooks(**hooks)).complete()
+def complete(config, num_stages=None, **hooks):
+    return Job(config, "group", [], Hooks(**hooks), num_stages).complete()
 
 
 def at(config, store, **changes):
@@ -126,7 +126,8 @@ def test_a_fork_goes_on_with_the_log_of_its_trunk(tiny):
     trunk = tiny(log_every_steps=4)
     losses: dict[int, float] = {}
     complete(
-        dataclasses.replace(trunk, sweep=dataclasses.replace(trunk.sweep, until_stage=1)),
+        trunk,
+        num_stages=1,
         on_step=lambda step: losses.setdefault(step.step, step.loss),
     )
     assert [row["step"] for row in folder_of(trunk, 0).log()] == [1, 4, 8]
@@ -154,7 +155,7 @@ def test_a_run_that_diverges_says_so_in_its_last_row(tiny):
 def test_a_store_of_before_the_log_is_gone_on_with(tiny, tmp_path):
     """A trunk whose checkpoint and folder know of no log: the fork logs its own part."""
     config = tiny(log_every_steps=2)
-    complete(dataclasses.replace(config, sweep=dataclasses.replace(config.sweep, until_stage=1)))
+    complete(config, num_stages=1)
     trunk = folder_of(config, 0)
     trunk.log_path.unlink()
     tensors, facts = checkpoint.load(trunk.path, BOUNDARY)

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from bitnet_sweep.app import config_folder
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.sweep.cluster import run_on_cluster
-from bitnet_sweep.sweep.ending import EXIT_FAILED
+from bitnet_sweep.sweep.exits import EXIT_FAILED
 from bitnet_sweep.sweep.signals import StopRequest
 from hydra_plugins.slurm_launcher import SlurmLauncher
 

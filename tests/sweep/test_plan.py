@@ -20,9 +20,9 @@ def planned(*overrides, **fields):
     return PlannedRun(tuple(overrides), config, tuple(stage_ids(config, "corpus")))
 
 
-def finish(leg):
-    leg.folder.write_status(Status(state=FINISHED, stage_ids=leg.stage_ids))
-    (leg.folder.path / "boundary.json").write_text("{}")
+def finish(node):
+    node.folder.write_status(Status(state=FINISHED, stage_ids=list(node.stage_ids)))
+    (node.folder.path / "boundary.json").write_text("{}")
 
 
 @pytest.fixture
@@ -36,21 +36,21 @@ def test_work_of_m_arms(store, arms, boundary):
     """Against m independent runs exactly (b + m(1 - b)) / m."""
     grid = [planned(wd2=0.01 * i, boundary=boundary, lr_boundary=boundary) for i in range(arms)]
     plan = make_plan(grid, store)
-    assert sum(unit.steps for unit in plan.todo) == round(100 * (boundary + arms * (1 - boundary)))
-    assert [unit.is_run for unit in plan.todo] == [False] + [True] * arms
-    assert {unit.parent for unit in plan.todo[1:]} == {plan.todo[0].id}
-    assert plan.todo[0].overrides == ["sweep.until_stage=1"]
+    assert sum(job.steps for job in plan.todo) == round(100 * (boundary + arms * (1 - boundary)))
+    assert [job.is_run for job in plan.todo] == [False] + [True] * arms
+    assert {job.parent for job in plan.todo[1:]} == {plan.todo[0].id}
+    assert plan.todo[0].num_stages == 1
 
 
-def test_one_run_is_one_unit(store):
-    (unit,) = make_plan([planned("seed=1")], store).todo
-    assert (unit.is_run, unit.steps, unit.parent, unit.overrides) == (True, 100, None, ["seed=1"])
+def test_one_run_is_one_job(store):
+    (job,) = make_plan([planned("seed=1")], store).todo
+    assert (job.is_run, job.steps, job.parent, job.run.overrides) == (True, 100, None, ("seed=1",))
 
 
 def test_without_sharing(store):
     grid = [planned(wd2=wd2, sweep=SweepConfig(share_stages=False)) for wd2 in (0.0, 0.05)]
     plan = make_plan(grid, store)
-    assert [(unit.steps, unit.parent) for unit in plan.todo] == [(100, None)] * 2
+    assert [(job.steps, job.parent) for job in plan.todo] == [(100, None)] * 2
 
 
 def _three(second, third):
@@ -63,7 +63,7 @@ def _three(second, third):
 def test_forks_of_any_depth(store):
     """Two forks: a common first stage, then two arms of which one forks again."""
     plan = make_plan([_three(0.1, 0.0), _three(0.1, 0.05), _three(0.0, 0.0)], store)
-    assert [(unit.num_stages, unit.steps) for unit in plan.todo] == [
+    assert [(job.num_stages, job.steps) for job in plan.todo] == [
         (1, 20),
         (2, 20),
         (3, 40),
@@ -71,8 +71,8 @@ def test_forks_of_any_depth(store):
         (3, 20),
     ]
     first, second, *_ = plan.todo
-    assert [unit.parent for unit in plan.todo] == [None, first.id, first.id, second.id, second.id]
-    assert [[unit.num_stages for unit in level] for level in plan.levels()] == [[1], [2, 3], [3, 3]]
+    assert [job.parent for job in plan.todo] == [None, first.id, first.id, second.id, second.id]
+    assert [[job.num_stages for job in level] for level in plan.levels()] == [[1], [2, 3], [3, 3]]
 
 
 def test_a_run_that_is_a_trunk_of_longer_ones(store):
@@ -87,12 +87,12 @@ def test_a_run_that_is_a_trunk_of_longer_ones(store):
     assert {run.stage_ids[1] for run in longer} == {short.run_id}
     for grid in ([short, *longer], [*longer, short]):
         plan = make_plan(grid, store)
-        assert {unit.stage_id for unit in plan.todo if unit.is_run} == {run.run_id for run in grid}
-        (trunk,) = (unit for unit in plan.todo if not unit.is_run)
-        assert [unit.parent for unit in plan.todo if unit.num_stages == 3] == [trunk.id] * 2
-    (ending,) = (unit for unit in plan.todo if unit.is_run and unit.num_stages == 2)
-    finish(ending.leg(store))
-    assert [unit.num_stages for unit in make_plan(grid, store).todo] == [2, 3, 3]
+        assert {job.run.run_id for job in plan.todo if job.is_run} == {run.run_id for run in grid}
+        (trunk,) = (job for job in plan.todo if not job.is_run)
+        assert [job.parent for job in plan.todo if job.num_stages == 3] == [trunk.id] * 2
+    (ending,) = (job for job in plan.todo if job.is_run and job.num_stages == 2)
+    finish(ending.node)
+    assert [job.num_stages for job in make_plan(grid, store).todo] == [2, 3, 3]
 
 
 def test_longest_chain_first(store):
@@ -101,11 +101,11 @@ def test_longest_chain_first(store):
         planned(wd2=wd2, model=ModelConfig(hidden=hidden)) for hidden in (64, 256, 128) for wd2 in (0.0, 0.05)
     ]
     plan = make_plan(grid, store)
-    trunks = [unit.run.config.model.hidden for unit in plan.todo if not unit.is_run]
+    trunks = [job.run.config.model.hidden for job in plan.todo if not job.is_run]
     assert trunks == [256, 128, 64]
     assert plan.todo[0].run.config.model.hidden == 256
-    order = [unit.id for unit in plan.todo]
-    assert all(order.index(unit.parent) < order.index(unit.id) for unit in plan.todo if unit.parent)
+    order = [job.id for job in plan.todo]
+    assert all(order.index(job.parent) < order.index(job.id) for job in plan.todo if job.parent)
 
 
 def test_the_same_run_twice_is_one(store):
@@ -114,53 +114,53 @@ def test_the_same_run_twice_is_one(store):
     assert plan.summary().startswith("1 runs (1 more points are the same as others) sharing")
 
 
-def reach(leg, step):
-    leg.folder.path.mkdir(parents=True, exist_ok=True)
-    (leg.folder.path / "latest.json").write_text(json.dumps({"facts": {"step": step}}))
+def reach(node, step):
+    node.folder.path.mkdir(parents=True, exist_ok=True)
+    (node.folder.path / "latest.json").write_text(json.dumps({"facts": {"step": step}}))
 
 
 def test_what_a_checkpoint_holds_is_not_counted_again(store):
     grid = [planned(wd2=0.0), planned(wd2=0.05)]
     trunk, first, _ = make_plan(grid, store).todo
-    reach(trunk.leg(store), 30)
+    reach(trunk.node, 30)
     plan = make_plan(grid, store)
-    assert [unit.left for unit in plan.todo] == [20, 50, 50]
+    assert [job.left for job in plan.todo] == [20, 50, 50]
     assert plan.summary().endswith("150 steps instead of 200; 30 done, 120 to train in 3 jobs")
     assert "50 steps  20 left" in plan.tree()
-    finish(trunk.leg(store))
-    reach(first.leg(store), 90)
-    assert [unit.left for unit in make_plan(grid, store).todo] == [10, 50]
+    finish(trunk.node)
+    reach(first.node, 90)
+    assert [job.left for job in make_plan(grid, store).todo] == [10, 50]
 
 
 def test_a_run_alone_goes_on_from_the_trunks_it_left(store):
     run = planned(wd2=0.0)
-    (unit,) = make_plan([run], store).todo
-    trunk, arm = unit.legs(store)
-    assert unit.left == 100
+    (job,) = make_plan([run], store).todo
+    trunk, arm = job.node.chain()
+    assert job.left == 100
     finish(trunk)
-    assert [unit.left for unit in make_plan([run], store).todo] == [50]
+    assert [job.left for job in make_plan([run], store).todo] == [50]
     (arm.folder.path).mkdir(parents=True)
     (arm.folder.path / "latest.json").write_text("{")  # it is trained again from the trunk
-    assert [unit.left for unit in make_plan([run], store).todo] == [50]
+    assert [job.left for job in make_plan([run], store).todo] == [50]
 
 
 def test_what_is_done_is_left_out(store):
     grid = [planned(wd2=0.0), planned(wd2=0.05)]
     plan = make_plan(grid, store)
     trunk, first, second = plan.todo
-    finish(trunk.leg(store))
-    assert [unit.id for unit in make_plan(grid, store).todo] == [first.id, second.id]
-    finish(first.leg(store))
-    assert [unit.id for unit in make_plan(grid, store).todo] == [second.id]
-    finish(second.leg(store))
+    finish(trunk.node)
+    assert [job.id for job in make_plan(grid, store).todo] == [first.id, second.id]
+    finish(first.node)
+    assert [job.id for job in make_plan(grid, store).todo] == [second.id]
+    finish(second.node)
     assert make_plan(grid, store).todo == []
 
 
 def test_a_trunk_nobody_needs_is_not_trained(store):
     """All arms finished, the trunk's checkpoint freed: nothing to do."""
     grid = [planned(wd2=0.0), planned(wd2=0.05)]
-    for unit in make_plan(grid, store).todo[1:]:
-        finish(unit.leg(store))
+    for job in make_plan(grid, store).todo[1:]:
+        finish(job.node)
     assert make_plan(grid, store).todo == []
 
 
@@ -182,10 +182,10 @@ class TestOtherCode:
 
     def finished(self, store, status, **sweep):
         grid = [planned(**fields, sweep=SweepConfig(**sweep)) for fields in self.GRID]
-        for unit in make_plan(grid, store).units:
-            leg = unit.leg(store)
-            finish(leg)
-            leg.folder.write_status(Status(FINISHED, leg.stage_ids, **status))
+        for job in make_plan(grid, store).jobs:
+            node = job.node
+            finish(node)
+            node.folder.write_status(Status(FINISHED, list(node.stage_ids), **status))
         return grid
 
     def told(self, store, grid):
@@ -215,8 +215,8 @@ class TestOtherCode:
         ]
 
     def test_a_trunk_that_arms_fork_from_is_told(self, store):
-        (trunk, *_) = make_plan([planned(**fields) for fields in self.GRID], store).units
-        finish(trunk.leg(store))
+        (trunk, *_) = make_plan([planned(**fields) for fields in self.GRID], store).jobs
+        finish(trunk.node)
         plan = make_plan([planned(**fields) for fields in self.GRID], store)
         assert len(plan.todo) == 2
         assert [(other.is_run, other.files) for other in plan.other_code] == [(False, None)]
@@ -231,8 +231,8 @@ class TestOtherCode:
         plan = make_plan(again, store)
         assert len(plan.todo) == 3
         assert {run.run_id for run in again}.isdisjoint(run.run_id for run in grid)
-        for unit in plan.units:
-            finish(unit.leg(store))
+        for job in plan.jobs:
+            finish(job.node)
         assert make_plan(again, store).todo == []
         monkeypatch.setattr(identity, "code", lambda: {"model/head.py": "later"})
         later = [planned(**fields, sweep=SweepConfig(reuse=Reuse.same_code)) for fields in self.GRID]

@@ -10,7 +10,7 @@ from bitnet_sweep.data import fingerprint
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep import run
-from bitnet_sweep.sweep.ending import FailedRunError
+from bitnet_sweep.sweep.exits import FailedRunError
 from bitnet_sweep.sweep.job import Job
 
 

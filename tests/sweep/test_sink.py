@@ -8,7 +8,7 @@ import pytest
 from bitnet_sweep.records import LogRow, Record, SampleRow, Value
 from bitnet_sweep.store import Store
 from bitnet_sweep.store.lease import LostError
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.sink import Sink
 from bitnet_sweep.track import Tracker
 

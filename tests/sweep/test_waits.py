@@ -11,7 +11,7 @@ from bitnet_sweep import files
 from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import Store
-from bitnet_sweep.sweep.ending import InterruptedRunError
+from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 
 HOLD_LEASE = """

@@ -10,22 +10,16 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.utils import JobReturn, JobStatus
 
 from bitnet_sweep.config import ConfigError, Device
-from bitnet_sweep.store import FAILED, FINISHED, RUNNING, Status, Store
+from bitnet_sweep.store import FAILED, FINISHED, RUNNING, Status, Store, liveness
 from bitnet_sweep.store import lease as lease_module
-from bitnet_sweep.store import standing as standing_module
-from bitnet_sweep.store.standing import WITHOUT_A_WORD
-from bitnet_sweep.sweep import drive
-from bitnet_sweep.sweep.closing import state_table
-from bitnet_sweep.sweep.ending import InterruptedRunError
-from bitnet_sweep.sweep.plan import PlannedRun, Unit
+from bitnet_sweep.store.liveness import WITHOUT_A_WORD
+from bitnet_sweep.sweep import orchestrate
+from bitnet_sweep.sweep.exits import InterruptedRunError
+from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.sweep.register import register, set_aside
+from bitnet_sweep.sweep.results import state_table
 from hydra_plugins._launcher import read_once
 from hydra_plugins.stage_tree_sweeper import warn_if_failed
-
-
-@pytest.fixture
-def unit(tiny):
-    return Unit(PlannedRun((), tiny(), ("a", "b")), num_stages=2, parent=None, steps=20, left=20, rank=0.0)
 
 
 def standing(store):
@@ -39,8 +33,8 @@ def test_a_device_is_asked_for_where_jobs_run(tiny, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     grid = [((), tiny(device=Device.cuda))]
     with pytest.raises(ConfigError, match="device=cuda: no CUDA device is visible here"):
-        drive.plan_runs(grid)
-    _, (run,) = drive.plan_runs(grid, trains_here=False)
+        orchestrate.plan_runs(grid)
+    _, (run,) = orchestrate.plan_runs(grid, trains_here=False)
     assert run.config.device is Device.cuda
 
 
@@ -97,22 +91,22 @@ def test_a_name_that_another_grid_has_is_taken_from_it(tiny, tmp_path, caplog):
     ]
 
 
-def test_a_job_that_died_without_a_word_has_failed(unit, tmp_path):
+def test_a_job_that_died_without_a_word_has_failed(job, tmp_path):
     store = Store(tmp_path)
     store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
-    drive._bury(store, [unit], FAILED)
+    orchestrate._bury([job], FAILED)
     assert standing(store) == (FAILED, WITHOUT_A_WORD)
 
 
-def test_a_run_that_another_sweep_trains_is_let_be(unit, tmp_path):
+def test_a_run_that_another_sweep_trains_is_let_be(job, tmp_path):
     store = Store(tmp_path)
     store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
     with lease_module.lease(store.run("b").path):
-        drive._bury(store, [unit], FAILED)
+        orchestrate._bury([job], FAILED)
     assert standing(store) == (RUNNING, None)
 
 
-def test_a_run_that_another_sweep_finishes_just_then_stays_finished(unit, tmp_path, monkeypatch):
+def test_a_run_that_another_sweep_finishes_just_then_stays_finished(job, tmp_path, monkeypatch):
     """Running when it was looked at, finished by the time its lease was free."""
     store = Store(tmp_path)
     store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
@@ -123,14 +117,12 @@ def test_a_run_that_another_sweep_finishes_just_then_stays_finished(unit, tmp_pa
         with lease_module.lease(folder) as held:
             yield held
 
-    monkeypatch.setattr(drive, "lease", lease_after_the_end)
-    drive._bury(store, [unit], FAILED)
+    monkeypatch.setattr(orchestrate, "lease", lease_after_the_end)
+    orchestrate._bury([job], FAILED)
     assert standing(store) == (FINISHED, None)
 
 
-def test_a_run_that_another_sweep_finishes_while_the_table_is_made_has_not_failed(
-    unit, tmp_path, monkeypatch
-):
+def test_a_run_that_another_sweep_finishes_while_the_table_is_made_has_not_failed(job, tmp_path, monkeypatch):
     """Running by its status, and nobody's by the time its owner is looked for: it is through."""
     store = Store(tmp_path)
     store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
@@ -138,16 +130,16 @@ def test_a_run_that_another_sweep_finishes_while_the_table_is_made_has_not_faile
     def finishes_now(path):
         store.run("b").write_status(Status(state=FINISHED, stage_ids=["a", "b"], outcome="stuck"))
 
-    monkeypatch.setattr(standing_module, "read_lease", finishes_now)
-    last = state_table(store, [unit.run]).splitlines()[-1]
+    monkeypatch.setattr(liveness, "read_lease", finishes_now)
+    last = state_table(store, [job.run]).splitlines()[-1]
     assert "finished" in last
     assert "stuck" in last
 
 
-def test_a_run_that_could_not_write_that_it_failed_has_failed(unit, tmp_path):
+def test_a_run_that_could_not_write_that_it_failed_has_failed(job, tmp_path):
     """On a full disk, for example."""
     store = Store(tmp_path)
     store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
-    last = state_table(store, [unit.run]).splitlines()[-1]
+    last = state_table(store, [job.run]).splitlines()[-1]
     assert "failed" in last
     assert WITHOUT_A_WORD in last

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bitnet_sweep.store import Folder
+from bitnet_sweep.store.folder import Folder
 
 
 @dataclass(frozen=True)

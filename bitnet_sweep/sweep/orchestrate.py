@@ -11,13 +11,13 @@ from bitnet_sweep.config import ConfigError, Device, RunConfig, TrackName
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
 from bitnet_sweep.store.lease import HeldError, lease
-from bitnet_sweep.store.standing import WITHOUT_A_WORD
-from bitnet_sweep.sweep.closing import next_lines, state_table, tidy, unfinished
+from bitnet_sweep.store.liveness import WITHOUT_A_WORD
 from bitnet_sweep.sweep.display import progress_bar
-from bitnet_sweep.sweep.ending import FailedRunError, InterruptedRunError
+from bitnet_sweep.sweep.exits import FailedRunError, InterruptedRunError
 from bitnet_sweep.sweep.forecast import forecast_lines
-from bitnet_sweep.sweep.plan import Plan, PlannedRun, Unit, make_plan
+from bitnet_sweep.sweep.plan import Plan, PlannedJob, PlannedRun, make_plan
 from bitnet_sweep.sweep.register import register, set_aside, sweep_name
+from bitnet_sweep.sweep.results import next_lines, state_table, tidy, unfinished
 from bitnet_sweep.sweep.reuse import reuse_lines
 from bitnet_sweep.sweep.schedule import check_shorthands, schedule_lines
 from bitnet_sweep.sweep.signals import stop_request
@@ -108,11 +108,11 @@ def carry_out(store: Store, plan: Plan, name: str, launch: Launch) -> None:
     stop, runs = stop_request(), plan.runs
     with ExitStack() as stack:
         if plan.todo:
-            stack.enter_context(progress_bar(plan.todo, store))
+            stack.enter_context(progress_bar(plan.todo))
         for _ in range(1 + runs[0].config.sweep.max_retries):
             if plan.todo and not stop:
                 launch(plan, name)
-                _bury(store, plan.todo, INTERRUPTED if stop else FAILED)
+                _bury(plan.todo, INTERRUPTED if stop else FAILED)
                 plan = make_plan(runs, store)
 
 
@@ -135,10 +135,10 @@ def close(store: Store, runs: Sequence[PlannedRun], name: str, findings: str = "
         raise FailedRunError(f"{len(left)} of {len(runs)} runs are not finished; the same command goes on")
 
 
-def _bury(store: Store, units: Sequence[Unit], state: str) -> None:
+def _bury(jobs: Sequence[PlannedJob], state: str) -> None:
     """Note the jobs that died without a word: running by their status, but nobody holds their lease."""
-    for unit in units:
-        folder = unit.leg(store).folder
+    for job in jobs:
+        folder = job.node.folder
         if not _is_running(folder):
             continue
         try:

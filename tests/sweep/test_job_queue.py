@@ -5,7 +5,7 @@ import random
 import pytest
 
 from bench.simulate import START_SECONDS, Job, simulate
-from bitnet_sweep.sweep.ready import ReadyJobs
+from bitnet_sweep.sweep.job_queue import ReadyJobs
 
 
 def _slow_order(after, slots):

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from bitnet_sweep.config import TrackName
 from bitnet_sweep.store import FAILED, FINISHED, Store
 from bitnet_sweep.store.housekeeping import free_trunks
-from bitnet_sweep.store.standing import error_before, error_of, standing
+from bitnet_sweep.store.liveness import error_before, error_of, standing
 from bitnet_sweep.store.states import DIED
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name

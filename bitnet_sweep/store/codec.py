@@ -1,12 +1,16 @@
-"""Files of a store → plain data: each file is read whole, and what is wrong with it is told, not raised.
+"""How the files of a store are read: the one place that knows their forms, and the version of these.
 
-A report of 10,000 runs spends its time here: the parsers are fast ones, and check what those let through.
+Whoever goes on with a run must not miss a thing, so for a job what is wrong with a file is raised. A report
+tells it and goes on (``problems``). With 10,000 runs a report spends its time here: its parsers are fast
+ones, and what those let through is checked.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,8 +19,94 @@ import pydantic_core
 import yaml
 
 from bitnet_sweep import files
+from bitnet_sweep.config import ConfigError, RunConfig, flatten, from_plain
 from bitnet_sweep.paths import in_letters
 from bitnet_sweep.records import Record
+
+SCHEMA = 1
+"""Version of the store's files; a reader refuses what is newer than itself."""
+
+
+def check_schema(path: Path, schema: object) -> None:
+    """Refuse what a newer version wrote.
+
+    Raises:
+        ConfigError: naming ``store``.
+    """
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ConfigError(
+            "store", path, f"was written by a newer version (schema {schema}); this one reads up to {SCHEMA}"
+        )
+
+
+def read_config(path: Path) -> RunConfig:
+    """The config in a run's ``config.yaml``.
+
+    Raises:
+        OSError: there is none.
+        ConfigError: it is none of this program's.
+    """
+    try:
+        document = files.parse_yaml(path.read_bytes())
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError("store", path, "is not YAML") from error
+    if isinstance(document, dict):
+        document = {key: value for key, value in flatten(document).items() if key not in _FORMER}
+    return from_plain(document)
+
+
+_FORMER = ("sweep.until_stage",)
+"""Keys that older versions wrote, and that said nothing of a run."""
+
+
+def write_config(path: Path, config: dict[str, Any]) -> None:
+    """Write a plain config as :func:`read_config` reads it."""
+    files.write_text(path, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; an unfinished last line is left out, no file is no lines.
+
+    Raises:
+        ValueError: a line before the last one is not a JSON object.
+    """
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return json_lines(data, path)
+
+
+def read_last_json_line(path: Path, block: int = 8192) -> dict[str, Any] | None:
+    """The last whole object of a JSON-lines file without reading the rest; None where there is none.
+
+    Args:
+        path: of lines as ``files.append_line`` writes them.
+        block: bytes to begin with; doubled until a whole line lies in them.
+
+    Raises:
+        ValueError: the last whole line is not a JSON object.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        size = file.seek(0, os.SEEK_END)
+        while True:
+            start = max(0, size - block)
+            file.seek(start)
+            *whole, _ = file.read(size - start).split(b"\n")  # behind the last newline nothing is whole
+            lines = [line for line in (whole if start == 0 else whole[1:]) if line.strip()]
+            if lines or start == 0:
+                break
+            block *= 2
+    if not lines:
+        return None
+    row = json.loads(lines[-1])
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}: its last line is not a JSON object")
+    return row
 
 
 def read_document(path: Path, problems: list[str], *, required: bool) -> dict[str, Any]:
@@ -153,6 +243,29 @@ _LARGEST = 1e300
 """Chosen: numbers past it are no measures, and the sum of two may be past what a float holds."""
 
 
+def json_lines(data: bytes, path: Path, decode: Callable[[str], Any] = json.loads) -> list[dict[str, Any]]:
+    """The objects of ``data``, read from ``path``, by the rules of :func:`read_json_lines`.
+
+    Raises:
+        ValueError: a line before the last one is not a JSON object.
+    """
+    lines = data.split(b"\n")
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = decode(line.decode())
+            if not isinstance(row, dict):
+                raise TypeError
+        except (ValueError, TypeError) as error:
+            if number == len(lines):  # no newline behind it: the write was cut off
+                break
+            raise ValueError(f"{path}:{number}: not a JSON object") from error
+        rows.append(row)
+    return rows
+
+
 def _rows(data: bytes, path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file; NaN and Infinity are None.
 
@@ -172,7 +285,7 @@ def _rows(data: bytes, path: Path) -> list[dict[str, Any]]:
         else:
             if len(rows) == len(lines):
                 return list(rows)
-    return files.json_lines(data, path, lambda line: _in_letters(_JSON.decode(line)))
+    return json_lines(data, path, lambda line: _in_letters(_JSON.decode(line)))
 
 
 _JSON = json.JSONDecoder(parse_constant=lambda _: None)
