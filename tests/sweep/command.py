@@ -23,7 +23,7 @@ TINY = [
     "track=none",
 ]
 GRID = ["-m", "model.hidden=16,32", "wd2=0.0,0.05"]
-LONG = ["steps=240", "checkpoint_every_steps=10"]
+LONG = ["steps=120", "checkpoint_every_steps=10"]
 
 
 def science(store):
