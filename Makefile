@@ -12,6 +12,9 @@ COMPILE := $(BIN)/python -m compileall -q -j 0 .venv/lib > /dev/null 2>&1 || tru
 # Where it is set, each of the tests' many processes compiles every module again
 export PYTHONDONTWRITEBYTECODE :=
 
+# Tests run side by side; torch's threads, which wait by spinning, would take a quarter of the processors from them
+test test-system test-every check: export OMP_NUM_THREADS := 1
+
 .DEFAULT_GOAL := help
 
 GPU_OUT ?= experiments/bench/gpu
