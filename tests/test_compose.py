@@ -104,6 +104,7 @@ VALUES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("groups", repeated(GROUPS, GROUPS[:3]), ids=" ".join)
 @pytest.mark.few(1)
+@pytest.mark.system
 def test_fast_way_equals_hydras(load, groups):
     compose = Composer(load, load.is_group)
     for values in VALUES:
@@ -153,6 +154,7 @@ def test_what_only_hydra_understands_is_left_to_it(load, words):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_order_of_points_does_not_matter(load):
     """A value of one point must not linger in the next one."""
     words = ["model.hidden=64,128", "track.tags=[a],[]", "optimizer=adam_l2,adamw", "wd2=0.0,0.05,${wd1}"]
@@ -198,6 +200,7 @@ def test_settings_of_the_sweep(load):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_pairs_of_values(load):
     """Any two of these values together."""
     singles = ["model.hidden=64", "seed=3", "steps=100", "track.mode=online", "wd2=${lr}"]

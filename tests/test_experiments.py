@@ -77,6 +77,7 @@ def test_tables_follow_from_the_store(experiment):
         if (path / "figures").exists()
     ],
 )
+@pytest.mark.system
 def test_figures_follow_from_the_store(experiment):
     made = {f"{figure.name}.svg": figure.svg for figure in PUBLISH["report_of"](experiment).figures}
     for path in (experiment / "figures").iterdir():

@@ -15,6 +15,7 @@ STORE = Path(__file__).parent.parent / "experiments" / "001_small_stage2" / "sto
 
 
 @pytest.mark.parametrize("command", ["status", "track.sync", pytest.param("report", marks=pytest.mark.slow)])
+@pytest.mark.few(1)
 def test_whoever_stops_reading_ends_the_command_without_a_word(command: str, tmp_path: Path) -> None:
     out = ["--out", str(tmp_path / "out")] if command == "report" else []
     store = tmp_path / "store"

@@ -27,6 +27,7 @@ def test_peak_memory_is_that_of_this_process() -> None:
     ["Name:\tpython\nVmRSS:\t 5 kB\n", "", "VmHWM:\t many kB\n", None],
     ids=["no VmHWM", "empty", "other words", "none"],
 )
+@pytest.mark.few(2)
 def test_a_system_that_does_not_tell_the_peak_gives_null(tmp_path, status) -> None:
     """As under WSL 1 and gVisor: what only measures may be missing."""
     file = tmp_path / "status"

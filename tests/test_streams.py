@@ -94,6 +94,7 @@ def test_what_a_command_refuses_it_still_refuses(tmp_path, module, status, condi
 
 @looked_at
 @pytest.mark.few(1)
+@pytest.mark.system
 def test_a_report_is_whole(store, tmp_path, condition):
     done = _command(tmp_path, condition, "bitnet_sweep.report", store, "--out", "out")
     assert done.returncode == 0, done.stderr
@@ -103,6 +104,7 @@ def test_a_report_is_whole(store, tmp_path, condition):
 
 
 @trained
+@pytest.mark.system
 def test_one_run_is_trained(tmp_path, corpus_file, condition):
     arguments = [*TINY, f"data.path={corpus_file}", "steps=10"]
     done = _command(tmp_path, condition, "bitnet_sweep", *arguments)
@@ -112,6 +114,7 @@ def test_one_run_is_trained(tmp_path, corpus_file, condition):
 
 
 @trained
+@pytest.mark.system
 def test_a_sweep_is_trained_and_mirrored(tmp_path, corpus_file, condition):
     arguments = ["-m", "wd2=0.0,0.05", *TINY, f"data.path={corpus_file}", "steps=10", "track=wandb"]
     done = _command(tmp_path, condition, "bitnet_sweep", *arguments)

@@ -21,6 +21,7 @@ def test_the_frame_has_every_record(tmp_path):
         timed(f"{REPORT}assert len({FRAME}) == 23", ["report", str(tmp_path)])
 
 
+@pytest.mark.system
 def test_every_finished_run_is_skipped(tmp_path):
     """Were one of them trained, it would have records of its own."""
     store, runs = finished_store(grid(tmp_path, 1), records=1)

@@ -104,6 +104,7 @@ def test_the_same_losses_from_the_same_weights(trained, expected):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_in_float32_only_rounding_parts_them(trained, expected):
     config, ours = trained()
     theirs = expected(config)
@@ -114,6 +115,7 @@ def test_in_float32_only_rounding_parts_them(trained, expected):
 @pytest.mark.slow
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize("change", repeated(ITEMS, {"data.order=random"}), ids=ITEMS.get)
+@pytest.mark.system
 def test_every_item_matters(change, trained):
     """With any of them as everywhere else the losses are others, by far more than 1e-6."""
     (_, notes), (_, other) = trained(), trained(change)

@@ -96,6 +96,7 @@ def test_a_model_that_differs_is_not_exported(trained, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.system
 def test_without_the_check(trained, tmp_path):
     folder, run_ids = trained
     status, out, err = verb(folder, "export", run_ids[0], "--to=hf", tmp_path / "a" / "out", "--no-check")

@@ -114,6 +114,7 @@ def test_what_only_the_command_finds_out_is_the_same_exception(corpus_file, tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_failed_run_is_an_exception_and_the_others_are_finished(corpus_file, tmp_path):
     store = tmp_path / "store"
     planned = bs.plan({"seed": [0, 1]}, **settings(corpus_file, store))
@@ -146,6 +147,7 @@ def test_an_interrupt_keeps_what_is_trained_and_the_same_call_goes_on(swept, cor
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_sweep_ends_when_its_program_does(corpus_file, tmp_path):
     store = tmp_path / "store"
     long = settings(str(corpus_file), str(store)) | {"steps": 20_000, "probe_every_steps": 5_000}

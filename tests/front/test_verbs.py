@@ -231,6 +231,7 @@ def test_rm_takes_no_run_that_is_alive(tmp_path, corpus_file):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_rm_takes_the_mirror_on_this_disk_along(tmp_path, corpus_file):
     words = _words(corpus_file, track="wandb")
     assert verb(tmp_path, "run", *words)[0] == 0

@@ -126,7 +126,7 @@ def test_the_checks_find_what_no_checkpoint_keeps() -> None:
     sound = model_checks(part, {})
     for name in ("construction", "order", "training"):
         sound[name]()
-    with pytest.raises(AssertionError, match=r"forked from its trunk at precision=fp32, .* straight, .* here"):
+    with pytest.raises(AssertionError, match=r"from its trunk at precision=fp32, .* straight, .* here"):
         model_checks(part, {"keeps": True})["training"]()
     with pytest.raises(AssertionError, match=r"looks at tokens behind"):
         model_checks(part, {"cheats": True})["order"]()

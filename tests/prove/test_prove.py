@@ -150,6 +150,7 @@ def test_a_training_that_does_not_repeat_itself_is_told(words, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_training_that_fails_is_one_line_and_1(words, tmp_path):
     fault = "def planted(*_):\n    raise RuntimeError('out of luck')\nloop._one_step = planted\n"
     status, out, err = verb(tmp_path, "prove", *words, STEPS, env=planted(tmp_path, fault))
@@ -159,6 +160,7 @@ def test_a_training_that_fails_is_one_line_and_1(words, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_asked_to_stop_it_leaves_no_process_and_no_file(words, tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, "-c", VERB, "prove", *words, STEPS]

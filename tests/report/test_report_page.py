@@ -407,6 +407,7 @@ def test_the_policy_of_the_page_lets_its_own_script_run_and_no_other(out: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_a_sweep_of_100_runs_fits_in_three_megabytes(store: Any, tmp_path: Path) -> None:
     steps = [1, *range(5, 101, 5)]
     texts = [

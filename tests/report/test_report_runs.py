@@ -140,6 +140,7 @@ def test_runs_that_are_missing_or_empty_have_a_panel(store: Any) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_the_page_of_500_runs_says_what_it_leaves_out_and_stays_small(store: Any, tmp_path: Path) -> None:
     steps = [1, *range(5, 101, 5)]
     texts = [{"step": 100, "prompt": "word " * 40, "continuation": "word " * 400} for _ in range(4)]

@@ -24,6 +24,7 @@ def skipped(words) -> Counter[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.system
 def test_the_cost_of_a_finished_run_does_not_grow(tmp_path, capsys):
     """Nothing is called more often per run for many runs than for few, and Hydra composes no more often."""
     _, runs = finished_store(grid(tmp_path, 10), records=20)

@@ -202,6 +202,7 @@ def test_interrupted_anywhere_equals_undisturbed(tiny, tmp_path, share, precisio
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lsq4", "tequila"])
+@pytest.mark.system
 def test_a_quantiser_that_is_interrupted_goes_on_to_the_same(tiny, tmp_path, name):
     base = tiny(probe_every_steps=6, checkpoint_every_steps=4, model=quantised(name))
     calm, broken = at(base, tmp_path / "calm"), at(base, tmp_path / "broken")

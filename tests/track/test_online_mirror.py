@@ -189,6 +189,7 @@ def test_no_server_at_all(
     "ailment",
     [pytest.param("stop", marks=pytest.mark.slow), pytest.param("hang", marks=pytest.mark.slow), "refuse"],
 )
+@pytest.mark.system
 def test_server_lost_in_mid_run(
     server: WandbServer,
     store: MirrorStore,
