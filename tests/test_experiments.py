@@ -78,6 +78,7 @@ def test_tables_follow_from_the_store(experiment):
     ],
 )
 @pytest.mark.system
+@pytest.mark.few(3)
 def test_figures_follow_from_the_store(experiment):
     made = {f"{figure.name}.svg": figure.svg for figure in PUBLISH["report_of"](experiment).figures}
     for path in (experiment / "figures").iterdir():

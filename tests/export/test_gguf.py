@@ -94,6 +94,7 @@ def q_for_k(parts):
 @needs_extra
 @pytest.mark.parametrize("packing", repeated(gguf.PACKINGS, list(gguf.PACKINGS)[:1]))
 @pytest.mark.parametrize("mutate", [None, silu_for_relu2, inverse_scale, gate_for_up, dropped_gain, q_for_k])
+@pytest.mark.few(3)
 def test_llama_cpp_answers_as_we_do(inside_and_silu, tokenizer, tmp_path, mutate, packing):
     model, config = inside_and_silu()
     parts = Parts.of(model)

@@ -8,20 +8,28 @@ from pathlib import Path
 import pytest
 
 from bitnet_sweep.config import OptimizerConfig, OptimizerName, SweepConfig, plain
+from tests.repetition import EVERY
 
 PROGRAM = Path(__file__).with_name("crash_points.py")
 DIVERGING = {"lr": 1e38, "optimizer": OptimizerConfig(name=OptimizerName.adamw, clip=None)}
+
+
+ALONE = {"steps": 4, "checkpoint_every_steps": 3, "sweep": SweepConfig(share_stages=False)}
 
 
 @pytest.mark.system
 @pytest.mark.parametrize(
     ("changes", "publications", "stride"),
     [
-        ({"steps": 4, "checkpoint_every_steps": 1}, 2, 1),
-        ({"steps": 4, "checkpoint_every_steps": 3, "sweep": SweepConfig(share_stages=False)}, 1, 3),
-        ({"steps": 20, "checkpoint_every_steps": 2, **DIVERGING}, 0, 3),
+        pytest.param({"steps": 4, "checkpoint_every_steps": 1}, 2, 3, id="trunk and run"),
+        pytest.param(ALONE, 1, 9, id="run alone"),
+        pytest.param({"steps": 20, "checkpoint_every_steps": 2, **DIVERGING}, 0, 9, id="diverging"),
+        pytest.param({"steps": 4, "checkpoint_every_steps": 1}, 2, 1, id="trunk and run, each", marks=EVERY),
+        pytest.param(ALONE, 1, 2, id="run alone, closer", marks=EVERY),
+        pytest.param(
+            {"steps": 20, "checkpoint_every_steps": 2, **DIVERGING}, 0, 2, id="diverging, closer", marks=EVERY
+        ),
     ],
-    ids=["trunk and run", "run alone", "diverging"],
 )
 def test_killed_at_file_operations(tiny, tmp_path, changes, publications, stride):
     config = tiny(**{"probe_every_steps": 2} | changes)

@@ -235,6 +235,7 @@ def cut(path):
     ],
     ids=" ".join,
 )
+@pytest.mark.few(4)
 def test_damage_between_runs_is_found_and_mended(
     killed_store, calm_long, arguments, tmp_path, patterns, damage
 ):
