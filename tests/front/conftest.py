@@ -27,7 +27,7 @@ def settings(corpus_file, store) -> dict[str, Any]:
         "data": "text",
         "store": store,
         "model.hidden": 16,
-        "model.num_layers": 1,
+        "model.num_layers": 2,
         "model.num_heads": 2,
         "tokenizer.vocab_size": 300,
         "data.path": corpus_file,

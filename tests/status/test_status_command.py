@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 GRID = ["-m", "model.hidden=16,32", "wd2=0.0,0.05", "hydra.launcher.n_jobs=2"]
 TINY = [
-    "model.num_layers=1",
+    "model.num_layers=2",
     "model.num_heads=2",
     "sequence_length=8",
     "batch_size=2",

@@ -13,7 +13,7 @@ from tests.commands import run as run
 from tests.commands import start as start
 
 TINY = [
-    "model.num_layers=1",
+    "model.num_layers=2",
     "model.num_heads=2",
     "sequence_length=8",
     "batch_size=2",
