@@ -78,10 +78,11 @@ test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run 
 	command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends chromium; }
 	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'system and not every' --ignore=tests/system
-	$(BIN)/python -m pytest -m system tests/system
+	$(BIN)/python -m pytest -m 'system and not every' tests/system
 
 test-every: .venv/.system  ## The members of each kind that make test and make test-system leave out
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m every
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m every --ignore=tests/system
+	$(BIN)/python -m pytest -m every tests/system
 
 test-python:  ## As root: the tests on PYTHON_VERSION (3.13) in a Debian root; quicker with SELECT='not slow and not system'
 	tests/pythons/run.sh $(PYTHON_VERSION)

@@ -48,6 +48,7 @@ def count(model):
 
 
 @pytest.mark.system
+@pytest.mark.every
 def test_a_peer_learns_with_every_parameter(name, model):
     loop = PlainLoop(model)
     ids = torch.randint(VOCAB, (4, 9), generator=torch.Generator().manual_seed(0))
@@ -113,6 +114,7 @@ def test_transformers_differs_in_nothing_else(model):
 
 
 @pytest.mark.system
+@pytest.mark.every
 def test_the_table_has_their_rows_and_the_picture_their_lines(tmp_path, monkeypatch):
     for name in PEERS:
         pytest.importorskip(name, reason="the extra bench is not installed", exc_type=ImportError)

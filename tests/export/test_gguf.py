@@ -113,6 +113,7 @@ def test_llama_cpp_answers_as_we_do(inside_and_silu, tokenizer, tmp_path, mutate
 @pytest.mark.system
 @needs_extra
 @pytest.mark.parametrize(("packing", "block_bytes"), [("tq2_0", 66), ("tq1_0", 54)])
+@pytest.mark.few(1)
 def test_a_run_goes_through_with_its_report_beside_it(corpus_file, tmp_path, packing, block_bytes):
     own = settings(corpus_file, tmp_path / "runs")
     own |= {"model.hidden": 256, "model.tied": True, "sequence_length": 16}

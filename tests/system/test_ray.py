@@ -33,6 +33,7 @@ def test_eight_runs_equal_the_local_launchers(eight, arguments, tmp_path):
     assert science(tmp_path / "runs") == eight
 
 
+@pytest.mark.every
 def test_both_nodes_work(long, arguments, tmp_path):
     """Two jobs at once have different parents: a node's own raylet starts its workers."""
     process = start(tmp_path, *arguments, *LONG, *ON_RAY)
@@ -43,6 +44,7 @@ def test_both_nodes_work(long, arguments, tmp_path):
     assert science(tmp_path / "runs") == long
 
 
+@pytest.mark.every
 def test_killed_job_takes_no_other_with_it(long, arguments, tmp_path):
     check_killed_job(tmp_path, [*arguments, *LONG, *ON_RAY], long)
 

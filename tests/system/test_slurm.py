@@ -55,6 +55,7 @@ def test_preempted_job_goes_on(long, arguments, tmp_path):
     assert max(attempts(store)) >= 2, "a job was interrupted"
 
 
+@pytest.mark.every
 def test_requeued_job_goes_on(long, arguments, tmp_path):
     """SLURM ends the job and starts it again itself, two minutes later."""
     store = tmp_path / "runs"
