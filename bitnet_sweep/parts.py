@@ -247,7 +247,7 @@ def _import_plugin(module: str) -> None:
         if isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]:
             allowed = "there is no such module; allowed: names that Python can import (see PYTHONPATH)"
             raise ConfigError("plugins", module, allowed) from error
-        raise ConfigError("plugins", module, f"its import fails: {_told(error)}") from error
+        raise ConfigError("plugins", module, f"its import fails: {in_a_line(error)}") from error
 
 
 def _by_entry_point(kind: Kind, name: str) -> Part | None:
@@ -262,7 +262,7 @@ def _by_entry_point(kind: Kind, name: str) -> Part | None:
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError(kind, name, f"its package ({entry.value}) fails: {_told(error)}") from error
+            raise ConfigError(kind, name, f"its package ({entry.value}) fails: {in_a_line(error)}") from error
         if (found := known(kind, name)) is not None:
             return found
     return None
@@ -274,7 +274,8 @@ def _entry_points() -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=GROUP)
 
 
-def _told(error: Exception) -> str:
+def in_a_line(error: Exception) -> str:
+    """What a user's own code raised: kind and text, for a message of one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 

@@ -44,7 +44,7 @@ class Role(Flag):
     is the transformer's own."""
 
     any_model = auto()
-    """Of the group ``model``: means the same whatever model is trained; the others are the built-in one's."""
+    """In the group ``model``: means the same whatever model is trained; the others are the built-in one's."""
 
     data = auto()
     """Decides which tokens a step reads."""

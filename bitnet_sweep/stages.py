@@ -22,7 +22,7 @@ from bitnet_sweep.config import (
     check_whole,
     interpolate,
 )
-from bitnet_sweep.parts import known
+from bitnet_sweep.parts import in_a_line, known
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,7 @@ def _stages_of_function(config: RunConfig, warmup_steps: int) -> list[Stage]:
     except ConfigError:
         raise
     except Exception as error:  # whatever its author's code raises
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError(key, name, f"makes no stages: {told}") from error
+        raise ConfigError(key, name, f"makes no stages: {in_a_line(error)}") from error
     if not found or not all(isinstance(stage, Stage) for stage in found):
         raise ConfigError(key, name, "must return a list of bitnet_sweep.config.Stage, one or more")
     return found

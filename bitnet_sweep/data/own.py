@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from bitnet_sweep.config import ConfigError, DataConfig
-from bitnet_sweep.parts import find
+from bitnet_sweep.parts import find, in_a_line
 
 T = TypeVar("T")
 
@@ -78,5 +78,4 @@ def _asked(data: DataConfig, ask: Callable[[], T]) -> T:
     except ConfigError:
         raise
     except Exception as error:
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError("data.source", data.source, f"fails: {told}") from error
+        raise ConfigError("data.source", data.source, f"fails: {in_a_line(error)}") from error

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from bitnet_sweep.config import ConfigError, ModelConfig, Precision, RunConfig, Weights
 from bitnet_sweep.model.interface import Model
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.parts import find
+from bitnet_sweep.parts import find, in_a_line
 from bitnet_sweep.workload.generators import Generators
 
 LEAST_POSITIONS = 8
@@ -157,8 +157,7 @@ def _own_model(config: RunConfig) -> OwnModel:
     try:
         module = part.load()(shape, options)
     except Exception as error:  # whatever its author's code raises
-        told = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ConfigError("model.name", own.name, f"cannot be made: {told}") from error
+        raise ConfigError("model.name", own.name, f"cannot be made: {in_a_line(error)}") from error
     if not isinstance(module, nn.Module):
         allowed = f"must make a torch.nn.Module; it made a {type(module).__name__}"
         raise ConfigError("model.name", own.name, allowed)

@@ -106,7 +106,7 @@ class OnDisk:
     has_boundary: bool
     """To fork from."""
     has_weights: bool
-    """Of a run, or none are wanted."""
+    """Those of a run are there, or none are wanted."""
 
 
 def resume_point(found: OnDisk) -> ResumePoint:
