@@ -113,6 +113,9 @@ def answering(address: str | None) -> str | None:
         return named
     try:
         _check(asked)
+    except PermissionError as error:
+        if not noted:  # Ray takes the token of ~/.ray by itself where it finds its own address alone
+            raise ConfigError(key, named, f"no Ray cluster answers there ({error})") from error
     except (OSError, ValueError) as error:
         if named is not None:
             raise ConfigError(key, named, f"no Ray cluster answers there ({error})") from error
@@ -130,7 +133,13 @@ def _told(address: str | None) -> tuple[str, str | None]:
 
 
 def _check(address: str) -> None:
-    """Raises OSError: nothing answers; ValueError: it is not ``HOST:PORT``, or Ray does not answer."""
+    """Ask whether Ray answers there.
+
+    Raises:
+        PermissionError: it does, and wants a token.
+        OSError: nothing answers.
+        ValueError: ``address`` is not ``HOST:PORT``, or something else than Ray listens there.
+    """
     scheme, _, place = address.rpartition("://")
     host, colon, port = place.partition("/")[0].rpartition(":")
     if scheme not in ("", "ray") or not colon or not port.isdecimal():
@@ -144,6 +153,8 @@ def _check(address: str) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"what listens there says nothing for {ANSWER_SECONDS:g} s") from error
+    if b"AuthenticationError" in asked.stderr:
+        raise PermissionError("it wants its token: set RAY_AUTH_MODE=token, as where it was started")
     if asked.returncode:
         raise ValueError("what listens there is not Ray")
 

@@ -1,6 +1,7 @@
 """hydra/launcher=ray on a cluster of two nodes, one CPU each."""
 
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -22,6 +23,8 @@ ON_RAY = ["hydra/launcher=ray", "hydra.launcher.address=127.0.0.1:16379"]
 @pytest.fixture(scope="module", autouse=True)
 def two_nodes(tmp_path_factory):
     os.environ["RAY"] = str(Path(sys.executable).parent / "ray")
+    # Else a head would want the token that a local Ray once left in ~/.ray, and no other node would bring it
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     with cluster("ray.sh", tmp_path_factory.mktemp("ray")):
         yield
 
@@ -116,12 +119,30 @@ def test_a_signal_is_heard_while_waiting_for_an_answer(arguments, tmp_path, numb
     assert process.returncode == 130, err
 
 
+def noted(short, address):
+    """RAY_TMPDIR of a machine where ``ray start`` has begun a cluster at the address."""
+    (Path(short) / "ray").mkdir()
+    (Path(short) / "ray" / "ray_current_cluster").write_text(address)
+    return {"RAY_TMPDIR": short}
+
+
+def test_a_cluster_that_wants_a_token_says_so(arguments, tmp_path):
+    """As Ray does it: an address that is named needs the mode named too, one that Ray finds does not."""
+    untold = {name: value for name, value in os.environ.items() if name != "RAY_AUTH_MODE"}
+    small = [*arguments, "model.hidden=16", "steps=20"]
+    status, _, err = run(tmp_path, *small, *ON_RAY, env=untold)
+    assert status == 2, err
+    assert "RAY_AUTH_MODE=token" in err.strip().splitlines()[-1]
+    found = [*small, "hydra/launcher=ray", "hydra.launcher.address=auto"]
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short:
+        status, _, err = run(tmp_path, *found, env=untold | noted(short, "127.0.0.1:16379"))
+    assert status == 0, err
+
+
 def test_a_cluster_that_is_gone_is_passed_over(arguments, tmp_path):
     """`ray start` notes its address; a machine that crashed has the note still."""
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short:  # a socket's path is short
-        (Path(short) / "ray").mkdir()
-        (Path(short) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
-        options = environment(RAY_TMPDIR=short)
+        options = environment(**noted(short, "127.0.0.1:1"))
         small = [*arguments, "model.hidden=16", "steps=20", "hydra/launcher=ray"]
         status, out, err = run(tmp_path, *small, **options)
         assert status == 0, err
