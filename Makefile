@@ -18,6 +18,9 @@ test test-system test-every check: export OMP_NUM_THREADS := 1
 .DEFAULT_GOAL := help
 
 GPU_OUT ?= experiments/bench/gpu
+# Each makes a cluster of this machine, so that nothing may run beside them
+CLUSTERS := tests/system/test_ray.py tests/system/test_slurm.py
+
 # Where make test-gpu runs: on cpu the same programs show that they run, at any size (GPU_CHOICES, GPU_STEP)
 DEVICE ?= cuda
 GPU_TESTS_SECONDS ?= 200
@@ -77,12 +80,12 @@ test-system: .venv/.system  ## As root: install Ray, SLURM and Chromium and run 
 		apt-get install -qq --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins; }
 	command -v chromium > /dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -qq --no-install-recommends chromium; }
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'system and not every' --ignore=tests/system
-	$(BIN)/python -m pytest -m 'system and not every' tests/system
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m 'system and not every' $(CLUSTERS:%=--ignore=%)
+	$(BIN)/python -m pytest -m 'system and not every' $(CLUSTERS)
 
 test-every: .venv/.system  ## The members of each kind that make test and make test-system leave out
-	$(BIN)/python -m pytest -n 4 --dist worksteal -m every --ignore=tests/system
-	$(BIN)/python -m pytest -m every tests/system
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m every $(CLUSTERS:%=--ignore=%)
+	$(BIN)/python -m pytest -m every $(CLUSTERS)
 
 test-python:  ## As root: the tests on PYTHON_VERSION (3.13) in a Debian root; quicker with SELECT='not slow and not system'
 	tests/pythons/run.sh $(PYTHON_VERSION)

@@ -41,6 +41,7 @@ def edited(copy, name, change):
     ],
 )
 @pytest.mark.parametrize("name", ["config.py", "model/quantisers.py", "train/loop.py"])
+@pytest.mark.few(5)
 @pytest.mark.slow
 def test_what_is_said_is_not_in_it(copy, name, change):
     assert edited(copy, name, change) == []

@@ -27,6 +27,7 @@ GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.system
+@pytest.mark.few(7)
 def test_grid_composes(name):
     """Every point of the grid can be trained, and there are as many as its first lines say."""
     path = config_folder() / "experiment" / f"{name}.yaml"

@@ -59,6 +59,7 @@ def test_something_is_compared():
     ],
     ids=str,
 )
+@pytest.mark.few(3)
 def test_another_layout_is_the_same_picture(looks):
     assert picture(**looks) != picture()
     assert_same_picture(picture(**looks), picture())

@@ -65,6 +65,7 @@ def store(tmp_path_factory):
     return root
 
 
+@pytest.mark.few(3)
 @looked_at
 @pytest.mark.parametrize("module", [STATUS, SYNC])
 def test_reading_a_store(store, tmp_path, module, condition):
@@ -79,6 +80,7 @@ def test_reading_a_store(store, tmp_path, module, condition):
         )
 
 
+@pytest.mark.few(5)
 @looked_at
 @pytest.mark.parametrize(
     ("module", "status"), [(STATUS, 2), (SYNC, 2), (DASHBOARD, 2), (REPORT, 2), ("track.sync --help", 0)]

@@ -277,6 +277,7 @@ WRITTEN_ALONE = ("stages", "boundary", "schedule.lr_bend_from", "schedule.lr_ben
 """Fractions such as 2/3, which no grid held: only those of grids were once cut to 12 digits."""
 
 
+@pytest.mark.system
 def test_no_published_config_holds_a_number_that_was_read_or_written_wrongly():
     """Seeds that a float would cut, signed zeros, more digits than a sweep once took, one input column."""
     published: dict[tuple[str, str], bytes] = {}

@@ -87,6 +87,7 @@ def behind(opened, answer):
     return [(each.max() - each[token]).item() for each, token in zip(logits, answer["made"], strict=True)]
 
 
+@pytest.mark.every  # tests/export/test_verb.py compares the texts of smaller runs
 def test_the_best_run_writes_the_same_text_in_transformers(best):
     """40 most likely tokens; two programs may part only where this one has two as likely, to a rounding."""
     folder, run_id = best

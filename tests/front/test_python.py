@@ -98,6 +98,7 @@ def test_the_same_call_again_trains_nothing(swept, corpus_file, capsys):
     ],
 )
 @pytest.mark.parametrize("call", ["plan", "sweep"])
+@pytest.mark.few(5)
 def test_what_the_command_refuses_is_an_exception(grid, told, call, corpus_file, tmp_path):
     others = {k: v for k, v in settings(corpus_file, tmp_path / "store").items() if k not in grid}
     with pytest.raises(bs.ConfigError) as refused:

@@ -30,6 +30,7 @@ def tables_of(root: Path, out: Path) -> dict[str, list[dict[str, str]]]:
 
 @pytest.mark.parametrize("as_text", [False, True], ids=["as numbers", "as text"])
 @pytest.mark.parametrize("seeds", [SEEDS, (2**53, 2**53 + 1), (2**63, 2**64 - 1)], ids=str)
+@pytest.mark.few(2)
 @pytest.mark.slow
 def test_seeds_past_a_float(store: Any, tmp_path: Path, seeds: tuple[int, int], as_text: bool) -> None:
     for i, seed in enumerate(seeds):

@@ -21,9 +21,9 @@ ALONE = {"steps": 4, "checkpoint_every_steps": 3, "sweep": SweepConfig(share_sta
 @pytest.mark.parametrize(
     ("changes", "publications", "stride"),
     [
-        pytest.param({"steps": 4, "checkpoint_every_steps": 1}, 2, 3, id="trunk and run"),
-        pytest.param(ALONE, 1, 9, id="run alone"),
-        pytest.param({"steps": 20, "checkpoint_every_steps": 2, **DIVERGING}, 0, 9, id="diverging"),
+        pytest.param({"steps": 4, "checkpoint_every_steps": 1}, 2, 6, id="trunk and run"),
+        pytest.param(ALONE, 1, 15, id="run alone"),
+        pytest.param({"steps": 20, "checkpoint_every_steps": 2, **DIVERGING}, 0, 15, id="diverging"),
         pytest.param({"steps": 4, "checkpoint_every_steps": 1}, 2, 1, id="trunk and run, each", marks=EVERY),
         pytest.param(ALONE, 1, 2, id="run alone, closer", marks=EVERY),
         pytest.param(

@@ -92,6 +92,7 @@ VARIABLES = [
 ]
 
 
+@pytest.mark.few(7)
 @pytest.mark.parametrize(
     "variables", VARIABLES, ids=lambda variables: " ".join(map("=".join, variables.items()))
 )
@@ -121,6 +122,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.few(9)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
 @pytest.mark.parametrize("hidden", [None, "--assume-unchanged", "--skip-worktree"])
 def test_what_was_changed_is_marked(tree, change, hidden):

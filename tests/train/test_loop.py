@@ -124,6 +124,7 @@ def test_the_loop_equals_a_plain_one(world, name, precision):
     ],
     ids=["no clip", "the rate a step late", "no decay", "the losses mixed up"],
 )
+@pytest.mark.few(5)
 @pytest.mark.slow
 def test_the_plain_loop_would_tell_a_wrong_one(world, name, wrong):
     """Each mistake takes the weights further off than the test above allows at ``mixed``."""
