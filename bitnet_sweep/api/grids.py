@@ -21,6 +21,7 @@ from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.find import run_names
 from bitnet_sweep.status.ledger import Ledger
 from bitnet_sweep.store import Store
+from bitnet_sweep.store.asked_runs import asked_runs
 from bitnet_sweep.sweep.grid import make_grid, overrides_of
 from bitnet_sweep.sweep.orchestrate import plan_runs
 from bitnet_sweep.sweep.plan import Plan as StagePlan
@@ -144,8 +145,7 @@ class Sweep:
     @property
     def run_ids(self) -> list[str]:
         """In the order of the grid."""
-        document = Store(self.store).sweep(self.name) or {}
-        return [str(run_id) for run_id in document.get("run_ids", [])]
+        return list(asked_runs(Store(self.store), self.name))
 
     @property
     def frame(self) -> pd.DataFrame:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from bitnet_sweep.config import ConfigError, ModelConfig, RunConfig, added_knobs, flatten, having
 from bitnet_sweep.records import LOG, to_json_line
-from bitnet_sweep.report.read import Evidence, Run, Sweep
+from bitnet_sweep.report.read import Evidence, Run
 from bitnet_sweep.roles import Role
+from bitnet_sweep.store.asked_runs import Sweep
 from bitnet_sweep.store.codec import SCHEMA, records_of
 from bitnet_sweep.store.states import FINISHED, RUNNING
 from bitnet_sweep.wandb_client import (

@@ -18,7 +18,7 @@ from bitnet_sweep.paths import in_letters
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.evaluated import merged, scores_of
 from bitnet_sweep.store import Store, opened
-from bitnet_sweep.store.asked_runs import asked_runs
+from bitnet_sweep.store.asked_runs import Sweep, asked_runs, read_sweeps
 from bitnet_sweep.store.codec import SCHEMA, read_document, read_rows, records_of
 from bitnet_sweep.store.evaluations import Score
 from bitnet_sweep.store.liveness import error_before
@@ -48,18 +48,6 @@ class Run:
     """As its sweep has it."""
     scores: Sequence[Score] = ()
     """What its evaluations found."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A recorded grid: ``sweeps/<name>.json``."""
-
-    name: str
-    run_ids: list[str]
-    command: str = ""
-    overrides: list[str] = field(default_factory=list)
-    excluded: int = 0
-    created: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +84,10 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
     sweeps: dict[str, Sweep] = {}
     notes: list[str] = []
     for path, store in folders.items():
-        for found in _sweeps(store, in_letters(str(path)), notes):
+        wrong: dict[str, str] = {}
+        for found in read_sweeps(Store(store), wrong):
             sweeps[found.name] = _merged(sweeps.get(found.name), found)
+        notes += [f"sweep {name} of {in_letters(str(path))}: {what}" for name, what in wrong.items()]
     for project in projects:
         notes += project.notes
         for found in project.sweeps.values():
@@ -194,30 +184,6 @@ def read_run(folder: Path, store: str = "") -> Run:
     with suppress(OSError):  # no result rests on it either, and older stores have none
         log = (folder / "log.jsonl").read_bytes()
     return Run(folder.name, state, config, status, records, samples, problems, log, store)
-
-
-def _sweeps(store: Path, name: str, notes: list[str]) -> list[Sweep]:
-    found = []
-    for path in sorted((store / "sweeps").glob("*.json")):
-        problems: list[str] = []
-        document = read_document(path, problems, required=False)
-        run_ids = document.get("run_ids")
-        if problems or not isinstance(run_ids, list):
-            notes.append(f"sweep {path.stem} of {name}: {'; '.join(problems) or 'no run_ids'}")
-            continue
-        command, excluded = document.get("command", ""), document.get("excluded") or []
-        overrides = document.get("overrides")
-        found.append(
-            Sweep(
-                name=path.stem,
-                run_ids=list(dict.fromkeys(map(str, run_ids))),
-                command=" ".join(map(str, command)) if isinstance(command, list) else str(command),
-                overrides=[str(item) for item in overrides] if isinstance(overrides, list) else [],
-                excluded=len(excluded) if isinstance(excluded, list | dict) else 0,
-                created=str(document.get("created", "")),
-            )
-        )
-    return found
 
 
 def _merged(known: Sweep | None, found: Sweep) -> Sweep:
