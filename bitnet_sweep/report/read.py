@@ -19,7 +19,7 @@ from bitnet_sweep.records import Record
 from bitnet_sweep.report.evaluated import merged, scores_of
 from bitnet_sweep.store import Store, opened
 from bitnet_sweep.store.asked_runs import Sweep, asked_runs, read_sweeps
-from bitnet_sweep.store.codec import SCHEMA, read_document, read_rows, records_of
+from bitnet_sweep.store.codec import SCHEMA, newer_schema, read_document, read_rows, records_of
 from bitnet_sweep.store.evaluations import Score
 from bitnet_sweep.store.liveness import error_before
 from bitnet_sweep.store.states import FAILED, MISSING, REPORTED, UNKNOWN_STATE, UNREADABLE, WRITTEN
@@ -169,9 +169,8 @@ def read_run(folder: Path, store: str = "") -> Run:
     is_readable = not any(problem.startswith("cannot be read") for problem in problems)
     samples = read_rows(folder / "samples.jsonl", problems)  # no result rests on them, so no state either
     state = str(status.get("state", UNKNOWN_STATE))
-    schema = status.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        problems.append(f"written with schema {schema!r}; this report reads schema {SCHEMA}")
+    if newer := newer_schema(status.get("schema", SCHEMA)):
+        problems.append(newer)
         return Run(folder.name, UNREADABLE, status=status, problems=problems, store=store)
     if not is_readable:
         state = UNREADABLE
