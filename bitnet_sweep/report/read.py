@@ -6,9 +6,8 @@ run, which the report shows. Only a store that is not there, or a sweep nobody r
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -98,12 +97,11 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
             raise ConfigError("--sweep", sweep, f"not recorded here; recorded: {known}")
         sweeps = {sweep: sweeps[sweep]}
     wanted = set(sweeps[sweep].run_ids) if sweep is not None else None
-    with _no_collection():
-        for path, store in folders.items():
-            for folder in sorted((store / "runs").glob("*")):
-                if folder.is_dir() and (wanted is None or folder.name in wanted):
-                    run = read_run(folder, in_letters(str(path)))
-                    runs[run.run_id] = _better(runs.get(run.run_id), run)
+    for path, store in folders.items():
+        for folder in sorted((store / "runs").glob("*")):
+            if folder.is_dir() and (wanted is None or folder.name in wanted):
+                run = read_run(folder, in_letters(str(path)))
+                runs[run.run_id] = _better(runs.get(run.run_id), run)
     for project in projects:
         for run in project.runs.values():
             runs[run.run_id] = _better(runs.get(run.run_id), run)
@@ -145,18 +143,6 @@ def _project(source: str, sweep: str | None) -> Evidence:
     from bitnet_sweep.report.from_wandb import read_project  # late: W&B takes a second, and stores need none
 
     return read_project(source, sweep)
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Nothing read is garbage, and looking for some among 300,000 records takes a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def read_run(folder: Path, store: str = "") -> Run:
