@@ -21,6 +21,7 @@ from typing import Any
 from bench.tables import Row, table, write
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.store import FINISHED, Folder, Status, Store
+from bitnet_sweep.store.asked_runs import AskedRun, Sweep, read_sweeps
 
 COLUMNS = {
     "job": "job",
@@ -92,12 +93,12 @@ def spent(folder: Folder, start: int) -> Spent:
     return Spent(step - start, finished(folder).train_seconds, steps_s, probes_s)
 
 
-def account(store: Store, runs: Sequence[dict[str, Any]]) -> list[Row]:
+def account(store: Store, runs: Sequence[AskedRun]) -> list[Row]:
     """A row for each job, one for the longest chain of them, one for all.
 
     Args:
         store: what holds them.
-        runs: as the document of a sweep has them.
+        runs: as a sweep notes them.
 
     Raises:
         ValueError: a job has not finished, or not in one attempt.
@@ -105,22 +106,22 @@ def account(store: Store, runs: Sequence[dict[str, Any]]) -> list[Row]:
     names: dict[str, str] = {}
     jobs: dict[str, Spent] = {}
     for run in runs:
-        for stage_id, start in zip(run["stage_ids"], [0, *run["stage_ends"][:-1]], strict=True):
+        for stage_id, start in zip(run.stage_ids, [0, *run.stage_ends[:-1]], strict=True):
             if stage_id in jobs:
                 continue
-            is_run = stage_id == run["run_id"]
-            names[stage_id] = run["name"] if is_run else f"trunk of {run['name']}"
+            is_run = stage_id == run.run_id
+            names[stage_id] = run.name if is_run else f"trunk of {run.name}"
             jobs[stage_id] = spent(store.run(stage_id) if is_run else store.stage(stage_id), start)
-    chains = [sum((jobs[stage_id] for stage_id in run["stage_ids"]), Spent()) for run in runs]
+    chains = [sum((jobs[stage_id] for stage_id in run.stage_ids), Spent()) for run in runs]
     longest = max(chains, key=lambda chain: chain.wall_s)
     rows = [jobs[stage_id].row(names[stage_id]) for stage_id in jobs]
     return [*rows, longest.row("the longest chain"), sum(jobs.values(), Spent()).row("all jobs")]
 
 
-def elapsed(store: Store, sweep: dict[str, Any]) -> float:
+def elapsed(store: Store, sweep: Sweep) -> float:
     """Seconds from the plan of a sweep to the last status of a run."""
-    last = max(finished(store.run(run_id)).updated for run_id in sweep["run_ids"])
-    return (datetime.fromisoformat(last) - datetime.fromisoformat(sweep["created"])).total_seconds()
+    last = max(finished(store.run(run_id)).updated for run_id in sweep.run_ids)
+    return (datetime.fromisoformat(last) - datetime.fromisoformat(sweep.created)).total_seconds()
 
 
 def main() -> None:
@@ -132,12 +133,12 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", metavar="RUN_ID", help="of the sweep's runs, by default all")
     options = parser.parse_args()
     store = Store(options.store)
-    sweep = store.sweep(options.sweep)
+    sweep = next((each for each in read_sweeps(store) if each.name == options.sweep), None)
     if sweep is None:
         sys.exit(f"{options.store} holds no sweep {options.sweep}")
-    runs = [run for run in sweep["runs"] if run["run_id"] in (options.runs or sweep["run_ids"])]
+    runs = [run for run in sweep.runs if run.run_id in (options.runs or sweep.run_ids)]
     if not runs:
-        sys.exit(f"sweep {options.sweep} has none of these runs; it has {' '.join(sweep['run_ids'])}")
+        sys.exit(f"sweep {options.sweep} has none of these runs; it has {' '.join(sweep.run_ids)}")
     try:
         rows = account(store, runs)
         text = table(rows, COLUMNS)
@@ -147,9 +148,9 @@ def main() -> None:
         sys.exit(str(error))
     print(text)
     if options.out is not None:
-        first = finished(store.run(runs[0]["run_id"])).provenance
+        first = finished(store.run(runs[0].run_id)).provenance
         here = {key: value for key, value in first.items() if key != "command"}
-        title = f"Where the time of a sweep went: `{sweep['command']}`"
+        title = f"Where the time of a sweep went: `{sweep.command}`"
         write(options.out, f"share_{options.name or options.sweep}", title, text, here, rows)
 
 

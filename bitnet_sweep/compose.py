@@ -69,14 +69,14 @@ class Conf:
         params = self._master.hydra.sweeper.params or {}
         return [*(f"{key}={values}" for key, values in params.items()), *self._master.hydra.overrides.task]
 
-    def axes(self, words: Sequence[str]) -> Axes:
-        """The values of each key.
+    def axes(self) -> Axes:
+        """The values of each key of ``words``.
 
         Raises:
             ConfigError, HydraException: a word is wrong.
         """
         parser = OverridesParser.create(config_loader=self._loader)
-        overrides = parser.parse_overrides(list(words))
+        overrides = parser.parse_overrides(self.words)
         check_as_typed(overrides)
         return read_axes(overrides, parser)
 
@@ -91,9 +91,9 @@ class Conf:
             OmegaConf.copy_cache(from_config=config, to_config=self._master)
         return config
 
-    def is_group(self, key: str) -> bool:
-        """Whether a key chooses a file of ``conf/``."""
-        return bool(self._loader.get_group_options(key))
+    def composer(self) -> Composer:
+        """What makes the config of each point."""
+        return Composer(self.load, lambda key: bool(self._loader.get_group_options(key)))
 
 
 def sweep_settings(axes: Axes, load: Load) -> SweepConfig:

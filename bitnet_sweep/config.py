@@ -15,6 +15,7 @@ import math
 import operator
 import typing
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
@@ -250,8 +251,12 @@ def path_text(key: str, path: str) -> str:
 
 def check_float(key: str, value: int) -> None:
     """A float holds ``value``, else a ConfigError."""
-    if value != float(value):
-        allowed = f"has more digits than such a number can have; the nearest is {float(value)!r}"
+    try:
+        nearest = float(value)
+    except OverflowError:
+        nearest = math.inf
+    if value != nearest:
+        allowed = f"has more digits than such a number can have; the nearest is {nearest!r}"
         raise ConfigError(key, value, allowed)
 
 
@@ -933,8 +938,8 @@ def from_plain(document: object) -> RunConfig:
         close = difflib.get_close_matches(unknown[0], KNOBS, n=1)
         guess = f"; did you mean {close[0]}?" if close else ""
         raise ConfigError(unknown[0], values[unknown[0]], f"no such key{guess}")
-    typed = {key: _typed(KNOBS[key].kind, value, key) for key, value in values.items()}
-    config: RunConfig = built(RunConfig, typed)
+    found = {key: typed(KNOBS[key].kind, value, key) for key, value in values.items()}
+    config: RunConfig = built(RunConfig, found)
     return config
 
 
@@ -949,27 +954,38 @@ def built(kind: Any, values: Mapping[str, Any]) -> Any:
     return kind(**own, **{group: built(kinds[group], under) for group, under in groups.items()})
 
 
-def _typed(kind: Any, value: Any, key: str) -> Any:
-    """A plain value as one of the annotated type; numbers are checked by the config that takes them."""
-    if isinstance(kind, UnionType):
-        if value is None:
-            return None
-        kind = kind.__args__[0]
-    if kind in (int, float) and value is not None:
+def typed(kind: Any, value: Any, key: str) -> Any:
+    """A plain value as one of an annotated type.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    origin, arguments, kinds = typing.get_origin(kind), typing.get_args(kind), types_of(kind)
+    if origin in (typing.Union, UnionType):
+        for one in sorted(arguments, key=lambda each: each is str):  # text takes numbers, too
+            with suppress(ConfigError):
+                return typed(one, value, key)
+    elif origin is list:
+        if isinstance(value, list | tuple):
+            return [typed(arguments[0], item, f"{key}[{i}]") for i, item in enumerate(value)]
+    elif origin is dict:
+        if isinstance(value, Mapping):
+            return dict(value)  # what may stand in it only its part knows
+    elif origin is typing.Literal:
+        if any(value == one and type(value) is type(one) for one in arguments):
+            return value
+    elif kinds:
+        if isinstance(value, Mapping) and _required(kind) <= set(value) <= set(kinds):
+            return kind(**{name: typed(kinds[name], item, f"{key}.{name}") for name, item in value.items()})
+    elif kind in (int, float):
         found = read_number(value)
-        whole = kind is int and isinstance(found, float) and found.is_integer()
-        return value if found is None else int(found) if whole else found
-    if typing.get_origin(kind) is list and isinstance(value, list):
-        (element,) = typing.get_args(kind)
-        return [_typed(element, item, f"{key}[{i}]") for i, item in enumerate(value)]
-    kinds = types_of(kind)
-    if kinds and isinstance(value, Mapping) and _required(kind) <= set(value) <= set(kinds):
-        return kind(**{name: _typed(kinds[name], item, f"{key}.{name}") for name, item in value.items()})
-    if kind is Any or (kind in (str, bool) and isinstance(value, kind)):
+        if kind is float and isinstance(found, int):
+            check_float(key, found)
+        if found is not None and (kind is float or found == int(found)):
+            return kind(found)
+    elif kind is Any or isinstance(value, kind):
         return value
-    if typing.get_origin(kind) is dict and isinstance(value, Mapping):
-        return dict(value)  # what may stand in it only its part knows
-    if isinstance(value, str) and value in getattr(kind, "__members__", ()):
+    elif isinstance(value, str) and value in getattr(kind, "__members__", ()):
         return kind[value]
     raise ConfigError(key, value, f"must be {words_for(kind)}")
 

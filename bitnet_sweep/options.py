@@ -11,9 +11,7 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Literal, Union
 
-from bitnet_sweep.config import ConfigError, check_float
-from bitnet_sweep.exact import read_number
-from bitnet_sweep.roles import words_for
+from bitnet_sweep.config import ConfigError, typed
 
 
 def options_from(kind: type | None, given: Mapping[str, Any], key: str, whose: str) -> Any:
@@ -34,7 +32,7 @@ def options_from(kind: type | None, given: Mapping[str, Any], key: str, whose: s
             raise ConfigError(f"{key}.{name}", value, _no_such_option(name, kinds, whose))
     if kind is None:
         return None
-    values = {name: _typed(kinds[name], value, f"{key}.{name}") for name, value in given.items()}
+    values = {name: typed(kinds[name], value, f"{key}.{name}") for name, value in given.items()}
     for needed in dataclasses.fields(kind):
         if _is_needed(needed) and needed.name not in values:
             raise ConfigError(f"{key}.{needed.name}", "?", f"{whose} needs a value for it")
@@ -80,39 +78,3 @@ def _is_possible(kind: Any) -> bool:
         return all(map(_is_possible, typing.get_args(kind)))
     is_enum = isinstance(kind, type) and issubclass(kind, Enum)
     return is_enum or kind in (bool, int, float, str, NoneType) or typing.get_origin(kind) is Literal
-
-
-def _typed(kind: Any, value: Any, key: str) -> Any:
-    """A plain value as one of the type.
-
-    Raises:
-        ConfigError: it is none.
-    """
-    origin = typing.get_origin(kind)
-    if origin in (Union, UnionType):
-        for one in sorted(typing.get_args(kind), key=lambda each: each is str):  # text takes numbers, too
-            try:
-                return _typed(one, value, key)
-            except ConfigError:
-                continue
-    elif origin is list:
-        if isinstance(value, list | tuple):
-            (element,) = typing.get_args(kind)
-            return [_typed(element, item, key) for item in value]
-    elif origin is Literal:
-        if any(value == one and type(value) is type(one) for one in typing.get_args(kind)):
-            return value
-    elif isinstance(kind, type) and issubclass(kind, Enum):
-        if isinstance(value, kind):
-            return value
-        if isinstance(value, str) and value in kind.__members__:
-            return kind[value]
-    elif kind in (int, float):
-        found = None if isinstance(value, bool) else read_number(value)
-        if found is not None and (kind is float or found == int(found)):
-            if kind is float and isinstance(found, int):
-                check_float(key, found)
-            return kind(found)
-    elif isinstance(value, kind):
-        return value
-    raise ConfigError(key, value, f"must be {words_for(kind)}")

@@ -30,7 +30,6 @@ class StageTreeSweeper(Sweeper):
     """Composes the whole grid, checks it, and lets the engine launch trunks before arms."""
 
     def __init__(self, params: Mapping[str, str]) -> None:
-        self.params = params
         self._has_launched = False
         self.num_stages: dict[int, int] = {}
         """By number, for jobs that leave a trunk; the launcher passes it on to them, beside their config."""
@@ -55,16 +54,15 @@ class StageTreeSweeper(Sweeper):
             InterruptedRunError: a signal asked to stop.
             FailedRunError: some runs are not finished.
         """
-        from bitnet_sweep.compose import Composer, Conf, sweep_settings
+        from bitnet_sweep.compose import Conf, sweep_settings
         from bitnet_sweep.sweep.bisect import bisect
         from bitnet_sweep.sweep.grid import make_grid, overrides_of
         from bitnet_sweep.sweep.orchestrate import drive, plan_runs
 
         conf = Conf(self._hydra_context.config_loader, self._master)
-        words = [*(f"{key}={values}" for key, values in self.params.items()), *arguments]
-        axes = conf.axes(words)
+        axes = conf.axes()
         settings = sweep_settings(axes, conf.load)
-        compose = Composer(conf.load, conf.is_group)
+        compose = conf.composer()
         # Of Hydra's launchers, ours say these.
         of_launcher = getattr(self.launcher, "jobs_at_once", None)
         jobs_at_once = of_launcher and of_launcher()
@@ -73,12 +71,12 @@ class StageTreeSweeper(Sweeper):
         if require_backend is not None and not settings.dry_run:
             require_backend()
         if settings.bisect is not None:
-            bisect(axes, settings, compose, words, self._launch, jobs_at_once, trains_here)
+            bisect(axes, settings, compose, conf.words, self._launch, jobs_at_once, trains_here)
             return
         grid = make_grid(axes, settings, compose)
         points = [(overrides_of(point), config) for point, config in grid.points]
         store, runs = plan_runs(points, trains_here)
-        drive(store, runs, words, self._launch, grid.excluded, jobs_at_once)
+        drive(store, runs, conf.words, self._launch, grid.excluded, jobs_at_once)
 
     def _launch(self, plan: Plan, name: str) -> None:
         """A launcher that knows dependencies gets them; any other gets the tree level by level.

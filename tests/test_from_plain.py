@@ -103,6 +103,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a truth": ({"model": {"tied": "yes"}}, "model.tied=yes: must be true or false"),
     "text": ({"scale": 3}, "scale=3: must be text"),
     "a choice": ({"precision": "fp8"}, "precision=fp8: must be one of fp32, mixed"),
+    "past a float": ({"lr": 10**400}, f"lr={10**400}: has more digits than such a number can have"),
     "a list": ({"precision": ["fp32"]}, "precision=['fp32']: must be one of fp32, mixed"),
     "a value": ({"wd2": -1}, "wd2=-1.0: must be a finite number, 0 or more"),
     "values together": ({"model.hidden": 6, "model.num_heads": 4}, "model.hidden=6: must be divisible"),

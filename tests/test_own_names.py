@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bitnet_sweep import parts
-from bitnet_sweep.compose import Composer, Conf, sweep_settings
+from bitnet_sweep.compose import Conf, sweep_settings
 from bitnet_sweep.config import DataName, OptimizerName, RunConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.sweep.grid import make_grid
@@ -46,9 +46,9 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def configs(*words: str) -> list[RunConfig]:
     """Those of the points of a command line with ``-m``."""
     conf = Conf.of(words)
-    axes = conf.axes(conf.words)
+    axes = conf.axes()
     settings = sweep_settings(axes, conf.load)
-    return [config for _, config in make_grid(axes, settings, Composer(conf.load, conf.is_group)).points]
+    return [config for _, config in make_grid(axes, settings, conf.composer()).points]
 
 
 def refusal(*words: str) -> str:

@@ -15,12 +15,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from bitnet_sweep.api.process import train
 from bitnet_sweep.api.words import words_of
-from bitnet_sweep.compose import Composer, Conf, sweep_settings
+from bitnet_sweep.compose import Conf, sweep_settings
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.find import run_names
 from bitnet_sweep.status.ledger import Ledger
 from bitnet_sweep.store import Store
+from bitnet_sweep.store.asked_runs import asked_runs
 from bitnet_sweep.sweep.grid import make_grid, overrides_of
 from bitnet_sweep.sweep.orchestrate import plan_runs
 from bitnet_sweep.sweep.plan import Plan as StagePlan
@@ -144,8 +145,7 @@ class Sweep:
     @property
     def run_ids(self) -> list[str]:
         """In the order of the grid."""
-        document = Store(self.store).sweep(self.name) or {}
-        return [str(run_id) for run_id in document.get("run_ids", [])]
+        return list(asked_runs(Store(self.store), self.name))
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -196,13 +196,13 @@ class Sweep:
 
 def _planned(words: list[str]) -> Plan:
     conf = Conf.of(words)
-    axes = conf.axes(conf.words)
+    axes = conf.axes()
     settings = sweep_settings(axes, conf.load)
     if settings.bisect is not None:
         raise ConfigError(
             "sweep.bisect", settings.bisect, "finds its points one after the other: use the command line"
         )
-    grid = make_grid(axes, settings, Composer(conf.load, conf.is_group))
+    grid = make_grid(axes, settings, conf.composer())
     points = [(overrides_of(point), config) for point, config in grid.points]
     # the process that trains, or a cluster, has the devices; here nothing needs torch
     store, runs = plan_runs(points, trains_here=False)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from bitnet_sweep.compose import Composer, Conf, sweep_settings
+from bitnet_sweep.compose import Conf, sweep_settings
 from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.prove.shorten import shortened
@@ -71,12 +71,10 @@ def _lines(done: Trained) -> Iterator[str]:
 def _config_of(words: Sequence[str]) -> RunConfig:
     """The one config that the words stand for."""
     conf = Conf.of(words)
-    axes = conf.axes(conf.words)
+    axes = conf.axes()
     for key, values in axes.items():
         if len(values) > 1:
             told = ",".join(setting.text.partition("=")[2] for setting in values)
             raise ConfigError(key, told, "prove trains one config: give it one value")
-    settings = sweep_settings(axes, conf.load)
-    grid = make_grid(axes, settings, Composer(conf.load, conf.is_group))
-    ((_, config),) = grid.points
+    ((_, config),) = make_grid(axes, sweep_settings(axes, conf.load), conf.composer()).points
     return config

@@ -13,8 +13,8 @@ from itertools import product
 from typing import Any
 
 from bitnet_sweep.exact import read_number
-from bitnet_sweep.report.read import Sweep
 from bitnet_sweep.report.settings import AXES, changes_of, shown
+from bitnet_sweep.store.asked_runs import Sweep
 
 
 def points_of(sweep: Sweep, configs: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -91,10 +91,10 @@ def records(study: Study) -> Table:
     rows = [record for arm in arms for record in arm.records]
     found = {key for keys in {tuple(row) for row in rows} for key in keys} - set(_RECORD_OF)
     fields = [*(name for name in FIELDS if name in found), *sorted(found - set(FIELDS))]
-    columns: dict[str, Any] = {}
-    for name, of in _RECORD_OF.items():
-        column = [value for arm in arms for value in [of(arm)] * len(arm.records)]
-        columns[name] = _whole_column(column) if name in _WHOLE else column
+    columns = {
+        name: typed([value for arm in arms for value in [of(arm)] * len(arm.records)])
+        for name, of in _RECORD_OF.items()
+    }
     measured = pd.DataFrame(_matrix(rows, fields), index=range(len(rows))).convert_dtypes()
     placed = pd.DataFrame(columns).convert_dtypes()
     taken = {*placed, *measured}
@@ -109,13 +109,6 @@ def records(study: Study) -> Table:
 
 _LARGEST_EXACT = 2**53
 """Up to here a float holds every whole number."""
-
-
-def _whole_column(values: Sequence[Any]) -> Any:
-    """Whole numbers and None, with every digit; as text where one of them needs more than 64 bits."""
-    if all(abs(value) < 2**63 for value in values if isinstance(value, int)):
-        return pd.array(values, dtype="Int64")
-    return [None if value is None else str(value) for value in values]
 
 
 def _matrix(rows: Sequence[Record], fields: Sequence[str]) -> dict[str, Any]:
@@ -140,13 +133,13 @@ def _matrix(rows: Sequence[Record], fields: Sequence[str]) -> dict[str, Any]:
     for name in large & columns.keys():
         exact = [row.get(name) for row in rows]
         if all(value is None or isinstance(value, int) for value in exact):
-            columns[name] = _whole_column(exact)
+            columns[name] = typed(exact)
     return columns
 
 
 _ROWS_AT_ONCE = 10_000
 
-_RECORD_OF: dict[str, Callable[[Arm], object]] = {
+_RECORD_OF: dict[str, Callable[[Arm], float | int | str | None]] = {
     "run_id": lambda arm: arm.run_id,
     "section": lambda arm: arm.section,
     "state": lambda arm: arm.run.state,
@@ -156,7 +149,6 @@ _RECORD_OF: dict[str, Callable[[Arm], object]] = {
     "seed": lambda arm: arm.seed,
     "steps": lambda arm: arm.steps,
 }
-_WHOLE = ("model.hidden", "seed", "steps")
 
 
 def _sizes(arm: Arm) -> dict[str, Cell]:

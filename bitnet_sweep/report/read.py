@@ -6,9 +6,8 @@ run, which the report shows. Only a store that is not there, or a sweep nobody r
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ from bitnet_sweep.paths import in_letters
 from bitnet_sweep.records import Record
 from bitnet_sweep.report.evaluated import merged, scores_of
 from bitnet_sweep.store import Store, opened
-from bitnet_sweep.store.asked_runs import asked_runs
-from bitnet_sweep.store.codec import SCHEMA, read_document, read_rows, records_of
+from bitnet_sweep.store.asked_runs import Sweep, asked_runs, read_sweeps
+from bitnet_sweep.store.codec import SCHEMA, newer_schema, read_document, read_rows, records_of
 from bitnet_sweep.store.evaluations import Score
 from bitnet_sweep.store.liveness import error_before
 from bitnet_sweep.store.states import FAILED, MISSING, REPORTED, UNKNOWN_STATE, UNREADABLE, WRITTEN
@@ -48,18 +47,6 @@ class Run:
     """As its sweep has it."""
     scores: Sequence[Score] = ()
     """What its evaluations found."""
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """A recorded grid: ``sweeps/<name>.json``."""
-
-    name: str
-    run_ids: list[str]
-    command: str = ""
-    overrides: list[str] = field(default_factory=list)
-    excluded: int = 0
-    created: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,8 +83,10 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
     sweeps: dict[str, Sweep] = {}
     notes: list[str] = []
     for path, store in folders.items():
-        for found in _sweeps(store, in_letters(str(path)), notes):
+        wrong: dict[str, str] = {}
+        for found in read_sweeps(Store(store), wrong):
             sweeps[found.name] = _merged(sweeps.get(found.name), found)
+        notes += [f"sweep {name} of {in_letters(str(path))}: {what}" for name, what in wrong.items()]
     for project in projects:
         notes += project.notes
         for found in project.sweeps.values():
@@ -108,12 +97,11 @@ def _read(folders: Mapping[Path, Path], projects: Sequence[Evidence], sweep: str
             raise ConfigError("--sweep", sweep, f"not recorded here; recorded: {known}")
         sweeps = {sweep: sweeps[sweep]}
     wanted = set(sweeps[sweep].run_ids) if sweep is not None else None
-    with _no_collection():
-        for path, store in folders.items():
-            for folder in sorted((store / "runs").glob("*")):
-                if folder.is_dir() and (wanted is None or folder.name in wanted):
-                    run = read_run(folder, in_letters(str(path)))
-                    runs[run.run_id] = _better(runs.get(run.run_id), run)
+    for path, store in folders.items():
+        for folder in sorted((store / "runs").glob("*")):
+            if folder.is_dir() and (wanted is None or folder.name in wanted):
+                run = read_run(folder, in_letters(str(path)))
+                runs[run.run_id] = _better(runs.get(run.run_id), run)
     for project in projects:
         for run in project.runs.values():
             runs[run.run_id] = _better(runs.get(run.run_id), run)
@@ -157,18 +145,6 @@ def _project(source: str, sweep: str | None) -> Evidence:
     return read_project(source, sweep)
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Nothing read is garbage, and looking for some among 300,000 records takes a third of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
 def read_run(folder: Path, store: str = "") -> Run:
     """One run folder; never raises for what the files hold."""
     problems: list[str] = []
@@ -179,9 +155,8 @@ def read_run(folder: Path, store: str = "") -> Run:
     is_readable = not any(problem.startswith("cannot be read") for problem in problems)
     samples = read_rows(folder / "samples.jsonl", problems)  # no result rests on them, so no state either
     state = str(status.get("state", UNKNOWN_STATE))
-    schema = status.get("schema", SCHEMA)
-    if schema != SCHEMA:
-        problems.append(f"written with schema {schema!r}; this report reads schema {SCHEMA}")
+    if newer := newer_schema(status.get("schema", SCHEMA)):
+        problems.append(newer)
         return Run(folder.name, UNREADABLE, status=status, problems=problems, store=store)
     if not is_readable:
         state = UNREADABLE
@@ -194,30 +169,6 @@ def read_run(folder: Path, store: str = "") -> Run:
     with suppress(OSError):  # no result rests on it either, and older stores have none
         log = (folder / "log.jsonl").read_bytes()
     return Run(folder.name, state, config, status, records, samples, problems, log, store)
-
-
-def _sweeps(store: Path, name: str, notes: list[str]) -> list[Sweep]:
-    found = []
-    for path in sorted((store / "sweeps").glob("*.json")):
-        problems: list[str] = []
-        document = read_document(path, problems, required=False)
-        run_ids = document.get("run_ids")
-        if problems or not isinstance(run_ids, list):
-            notes.append(f"sweep {path.stem} of {name}: {'; '.join(problems) or 'no run_ids'}")
-            continue
-        command, excluded = document.get("command", ""), document.get("excluded") or []
-        overrides = document.get("overrides")
-        found.append(
-            Sweep(
-                name=path.stem,
-                run_ids=list(dict.fromkeys(map(str, run_ids))),
-                command=" ".join(map(str, command)) if isinstance(command, list) else str(command),
-                overrides=[str(item) for item in overrides] if isinstance(overrides, list) else [],
-                excluded=len(excluded) if isinstance(excluded, list | dict) else 0,
-                created=str(document.get("created", "")),
-            )
-        )
-    return found
 
 
 def _merged(known: Sweep | None, found: Sweep) -> Sweep:

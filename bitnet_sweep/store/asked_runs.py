@@ -1,14 +1,12 @@
-"""What the sweeps of a store asked for, whether or not a run has begun."""
+"""The register of sweeps, ``sweeps/<name>.json``: what each asked for, whether or not a run has begun."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
-from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.store.codec import read_document
 from bitnet_sweep.store.store import Store
 
 
@@ -24,7 +22,7 @@ class AskedRun:
     """The last step of each."""
 
     def document(self) -> dict[str, Any]:
-        """What :func:`asked_runs` reads back."""
+        """What :func:`read_sweeps` reads back."""
         return {
             "run_id": self.run_id,
             "name": self.name,
@@ -33,24 +31,59 @@ class AskedRun:
         }
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """A recorded grid."""
+
+    name: str
+    run_ids: list[str]
+    command: str = ""
+    overrides: list[str] = field(default_factory=list)
+    excluded: int = 0
+    created: str = ""
+    runs: list[AskedRun] = field(default_factory=list)
+    """What it notes of each of ``run_ids``."""
+
+
+def read_sweeps(store: Store, problems: dict[str, str] | None = None) -> list[Sweep]:
+    """Every sweep of a store, by name.
+
+    Args:
+        store: a sweep file that cannot be read asks for nothing.
+        problems: what is wrong with such a file is added here, by the sweep's name.
+    """
+    found = []
+    for path in sorted((store.root / "sweeps").glob("*.json")):
+        wrong: list[str] = []
+        document = read_document(path, wrong, required=False)
+        run_ids = document.get("run_ids")
+        if wrong or not isinstance(run_ids, list):
+            if problems is not None:
+                problems[path.stem] = "; ".join(wrong) or "no run_ids"
+            continue
+        found.append(_sweep(path.stem, list(dict.fromkeys(map(str, run_ids))), document))
+    return found
+
+
 def asked_runs(store: Store, sweep: str | None = None) -> dict[str, AskedRun]:
     """Every run that the store's sweeps asked for, by run_id: older sweeps first, each in its own order.
 
     Args:
-        store: a sweep file that cannot be read asks for nothing.
+        store: as of :func:`read_sweeps`.
         sweep: only this one.
 
     Raises:
         ConfigError: no such sweep is recorded.
     """
-    sweeps = {path.stem: _read(path) for path in sorted((store.root / "sweeps").glob("*.json"))}
+    sweeps = read_sweeps(store)
     if sweep is not None:
-        if sweep not in sweeps:
-            raise ConfigError("--sweep", sweep, f"not recorded here; recorded: {', '.join(sweeps) or 'none'}")
-        sweeps = {sweep: sweeps[sweep]}
+        known = ", ".join(each.name for each in sweeps) or "none"
+        sweeps = [each for each in sweeps if each.name == sweep]
+        if not sweeps:
+            raise ConfigError("--sweep", sweep, f"not recorded here; recorded: {known}")
     found: dict[str, AskedRun] = {}
-    for _, runs in sorted(sweeps.values(), key=lambda pair: pair[0]):
-        for run in runs:
+    for each in sorted(sweeps, key=lambda each: each.created):
+        for run in each.runs:
             if run.run_id not in found or run.stage_ids:
                 found[run.run_id] = run
     return found
@@ -59,26 +92,29 @@ def asked_runs(store: Store, sweep: str | None = None) -> dict[str, AskedRun]:
 def sweeps_of_runs(store: Store) -> dict[str, list[str]]:
     """The names of every sweep that asked for a run, by run_id."""
     found: dict[str, list[str]] = {}
-    for path in sorted((store.root / "sweeps").glob("*.json")):
-        for run in _read(path)[1]:
-            found.setdefault(run.run_id, []).append(path.stem)
+    for sweep in read_sweeps(store):
+        for run_id in sweep.run_ids:
+            found.setdefault(run_id, []).append(sweep.name)
     return found
 
 
-def _read(path: Path) -> tuple[str, list[AskedRun]]:
-    """When a sweep was created, and its runs."""
+def _sweep(name: str, run_ids: list[str], document: dict[str, Any]) -> Sweep:
+    command, excluded = document.get("command", ""), document.get("excluded") or []
+    overrides = document.get("overrides")
     try:
-        document = files.read_json(path)
-        return str(document.get("created", "")), list(_runs(document))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return "", []
+        noted = {run["run_id"]: _asked_run(run) for run in document.get("runs", [])}
+    except (TypeError, KeyError):  # older ones note nothing, and names are no reason to lose a run
+        noted = {}
+    return Sweep(
+        name,
+        run_ids,
+        command=" ".join(map(str, command)) if isinstance(command, list) else str(command),
+        overrides=[str(item) for item in overrides] if isinstance(overrides, list) else [],
+        excluded=len(excluded) if isinstance(excluded, list | dict) else 0,
+        created=str(document.get("created", "")),
+        runs=[noted.get(run_id) or AskedRun(run_id) for run_id in run_ids],
+    )
 
 
-def _runs(document: dict[str, Any]) -> Iterator[AskedRun]:
-    details: dict[str, dict[str, Any]] = {run["run_id"]: run for run in document.get("runs", [])}
-    for run_id in map(str, document.get("run_ids", [])):
-        run = details.get(run_id)
-        if run is None:
-            yield AskedRun(run_id)
-        else:
-            yield AskedRun(run_id, run["name"], tuple(run["stage_ids"]), tuple(run["stage_ends"]))
+def _asked_run(run: dict[str, Any]) -> AskedRun:
+    return AskedRun(run["run_id"], run["name"], tuple(run["stage_ids"]), tuple(run["stage_ends"]))

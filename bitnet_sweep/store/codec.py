@@ -33,10 +33,15 @@ def check_schema(path: Path, schema: object) -> None:
     Raises:
         ConfigError: naming ``store``.
     """
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise ConfigError(
-            "store", path, f"was written by a newer version (schema {schema}); this one reads up to {SCHEMA}"
-        )
+    if problem := newer_schema(schema):
+        raise ConfigError("store", path, problem)
+
+
+def newer_schema(schema: object) -> str | None:
+    """What to say of a file that a newer version wrote; None of any other."""
+    if isinstance(schema, int) and schema <= SCHEMA:
+        return None
+    return f"was written by a newer version (schema {schema}); this one reads up to {SCHEMA}"
 
 
 def read_config(path: Path) -> RunConfig:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from bitnet_sweep.store.codec import SCHEMA
+from bitnet_sweep.store.codec import newer_schema
 
 
 class Score(NamedTuple):
@@ -34,9 +34,9 @@ def scores(document: Mapping[str, Any]) -> list[Score]:
     Raises:
         ValueError: it is none, or a newer version wrote it.
     """
-    schema, name, content = (document.get(key) for key in ("schema", "tasks_file", "content"))
-    if schema != SCHEMA:
-        raise ValueError(f"written with schema {schema!r}; this version reads {SCHEMA}")
+    if newer := newer_schema(document.get("schema")):
+        raise ValueError(newer)
+    name, content = document.get("tasks_file"), document.get("content")
     results = document.get("results")
     if not isinstance(name, str) or not isinstance(content, str) or not isinstance(results, dict):
         raise ValueError("no record of an evaluation")

@@ -81,16 +81,11 @@ class Store:
         files.write_json(path, document)
         return path
 
-    def rename_bisection(self, name: str, new_name: str) -> None:
-        """Where there is one."""
-        folder = self.root / "bisections"
-        with suppress(FileNotFoundError):
-            (folder / f"{name}.json").rename(folder / f"{new_name}.json")
-
-    def sweep(self, name: str) -> dict[str, Any] | None:
-        """What ``sweeps/<name>.json`` says: command, overrides, run_ids, excluded, created."""
-        document = files.read_json(self.root / "sweeps" / f"{name}.json")
-        return document if isinstance(document, dict) else None
+    def rename_sweep(self, name: str, new_name: str) -> None:
+        """With its bisection, where there is one."""
+        for folder in (self.root / "sweeps", self.root / "bisections"):
+            with suppress(FileNotFoundError):
+                (folder / f"{name}.json").rename(folder / f"{new_name}.json")
 
 
 def check_is_store(path: Path) -> None:

@@ -12,7 +12,7 @@ from itertools import count
 from bitnet_sweep.identity import digest
 from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import Store
-from bitnet_sweep.store.asked_runs import AskedRun
+from bitnet_sweep.store.asked_runs import AskedRun, read_sweeps
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
 
@@ -41,12 +41,11 @@ def register(
 
 def set_aside(store: Store, runs: Sequence[PlannedRun], name: str) -> None:
     """Give another grid that was registered under this name another one; one that ``runs`` holds may go."""
-    before = store.sweep(name)
-    if before is None or set(before["run_ids"]) <= {run.run_id for run in runs}:
+    known = {sweep.name: sweep.run_ids for sweep in read_sweeps(store)}
+    if set(known.get(name, ())) <= {run.run_id for run in runs}:
         return
-    aside = next(f"{name}.{i}" for i in count(1) if store.sweep(f"{name}.{i}") is None)
-    store.write_sweep(aside, before)
-    store.rename_bisection(name, aside)
+    aside = next(f"{name}.{i}" for i in count(1) if f"{name}.{i}" not in known)
+    store.rename_sweep(name, aside)
     log.warning("sweep.name=%s: the sweep that had this name and other runs is now called %s", name, aside)
 
 

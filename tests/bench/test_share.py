@@ -6,12 +6,18 @@ import pytest
 
 from bench import share
 from bitnet_sweep.store import FAILED, FINISHED, Status, Store
+from bitnet_sweep.store.asked_runs import AskedRun, read_sweeps
 
 RUNS = [
-    {"run_id": "a", "name": "h8 wd2=0", "stage_ids": ["t", "a"], "stage_ends": [10, 20]},
-    {"run_id": "b", "name": "h8 wd2=0.1", "stage_ids": ["t", "b"], "stage_ends": [10, 20]},
+    AskedRun("a", "h8 wd2=0", ("t", "a"), (10, 20)),
+    AskedRun("b", "h8 wd2=0.1", ("t", "b"), (10, 20)),
 ]
-SWEEP = {"created": "2026-11-22T10:00:00Z", "command": "python", "run_ids": ["a", "b"], "runs": RUNS}
+SWEEP = {
+    "created": "2026-11-22T10:00:00Z",
+    "command": "python",
+    "run_ids": ["a", "b"],
+    "runs": [run.document() for run in RUNS],
+}
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def test_elapsed_ends_with_the_last_status(store):
         path = store.run(run).path / "status.json"
         updated = store.run(run).status().updated
         path.write_text(path.read_text().replace(updated, f"2026-11-22T10:0{minute}:00Z"))
-    assert share.elapsed(store, store.sweep("s")) == 7 * 60
+    assert share.elapsed(store, read_sweeps(store)[0]) == 7 * 60
 
 
 @pytest.mark.parametrize("status", [Status(FINISHED, ["t"], attempts=2), Status(FAILED, ["t"], attempts=1)])

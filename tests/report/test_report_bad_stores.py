@@ -81,7 +81,9 @@ BAD = [
     pytest.param(broken_status, HEALTHY, "finished", "unreadable (cannot be read: status.json", id="status"),
     pytest.param(no_status, HEALTHY, "finished", "unknown (no status.json", id="no status"),
     pytest.param(no_records, HEALTHY, "finished", "finished, but no records", id="no records"),
-    pytest.param(newer_schema, HEALTHY, "finished", "unreadable (written with schema 2", id="schema"),
+    pytest.param(
+        newer_schema, HEALTHY, "finished", "unreadable (was written by a newer version", id="schema"
+    ),
 ]
 
 

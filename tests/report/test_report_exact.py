@@ -12,8 +12,8 @@ import pytest
 from bitnet_sweep.report import make_report, write_report
 from bitnet_sweep.report.grid import grid_of, points_of
 from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
-from bitnet_sweep.report.read import Sweep
 from bitnet_sweep.report.settings import shown
+from bitnet_sweep.store.asked_runs import Sweep
 
 LOSSES: dict[int, float | None] = {1: 9.0, 50: 8.0, 60: 7.0, 100: 4.0}
 SEEDS = (1764331200123456789, 1764331200123456790)

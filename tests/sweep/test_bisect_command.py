@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from bitnet_sweep.store import Store
+from bitnet_sweep.store.asked_runs import asked_runs
 from tests.sweep.command import run, start, wait_for
 
 pytestmark = pytest.mark.slow
@@ -80,14 +81,14 @@ def test_bisection_is_killed_resumed_and_right(arguments, tmp_path):
     assert cell["probes"][0]["outcome"] == "recovered"
     assert cell["probes"][-1]["outcome"] == "stuck"
     assert {probe["run_id"] for probe in cell["probes"]} == set(finished(store))
-    assert set(store.sweep("search")["run_ids"]) == set(finished(store))  # type: ignore[index]
+    assert set(asked_runs(store, "search")) == set(finished(store))
     assert len(list((tmp_path / "store" / "stages").iterdir())) == 1, "one trunk for all probes"
 
     assert "0 to train in 0 jobs" in sweep(tmp_path, *search)
     scan = [0.0, 0.25, 0.5, 0.75, 1.0]
     out = sweep(tmp_path, *arguments, f"wd2={','.join(map(str, scan))}", "sweep.name=scan")
     assert "108 to train in 1 jobs" in out, "the probes are runs like any other: only one value is new"
-    run_ids = store.sweep("scan")["run_ids"]  # type: ignore[index]
+    run_ids = asked_runs(store, "scan")
     recovered = [finished(store)[run_id].outcome == "recovered" for run_id in run_ids]
     assert recovered == sorted(recovered, reverse=True), "one threshold, or the twin has nothing to say"
     assert cell["interval"] == [scan[recovered.count(True) - 1], scan[recovered.count(True)]]

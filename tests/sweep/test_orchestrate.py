@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from bitnet_sweep.config import ConfigError, Device
 from bitnet_sweep.store import FAILED, FINISHED, RUNNING, Status, Store, liveness
 from bitnet_sweep.store import lease as lease_module
+from bitnet_sweep.store.asked_runs import read_sweeps
 from bitnet_sweep.store.liveness import WITHOUT_A_WORD
 from bitnet_sweep.sweep import orchestrate
 from bitnet_sweep.sweep.exits import InterruptedRunError
@@ -71,8 +72,7 @@ def test_a_name_that_another_grid_has_is_taken_from_it(tiny, tmp_path, caplog):
         register(store, runs, "mine", [], [])
 
     def run_ids(name):
-        document = store.sweep(name)
-        return document and document["run_ids"]
+        return {sweep.name: sweep.run_ids for sweep in read_sweeps(store)}.get(name)
 
     registered("a", "b")
     registered("a", "b", "c")
