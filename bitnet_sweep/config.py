@@ -741,10 +741,10 @@ class RunConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     precision: Precision = knob(Precision.mixed, Role.in_id, label="")
     device: Device = knob(Device.auto, Role.operational)
-    metrics: list[str] = knob([], Role.in_id | Role.added)
-    """Metrics of your own, measured at each probe (docs/extend.md). They change no weight, but a run without
-    them lacks their fields, so they are in the id."""
-    metric_versions: list[str] = knob([], Role.in_id | Role.added | Role.follows)
+    metrics: list[str] = knob([], Role.in_id | Role.added | Role.follows)
+    """Metrics of your own, measured at each probe (docs/extend.md). They change no weight, so they are no
+    factor; but a run without them lacks their fields, so they are in the id."""
+    metric_versions: list[str] = knob([], Role.in_id | Role.added | Role.follows, label="v")
     """The versions that they declare, in their order, noted by themselves."""
     threads: int = knob(1, Role.operational)
     """CPU threads of each job."""
