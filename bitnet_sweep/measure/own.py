@@ -20,6 +20,7 @@ from bitnet_sweep.model.interface import Model
 from bitnet_sweep.parts import find, in_a_line
 from bitnet_sweep.records import FIELDS, LOG, Value
 from bitnet_sweep.workload.generators import PROBE_SEED, Generators
+from bitnet_sweep.workload.own import number_of
 
 Batch = tuple[Tensor, Tensor]
 """Token ids (B, T), int64, and the ids that follow them (B, T), on the model's device."""
@@ -80,7 +81,7 @@ def measure(
 def _asked(name: str, metric: Callable[..., Any], model: Model, batches: list[Batch]) -> dict[str, float]:
     try:
         found = metric(model, batches)
-        told = {field: _number(value) for field, value in found.items()}
+        told = {field: number_of(value) for field, value in found.items()}
     except Exception as error:  # whatever its author's code raises
         raise ConfigError("metrics", name, f"fails: {in_a_line(error)}") from error
     if not told or not all(isinstance(field, str) and _FIELD.fullmatch(field) for field in told):
@@ -88,13 +89,6 @@ def _asked(name: str, metric: Callable[..., Any], model: Model, batches: list[Ba
             "metrics", name, f"must name its numbers in letters, digits and ._-/, not {list(told)}"
         )
     return told
-
-
-def _number(value: Any) -> float:
-    told = value.item() if hasattr(value, "item") else value
-    if isinstance(told, str | bytes):
-        raise TypeError(f"{told!r} is no number")
-    return told if type(told) is int else float(told)
 
 
 @contextmanager

@@ -390,3 +390,14 @@ def test_arms_part_where_their_stages_do(store: Any) -> None:
         ("b", [50, 100]),
         ("c", [20, 50, 100]),
     ]
+
+
+@pytest.mark.parametrize(("task", "has"), [("line", False), ("transformer", True)])
+def test_what_no_run_of_another_task_tells_is_not_read(store: Any, task: str, has: bool) -> None:
+    for seed in (0, 1):
+        run(store, f"s{seed}", 5.0, task=task, seed=seed, model__hidden=None)
+    (part,) = make_report([store.root]).table("token_transition").parts
+    shown = [column.key for column in part.columns]
+    assert [name in shown for name in ("Hidden Size", "Tokens before", "Recovery Factor")] == [has] * 3
+    (part,) = make_report([store.root]).table("loss_transition").parts
+    assert "Loss before" in [column.key for column in part.columns]
