@@ -746,6 +746,11 @@ class RunConfig:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     precision: Precision = knob(Precision.mixed, Role.in_id, label="")
     device: Device = knob(Device.auto, Role.operational)
+    metrics: list[str] = knob([], Role.in_id | Role.added | Role.follows)
+    """Metrics of your own, measured at each probe (docs/extend.md). They change no weight, so they are no
+    factor; but a run without them lacks their fields, so they are in the id."""
+    metric_versions: list[str] = knob([], Role.in_id | Role.added | Role.follows, label="v")
+    """The versions that they declare, in their order, noted by themselves."""
     threads: int = knob(1, Role.operational)
     """CPU threads of each job."""
     plugins: list[str] = knob([], Role.operational)
@@ -775,6 +780,7 @@ class RunConfig:
         if not self.store.strip():
             raise ConfigError("store", repr(self.store), "must name a folder")
         self.store = path_text("store", self.store)
+        self.metrics = sorted(set(self.metrics))  # whose order changes nothing
         if self.model.tied and self.optimizer.decay in (Decay.head, Decay.all_but_head):
             allowed = "needs model.tied=false: a tied matrix is the embedding, and there is no head beside it"
             raise ConfigError("optimizer.decay", self.optimizer.decay, allowed)

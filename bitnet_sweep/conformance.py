@@ -9,6 +9,7 @@ import argparse
 import dataclasses
 import importlib
 import inspect
+import math
 import random
 import sys
 import tempfile
@@ -38,6 +39,7 @@ from bitnet_sweep.config import (
 from bitnet_sweep.data.sources import open_documents
 from bitnet_sweep.doors import settled
 from bitnet_sweep.identity import stage_ids
+from bitnet_sweep.measure.own import measure, metrics_of
 from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.mixed import MixedBitLinear
 from bitnet_sweep.model.own import LEAST_POSITIONS, counts_of, make_model
@@ -244,6 +246,44 @@ def data_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], s
     return {"documents": documents, "training": lambda: _training(config)}
 
 
+def metric_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], str]]:
+    """Each check of a metric by its name."""
+    config = RunConfig(model=ModelConfig(16, 2, 2), tokenizer=TokenizerConfig(vocab_size=300))
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(300, (4, 9), generator=generator).numpy()
+    windows = [(ids[:3, :-1], ids[:3, 1:]), (ids[3:, :5], ids[3:, 1:6])]
+
+    def values() -> str:
+        metrics = metrics_of([part.name])
+        one, other = (make_model(dataclasses.replace(config, seed=seed)) for seed in (0, 1))
+        found = measure(metrics, one, windows)
+        assert all(value is not None and math.isfinite(value) for value in found.values()), (
+            f"a number is not finite: {found}"
+        )
+        assert found == measure(metrics, one, windows), "the second time it returns something else"
+        names = list(measure(metrics, other, windows))
+        assert names == list(found), f"of another model it names {', '.join(names)}"
+        return f"{', '.join(found)}: finite, twice the same"
+
+    def model() -> str:
+        own = make_model(config)
+        x_BT, y_BT = (torch.tensor(each) for each in windows[0])
+        torch.autograd.backward(own.objective(x_BT, y_BT))
+        weights = {name: tensor.clone() for name, tensor in own.kept().items()}
+        gradients = [gradient.clone() for gradient in own.gradients()]
+        drawn = torch.random.get_rng_state()
+        measure(metrics_of([part.name]), own, windows)
+        assert torch.equal(torch.random.get_rng_state(), drawn), "it leaves other generators"
+        for name, now in own.kept().items():
+            assert torch.equal(now, weights[name]), f"it changes {name}"
+        for now, was in zip(own.gradients(), gradients, strict=True):
+            assert torch.equal(now, was), "it changes gradients"
+        return "weights, gradients and generators are as before"
+
+    trained = dataclasses.replace(config, metrics=[part.name])
+    return {"values": values, "model": model, "training": lambda: _training(trained)}
+
+
 _CHECKS = {
     "quantiser": quantiser_checks,
     "optimizer": optimizer_checks,
@@ -251,6 +291,7 @@ _CHECKS = {
     "schedule": schedule_checks,
     "data": data_checks,
     "task": task_checks,
+    "metric": metric_checks,
 }
 
 

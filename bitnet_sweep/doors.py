@@ -59,23 +59,34 @@ def settled(config: RunConfig) -> RunConfig:
         if options is not None:
             config = _with_value(config, door.options, plain(options))
         config = _with_value(config, door.version, found.version)
+    if config.metrics or config.metric_versions:
+        measured = [find("metric", name, config.plugins, "metrics") for name in config.metrics]
+        versions = [str(each.version) for each in measured]
+        if config.metric_versions not in ([], versions):
+            allowed = f"metrics={','.join(config.metrics)} are of versions {','.join(versions)} here"
+            raise ConfigError("metric_versions", ",".join(config.metric_versions), allowed)
+        config = _with_value(config, "metric_versions", versions)
     return config
 
 
 def are_known(config: RunConfig) -> bool:
     """Whether every part it names is built in or imported: a config out of a store must import nothing."""
     named = ((door, value_of(config, door.name)) for door in DOORS)
-    own = (pair for pair in named if not pair[0].has_others and pair[1] is not None)
-    return all(known(door.kind, name) is not None for door, name in own)
+    own = [(door.kind, name) for door, name in named if not door.has_others and name is not None]
+    return all(known(kind, name) is not None for kind, name in (*own, *_metrics(config)))
 
 
 def code_of_parts(config: RunConfig) -> dict[str, str]:
     """The fingerprints of the source of its parts, as far as they are imported; built-in ones have none."""
     found: dict[str, str] = {}
-    for door in DOORS:
-        own = known(door.kind, value_of(config, door.name))
+    for kind, name in (*((door.kind, value_of(config, door.name)) for door in DOORS), *_metrics(config)):
+        own = known(kind, name)
         found |= own.code() if own is not None else {}
     return found
+
+
+def _metrics(config: RunConfig) -> list[tuple[Kind, str]]:
+    return [("metric", name) for name in config.metrics]
 
 
 def _with_value(config: Any, key: str, value: Any) -> Any:

@@ -26,7 +26,7 @@ from bitnet_sweep.code import fingerprints
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.options import kinds_of, options_from
 
-Kind = Literal["quantiser", "optimizer", "model", "schedule", "data", "task"]
+Kind = Literal["quantiser", "optimizer", "model", "schedule", "data", "task", "metric"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
 
 GROUP = "bitnet_sweep.parts"
@@ -120,6 +120,8 @@ def register(
     if version is None and not str(factory).startswith("bitnet_sweep."):
         raise TypeError(f"{kind} {name}: a part declares a version, such as 1")
     if options is not None:
+        if kind == "metric":
+            raise TypeError(f"metric {name}: a metric has no options; name each variant of it")
         kinds_of(options)
     said = inspect.getdoc(factory) if doc is None and not isinstance(factory, str) else doc
     told = " ".join((said or "").partition("\n\n")[0].split())

@@ -58,6 +58,8 @@ EXPECTED = {
     "lr_boundary": BOTH,
     "batch_size": BOTH,
     "micro_batches": BOTH,
+    "metrics": BOTH,
+    "metric_versions": BOTH,
     "ema": BOTH,
     "sequence_length": BOTH,
     "warmup_steps": BOTH,

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from bitnet_sweep.config import RunConfig
 from bitnet_sweep.report.arms import Arm, Section
 from bitnet_sweep.report.intervals import mean_interval
 from bitnet_sweep.report.settings import UNKNOWN, shown
@@ -104,7 +105,8 @@ def readable(section: Section, rows: Sequence[Row], columns: Sequence[Column], t
     """What a reader needs of the rows of one section; the CSV file keeps the rest.
 
     Left out: section and run_id, seed and n where every row is of the same single seed, decays that are the
-    same throughout, and intervals where there are none. The caption says what does not vary.
+    same throughout, intervals where there are none, and of another task than the transformer what none of
+    its runs tells. The caption says what does not vary.
     """
     constant = [
         column for column in columns if column.key in _DECAYS and len({row[column.key] for row in rows}) == 1
@@ -115,6 +117,8 @@ def readable(section: Section, rows: Sequence[Row], columns: Sequence[Column], t
     if len(seeds) == 1 and all(row.of == "run" and not row.is_averaged for row in rows):
         told.append(f"n = 1 (seed {next(c for c in KEYS if c.key == SEED).text(rows[0])})")
         left_out |= {SEED, N}
+    if section.arms[0].task != RunConfig.task:
+        left_out |= {column.key for column in columns if all(row[column.key].why == UNKNOWN for row in rows)}
     kept = [column for column in with_intervals(columns, rows) if column.key not in left_out]
     return Part(section, ", ".join(filter(None, told)), kept, rows)
 

@@ -73,6 +73,8 @@ def setting_text(config: Mapping[str, Any], key: str) -> str:
         return value
     if isinstance(value, Mapping):  # the options of a part
         return ", ".join(f"{name}={shown(own)}" for name, own in value.items()) or "none"
+    if isinstance(value, list) and key in KNOBS and KNOBS[key].kind == list[str]:
+        return ", ".join(map(str, value)) or "none"
     return "null" if key in config and value is None else shown(value)
 
 

@@ -122,6 +122,8 @@ def _value(knob: Knob, value: object) -> str:
         return f"{str(first).rpartition('/')[2][:_PATH]}#{mark(value)}"
     if isinstance(value, dict):  # the options of a part
         return " ".join(f"{name}={_short(own)}" for name, own in value.items())
+    if isinstance(value, list):
+        return ",".join(map(word, value))
     return knob.null if value is None else _short(value)
 
 

@@ -6,6 +6,7 @@ from bitnet_sweep.config import RunConfig
 from bitnet_sweep.data import Corpus, heldout_windows, prompts, text_contexts
 from bitnet_sweep.measure.diversity import CONTEXT_LENGTH, NUM_CONTEXTS, DiversityProbe
 from bitnet_sweep.measure.losses import HeldOut
+from bitnet_sweep.measure.own import measure, metrics_of
 from bitnet_sweep.measure.samples import continuations, sample_measures
 from bitnet_sweep.measure.weights import weight_rms
 from bitnet_sweep.records import SampleRow, Value
@@ -22,6 +23,7 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
     heldout = HeldOut(windows, corpus.unigram_counts, corpus.vocab_size, corpus.train)
     contexts, next_ids = text_contexts(corpus, NUM_CONTEXTS, CONTEXT_LENGTH)
     diversity = DiversityProbe(corpus.vocab_size, contexts, next_ids)
+    metrics = metrics_of(config.metrics)
     prompts_NT = prompts(corpus, NUM_PROMPTS, min(PROMPT_TOKENS, config.row_targets))
 
     def probe(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], list[SampleRow]]:
@@ -33,6 +35,8 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
         if state.average is not None:
             values["val/loss_ema"] = heldout.loss(state.average)
         values |= state.watch.measures(state.step) | weight_rms(state.model)
+        if not state.diverged:
+            values |= measure(metrics, state.model, windows)
         if not with_samples:
             return values, []
         ids = continuations(state.model, prompts_NT, sequence_length=config.row_targets)

@@ -43,7 +43,7 @@ class TransformerWorkload(Workload):
 
     def check(self, configs: Sequence[RunConfig]) -> None:
         """Each class of ``torch.optim`` that is asked for, once with the same options; each model of a
-        user's own."""
+        user's own; each metric."""
         optimizers = (config.optimizer for config in configs)
         asked = {repr(each): each for each in optimizers if each.name is OptimizerName.torch}
         if asked:
@@ -54,6 +54,10 @@ class TransformerWorkload(Workload):
         for config in configs:
             if not config.has_built_in_model:
                 _counts(config)
+        if metrics := {name for config in configs for name in config.metrics}:
+            from bitnet_sweep.measure.own import metrics_of  # likewise
+
+            metrics_of(sorted(metrics))
 
     def remarks(self, configs: Sequence[RunConfig]) -> list[str]:
         """What ``precision=mixed`` has no product of its own for."""

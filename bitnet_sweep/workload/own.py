@@ -235,7 +235,7 @@ class OwnTraining(Training[OwnState]):
                 f"{where} must return {needed}; it returned {', '.join(map(str, found)) or 'nothing'}"
             )
         try:
-            return {str(name): _number(value) for name, value in found.items()}
+            return {str(name): number_of(value) for name, value in found.items()}
         except (TypeError, ValueError, RuntimeError) as error:
             kinds = ", ".join(f"{name} as {type(value).__name__}" for name, value in found.items())
             raise TaskError(f"{where} must return numbers by name; it returned {kinds}") from error
@@ -258,7 +258,7 @@ class _Pace:
         }
 
 
-def _number(value: Any) -> float:
+def number_of(value: Any) -> float:
     """The number that a tensor or an array holds, or a number itself.
 
     Raises:
@@ -266,7 +266,7 @@ def _number(value: Any) -> float:
     """
     told = value.item() if hasattr(value, "item") else value
     if isinstance(told, str | bytes):
-        raise TypeError
+        raise TypeError(f"{told!r} is no number")
     return told if type(told) is int else float(told)
 
 

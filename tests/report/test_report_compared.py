@@ -212,6 +212,28 @@ def test_keys_that_vary_apart_stay_apart_though_they_are_of_one_group(store: Any
     }
 
 
+def test_options_of_a_task_are_one_factor(store: Any) -> None:
+    for width, depth in ((4, 1), (8, 2)):
+        for wd2 in (0.05, 0.0):
+            options = {"depth": depth, "width": width}
+            run(store, f"w{width}-{wd2}", 5.0 + wd2, task="line", task_options=options, wd2=wd2)
+    rows = [row for row in rows_of(store) if row["factor"] == "task_options"]
+    assert {(row["a"], row["b"]) for row in rows} == {("depth=1, width=4", "depth=2, width=8")}
+    assert {row["pair"] for row in rows} == {
+        "refused: whether weights and data begin alike is not known: task_options"
+    }
+    compared = [row for row in rows_of(store) if row["factor"] == "wd2"]
+    assert [row["cell"] for row in compared] == [f"task_options=depth={w // 4}, width={w}" for w in (4, 8)]
+    assert {row["n"] for row in compared} == {"1"}
+
+
+def test_metrics_are_no_factor_beside_another(store: Any) -> None:
+    for lr, metrics in ((0.003, []), (0.0015, ["margin", "share"])):
+        run(store, f"lr{lr}", lr, lr=lr, metrics=metrics, metric_versions=["1"] * len(metrics))
+    assert [row["factor"] for row in rows_of(store)] == ["lr"]
+    assert [row["n"] for row in rows_of(store)] == ["1"]
+
+
 def test_levels_in_order() -> None:
     numbers = [("0.0005",), ("1e-05",), ("0.003",), ("unknown",)]
     assert ordered(numbers) == [("0.003",), ("0.0005",), ("1e-05",), ("unknown",)]
@@ -368,3 +390,14 @@ def test_arms_part_where_their_stages_do(store: Any) -> None:
         ("b", [50, 100]),
         ("c", [20, 50, 100]),
     ]
+
+
+@pytest.mark.parametrize(("task", "has"), [("line", False), ("transformer", True)])
+def test_what_no_run_of_another_task_tells_is_not_read(store: Any, task: str, has: bool) -> None:
+    for seed in (0, 1):
+        run(store, f"s{seed}", 5.0, task=task, seed=seed, model__hidden=None)
+    (part,) = make_report([store.root]).table("token_transition").parts
+    shown = [column.key for column in part.columns]
+    assert [name in shown for name in ("Hidden Size", "Tokens before", "Recovery Factor")] == [has] * 3
+    (part,) = make_report([store.root]).table("loss_transition").parts
+    assert "Loss before" in [column.key for column in part.columns]

@@ -56,7 +56,16 @@ SHAPES, REST = (
     [word for word in TINY if word.startswith("model.") is is_shape and word != "data=text"]
     for is_shape in (True, False)
 )
-EVERY = ["-m", *REST, "optimizer=quick", "schedule=stairs", "schedule.options.stairs=2", "data=sums", *LONG]
+EVERY = [
+    "-m",
+    *REST,
+    "optimizer=quick",
+    "schedule=stairs",
+    "schedule.options.stairs=2",
+    "data=sums",
+    "metrics=[margin]",
+    *LONG,
+]
 GRIDS = (
     [*EVERY, *SHAPES, "model.quantiser=trim", "model.hidden=16", "wd2=0.0,0.05"],
     [*EVERY, "model=bag", "model.options.width=8", "wd2=0.0,0.05"],
@@ -101,6 +110,10 @@ def _are_values_of_a_grid(folder: Path, out: str, of_model: str) -> None:
         assert (config.schedule.function, config.data.source) == ("stairs", "sums")
         assert status is not None
         assert "schedule stairs: stranger/schedule.py" in status.code
+        assert (config.metrics, config.metric_versions) == (["margin"], ["1"])
+        assert "metric margin: stranger/metric.py" in status.code
+        found = [(record["margin/mean"] or 0.0, record["margin/least"]) for record in each.records()]
+        assert all(least is not None and mean > least >= 0 for mean, least in found)
     (own, _) = [each for each in runs if each.config().model.quantiser == "trim"]
     model, status = own.config().model, own.status()
     assert (model.quantiser_options, model.quantiser_version) == ({"cut": 0.7}, "1")
@@ -154,6 +167,8 @@ def _need_no_package(folder: Path) -> None:
     for told in ("model.quantiser", "bag wd2=0.0 s0"):
         assert report.count(told) > 0
     assert report.count("quantiser=absmean, model=name=bag") == 0
+    with (folder / "report" / "tables" / "records.csv").open() as file:
+        assert all(float(row["margin/mean"]) > 0 for row in csv.DictReader(file))
     with (folder / "report" / "tables" / "model_sizes.csv").open() as file:
         assert "5236" in {value for row in csv.reader(file) for value in row}
     assert run(folder, "runs", module="bitnet_sweep.status")[0] == 0
@@ -198,6 +213,7 @@ def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[s
         (["stranger.model:Bag", "width=8"], 0, "model bag, version 1: every check passed"),
         (["stranger.schedule:stairs", "stairs=3"], 0, "schedule stairs, version 1: every check passed"),
         (["stranger.data:Sums", "highest=70"], 0, "data sums, version 1: every check passed"),
+        (["stranger.metric:margin"], 0, "metric margin, version 1: every check passed"),
         (["stranger:TrimOptions"], 2, "check=stranger:TrimOptions: is registered as no part"),
         (["stranger:Trim", "cut=-1"], 2, "quantiser trim refuses it: cut must be 0 or more"),
         (["strange:Trim"], 2, "check=strange:Trim: cannot be imported"),

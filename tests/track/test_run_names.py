@@ -179,3 +179,8 @@ def test_an_empty_variable_is_an_unset_one(value: str, monkeypatch: pytest.Monke
     for name in ("PROJECT", "ENTITY", "BASE_URL"):
         monkeypatch.setenv(f"WANDB_{name}", value)
     assert composed("wandb") == TrackConfig()
+
+
+def test_metrics_of_ones_own_are_told_with_their_versions():
+    config = resolve(RunConfig(metrics=["share", "margin"], metric_versions=["1", "2"]))
+    assert run_name(config).endswith(" s0 metrics=margin,share v1,2")
