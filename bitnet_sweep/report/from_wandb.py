@@ -21,7 +21,7 @@ from bitnet_sweep.records import LOG, to_json_line
 from bitnet_sweep.report.read import Evidence, Run
 from bitnet_sweep.roles import Role
 from bitnet_sweep.store.asked_runs import Sweep
-from bitnet_sweep.store.codec import records_of
+from bitnet_sweep.store.codec import SCHEMA, records_of
 from bitnet_sweep.store.states import FINISHED, RUNNING
 from bitnet_sweep.wandb_client import (
     NoAnswerError,
@@ -149,7 +149,7 @@ def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], so
     plain = [_plain(row) for row in rows.values()]
     records = records_of([row for whole in plain if (row := _record(whole)) is not None], problems)
     log = b"".join(to_json_line(_log_row(row)).encode() + b"\n" for row in plain if _log_row(row))
-    status = {"state": state, "outcome": summary.get("outcome")}
+    status = {"schema": SCHEMA, "state": state, "outcome": summary.get("outcome")}
     if (version := config.pop("science_version", None)) is not None:
         status["science_version"] = version
     if origin := {key: config.pop(key) for key in list(config) if key.startswith(f"{ORIGIN}.")}:
