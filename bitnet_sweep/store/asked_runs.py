@@ -52,17 +52,21 @@ def read_sweeps(store: Store, problems: dict[str, str] | None = None) -> list[Sw
         store: a sweep file that cannot be read asks for nothing.
         problems: what is wrong with such a file is added here, by the sweep's name.
     """
-    found = []
-    for path in sorted((store.root / "sweeps").glob("*.json")):
-        wrong: list[str] = []
-        document = read_document(path, wrong, required=False)
-        run_ids = document.get("run_ids")
-        if wrong or not isinstance(run_ids, list):
-            if problems is not None:
-                problems[path.stem] = "; ".join(wrong) or "no run_ids"
-            continue
-        found.append(_sweep(path.stem, list(dict.fromkeys(map(str, run_ids))), document))
-    return found
+    names = sorted(path.stem for path in (store.root / "sweeps").glob("*.json"))
+    found = (read_sweep(store, name, problems) for name in names)
+    return [sweep for sweep in found if sweep is not None]
+
+
+def read_sweep(store: Store, name: str, problems: dict[str, str] | None = None) -> Sweep | None:
+    """The sweep of a name, as :func:`read_sweeps` reads it; None where there is none that can be read."""
+    wrong: list[str] = []
+    document = read_document(store.sweep_file(name), wrong, required=False)
+    run_ids = document.get("run_ids")
+    if wrong or not isinstance(run_ids, list):
+        if problems is not None:
+            problems[name] = "; ".join(wrong) or "no run_ids"
+        return None
+    return _sweep(name, list(dict.fromkeys(map(str, run_ids))), document)
 
 
 def asked_runs(store: Store, sweep: str | None = None) -> dict[str, AskedRun]:

@@ -62,8 +62,11 @@ class Store:
             ) from error
         check_schema(self.root, document.get("schema"))
 
+    def sweep_file(self, name: str) -> Path:
+        return self.root / "sweeps" / f"{name}.json"
+
     def write_sweep(self, name: str, document: dict[str, Any]) -> Path:
-        path = self.root / "sweeps" / f"{name}.json"
+        path = self.sweep_file(name)
         files.write_json(path, document)
         return path
 

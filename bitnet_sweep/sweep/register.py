@@ -12,7 +12,7 @@ from itertools import count
 from bitnet_sweep.identity import digest
 from bitnet_sweep.stages import stage_ends
 from bitnet_sweep.store import Store
-from bitnet_sweep.store.asked_runs import AskedRun, read_sweeps
+from bitnet_sweep.store.asked_runs import AskedRun, read_sweep
 from bitnet_sweep.sweep.plan import PlannedRun
 from bitnet_sweep.track import run_name
 
@@ -41,10 +41,10 @@ def register(
 
 def set_aside(store: Store, runs: Sequence[PlannedRun], name: str) -> None:
     """Give another grid that was registered under this name another one; one that ``runs`` holds may go."""
-    known = {sweep.name: sweep.run_ids for sweep in read_sweeps(store)}
-    if set(known.get(name, ())) <= {run.run_id for run in runs}:
+    before = read_sweep(store, name)
+    if before is None or set(before.run_ids) <= {run.run_id for run in runs}:
         return
-    aside = next(f"{name}.{i}" for i in count(1) if f"{name}.{i}" not in known)
+    aside = next(f"{name}.{i}" for i in count(1) if not store.sweep_file(f"{name}.{i}").exists())
     store.rename_sweep(name, aside)
     log.warning("sweep.name=%s: the sweep that had this name and other runs is now called %s", name, aside)
 

@@ -109,7 +109,7 @@ def test_an_arm_that_cannot_take_its_step_is_left_out(tmp_path, monkeypatch, cap
             super().run(steps, keep)
 
     monkeypatch.setattr(step, "Arm", Refusing)
-    arguments = ["--hidden", "16", "8", "--batch", "2x5", "--vocab-size", "50", "--rounds", "2"]
+    arguments = ["--hidden", "16", "8", "--batch", "2x5", "--vocab-size", "50", "--rounds", "2", "--peers"]
     monkeypatch.setattr(sys, "argv", ["step", *arguments, "--out", str(tmp_path)])
     step.main()
     name = f"step_2x5_{cpu_class().name}"

@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parent.parent.parent
 CHOICES = "--hidden 16 --batch 2x9 --vocab-size 50 --rounds 2 --no-compiled"
-STEP = "--hidden 8 --batch 2x5 --vocab-size 50 --rounds 2"
+STEP = "--hidden 8 --batch 2x5 --vocab-size 50 --rounds 2 --peers"
 
 
 def test_all_of_it_on_a_processor(tmp_path):
