@@ -22,10 +22,13 @@ from tests.repetition import EVERY
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test marked ``few(n)`` leave n members, evenly spread, and mark the others ``every``."""
+    """Of a test marked ``few(n)`` leave n members, evenly spread, and mark the others ``every``.
+
+    Members that are marked ``every`` already are not among the n.
+    """
     members: dict[str, list[pytest.Item]] = {}
     for item in items:
-        if item.get_closest_marker("few") is not None:
+        if item.get_closest_marker("few") is not None and item.get_closest_marker("every") is None:
             members.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for alike in members.values():
         marker = alike[0].get_closest_marker("few")

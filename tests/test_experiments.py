@@ -18,8 +18,6 @@ from bitnet_sweep.sweep.grid import make_grid, read_axes
 from tests.pictures import assert_same_picture
 from tests.studies import EXPERIMENTS, ROOT, STORE, STUDIES, extra_tables, program
 
-OFTEN = {"001_small_stage2", "012_threshold_seed"}
-"""One study of each scale, whose figures `make test` draws again; `make test-system` draws all of them."""
 PUBLISH = program("publish")
 GRIDS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
@@ -71,12 +69,7 @@ def test_tables_follow_from_the_store(experiment):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "experiment",
-    [
-        pytest.param(path, id=path.name, marks=[] if path.name in OFTEN else pytest.mark.system)
-        for path in STUDIES
-        if (path / "figures").exists()
-    ],
+    "experiment", [path for path in STUDIES if (path / "figures").exists()], ids=lambda path: path.name
 )
 @pytest.mark.system
 @pytest.mark.few(3)
