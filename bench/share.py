@@ -21,7 +21,7 @@ from typing import Any
 from bench.tables import Row, table, write
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.store import FINISHED, Folder, Status, Store
-from bitnet_sweep.store.asked_runs import AskedRun, Sweep, read_sweeps
+from bitnet_sweep.store.asked_runs import AskedRun, Sweep, read_sweep
 
 COLUMNS = {
     "job": "job",
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", metavar="RUN_ID", help="of the sweep's runs, by default all")
     options = parser.parse_args()
     store = Store(options.store)
-    sweep = next((each for each in read_sweeps(store) if each.name == options.sweep), None)
+    sweep = read_sweep(store, options.sweep)
     if sweep is None:
         sys.exit(f"{options.store} holds no sweep {options.sweep}")
     runs = [run for run in sweep.runs if run.run_id in (options.runs or sweep.run_ids)]

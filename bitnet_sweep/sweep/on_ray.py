@@ -112,10 +112,7 @@ def answering(address: str | None) -> str | None:
     if asked is None:
         return named
     try:
-        _check(asked)
-    except PermissionError as error:
-        if not noted:  # Ray takes the token of ~/.ray by itself where it finds its own address alone
-            raise ConfigError(key, named, f"no Ray cluster answers there ({error})") from error
+        _check(asked, was_noted=bool(noted))
     except (OSError, ValueError) as error:
         if named is not None:
             raise ConfigError(key, named, f"no Ray cluster answers there ({error})") from error
@@ -132,13 +129,16 @@ def _told(address: str | None) -> tuple[str, str | None]:
     return "hydra.launcher.address", address
 
 
-def _check(address: str) -> None:
+def _check(address: str, was_noted: bool) -> None:
     """Ask whether Ray answers there.
 
+    Args:
+        address: as Ray takes it.
+        was_noted: by ``ray start`` on this machine. Then Ray brings its token by itself, and else never.
+
     Raises:
-        PermissionError: it does, and wants a token.
         OSError: nothing answers.
-        ValueError: ``address`` is not ``HOST:PORT``, or something else than Ray listens there.
+        ValueError: ``address`` is not ``HOST:PORT``, it wants a token, or what listens there is not Ray.
     """
     scheme, _, place = address.rpartition("://")
     host, colon, port = place.partition("/")[0].rpartition(":")
@@ -153,9 +153,10 @@ def _check(address: str) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise ValueError(f"what listens there says nothing for {ANSWER_SECONDS:g} s") from error
-    if b"AuthenticationError" in asked.stderr:
-        raise PermissionError("it wants its token: set RAY_AUTH_MODE=token, as where it was started")
-    if asked.returncode:
+    wants_token = b"AuthenticationError" in asked.stderr
+    if wants_token and not was_noted:
+        raise ValueError("it wants its token: set RAY_AUTH_MODE=token, as where it was started")
+    if asked.returncode and not wants_token:
         raise ValueError("what listens there is not Ray")
 
 
