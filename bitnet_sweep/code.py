@@ -12,10 +12,9 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-FOLDERS = ("data", "measure", "model", "train", "workload")
+FOLDERS = ("config", "data", "measure", "model", "train", "workload")
 FILES = (
     "built_in.py",
-    "config.py",
     "counts.py",
     "cpu.py",
     "doors.py",

@@ -1,18 +1,19 @@
-"""What every key of the config means, by its docstring in ``config.py``; what ``--help`` shows."""
+"""What every key of the config means, by its docstring in ``config/``; what ``--help`` shows."""
 
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import textwrap
 from collections.abc import Iterator
 from enum import Enum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bitnet_sweep import config as config_module
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.exact import word
 from bitnet_sweep.roles import is_config, types_of
@@ -26,10 +27,9 @@ def key_docs() -> dict[str, str]:
 
     A field without a docstring of its own has that of its type.
     """
-    docs = _field_docs()
     found: dict[str, str] = {}
     for key, owner, kind in _fields(RunConfig):
-        own = docs.get((owner.__name__, key.rpartition(".")[2]), "")
+        own = _field_docs(owner).get(key.rpartition(".")[2], "")
         found[key] = own or (inspect.cleandoc(kind.__doc__ or "") if _has_own_doc(kind) else "")
     return found
 
@@ -92,19 +92,23 @@ def _fields(kind: type, prefix: str = "") -> Iterator[tuple[str, type, Any]]:
 
 
 def _has_own_doc(kind: Any) -> bool:
-    return isinstance(kind, type) and kind.__module__ == config_module.__name__ and bool(kind.__doc__)
+    return (
+        isinstance(kind, type) and kind.__module__.startswith("bitnet_sweep.config.") and bool(kind.__doc__)
+    )
 
 
-def _field_docs() -> dict[tuple[str, str], str]:
-    """By class and field: the string that stands behind the field in the source."""
+@functools.cache
+def _field_docs(owner: type) -> dict[str, str]:
+    """By field of a class: the string that stands behind it in the source."""
     try:
-        tree = ast.parse(inspect.getsource(config_module))
+        source = inspect.getsource(owner)
     except OSError:  # an installation without sources
         return {}
-    found: dict[tuple[str, str], str] = {}
-    for owner in (node for node in tree.body if isinstance(node, ast.ClassDef)):
-        for field, behind in zip(owner.body, owner.body[1:], strict=False):
-            match field, behind:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found[owner.name, name] = inspect.cleandoc(text)
+    [node] = ast.parse(source).body
+    assert isinstance(node, ast.ClassDef)
+    found: dict[str, str] = {}
+    for field, behind in pairwise(node.body):
+        match field, behind:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = inspect.cleandoc(text)
     return found

@@ -40,7 +40,7 @@ def edited(copy, name, change):
         pytest.param(lambda text: f"{text}\n'a text that does nothing'\n", id="a text as a statement"),
     ],
 )
-@pytest.mark.parametrize("name", ["config.py", "model/quantisers.py", "train/loop.py"])
+@pytest.mark.parametrize("name", ["config/model.py", "model/quantisers.py", "train/loop.py"])
 @pytest.mark.few(5)
 @pytest.mark.slow
 def test_what_is_said_is_not_in_it(copy, name, change):

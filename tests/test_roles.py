@@ -38,7 +38,7 @@ def package_with(fields: str, folder: Path) -> None:
     shutil.copytree(ROOT / "bitnet_sweep", folder / "bitnet_sweep")
     for name in ("conf", "hydra_plugins"):
         (folder / name).symlink_to(ROOT / name)
-    path = folder / "bitnet_sweep" / "config.py"
+    path = folder / "bitnet_sweep" / "config" / "model.py"
     before, found, behind = path.read_text().partition(BEHIND)
     assert found
     path.write_text(f"{before.rstrip()}{fields}{found}{behind}")

@@ -42,7 +42,7 @@ def test_a_name_that_is_a_module_too_can_be_called(name, first, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.stderr.strip().splitlines()[-1].startswith("bitnet_sweep.config.ConfigError: ")
+    assert done.stderr.strip().splitlines()[-1].startswith("bitnet_sweep.config.checks.ConfigError: ")
 
 
 def test_an_unknown_name_is_no_attribute():

@@ -111,7 +111,7 @@ def add_a_line(path):
 
 
 CHANGES = {
-    "a line": lambda tree: add_a_line(tree / "bitnet_sweep" / "config.py"),
+    "a line": lambda tree: add_a_line(tree / "bitnet_sweep" / "config" / "model.py"),
     "a config": lambda tree: add_a_line(tree / "conf" / "config.yaml"),
     "a plugin gone": lambda tree: (tree / "hydra_plugins" / "_launcher.py").unlink(),
     "a new module": lambda tree: (tree / "bitnet_sweep" / "new.py").write_text(""),
@@ -127,7 +127,7 @@ CHANGES = {
 @pytest.mark.parametrize("hidden", [None, "--assume-unchanged", "--skip-worktree"])
 def test_what_was_changed_is_marked(tree, change, hidden):
     if hidden is not None:
-        git(tree, "update-index", hidden, "bitnet_sweep/config.py", "conf/config.yaml")
+        git(tree, "update-index", hidden, "bitnet_sweep/config/model.py", "conf/config.yaml")
     head = git(tree, "rev-parse", "HEAD")
     change(tree)
     assert told(tree)["commit"] == f"{head}+"
