@@ -42,6 +42,7 @@ def plain(x_ND: Tensor, w_VD: Tensor, y_N: Tensor, label_smoothing: float, z_los
 @pytest.mark.parametrize(
     ("smoothing", "z_loss"), [(0.0, 0.0), (0.2, 0.0), (0.0, 1e-2), (0.1, 1e-3)], ids=["plain", "s", "z", "sz"]
 )
+@pytest.mark.few(60)
 def test_equals_the_plain_objective(
     tile: int,
     tokens: int,

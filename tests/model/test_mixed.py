@@ -227,6 +227,7 @@ def test_a_probe_in_inference_mode_can_be_trained_after() -> None:
 @pytest.mark.parametrize("weights", list(Weights))
 @pytest.mark.parametrize("norm", list(NormPlace))
 @pytest.mark.parametrize("activation", list(GateActivation))
+@pytest.mark.few(12)
 def test_models_start_equal_and_run_equal(
     weights: Weights, activations: Activations, norm: NormPlace, activation: GateActivation
 ) -> None:

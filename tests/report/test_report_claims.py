@@ -219,6 +219,7 @@ def test_a_recovery_that_the_bend_sends_the_other_way_did_not_stay(composed, tmp
 
 @pytest.mark.parametrize("name", [name for name in OPPOSITES if not CLAIMS[name].exact])
 @pytest.mark.parametrize("as_claimed", [True, False], ids=["true", "false"])
+@pytest.mark.few(8)
 def test_one_seed_only_leans(world, name, as_claimed):
     evidence = only(world(name, as_claimed), lambda run: run.config["seed"] == 1)
     (entry,) = entries_of(evidence, name)
@@ -226,6 +227,7 @@ def test_one_seed_only_leans(world, name, as_claimed):
 
 
 @pytest.mark.parametrize("name", [name for name in OPPOSITES if not CLAIMS[name].exact])
+@pytest.mark.few(8)
 def test_seeds_that_disagree_settle_nothing(world, name):
     """Seed 1 from the true world, the others from the false one."""
     true = only(world(name, True), lambda run: run.config["seed"] == 1)
