@@ -12,8 +12,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.rows import KEYS, Measure, arm_rows, found, readable
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import UNKNOWN, number
 from bitnet_sweep.report.table import (
     NATS,

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
 
-from bitnet_sweep.report.arms import Arm, Section, text_of
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.contrast import Contrast
 from bitnet_sweep.report.evaluated import ABOUT, labels_of, scored
 from bitnet_sweep.report.factors import Factor, Level, Placed, factors_of, ordered, placed_arms
 from bitnet_sweep.report.intervals import mean_interval
 from bitnet_sweep.report.pairs import Pair, pair_of
+from bitnet_sweep.report.sections import Section, text_of
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.table import (
     EMPTY,

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
 from bitnet_sweep.report.rows import found, mean_of, readable, setting
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.table import (
     HIDDEN,

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bitnet_sweep.config import KNOBS, ModelConfig, having, plain
-from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.pairs import all_settings
+from bitnet_sweep.report.sections import CODE, TEXT, Section
 from bitnet_sweep.report.settings import BOUNDARY_STEP, UNKNOWN, number
 from bitnet_sweep.roles import Role
 

@@ -12,9 +12,10 @@ import pandas as pd
 from bitnet_sweep.config import ModelConfig, NormPlace
 from bitnet_sweep.counts import ternary_counts
 from bitnet_sweep.records import FIELDS, Record
-from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.columns import run_columns
 from bitnet_sweep.report.rows import setting
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import UNKNOWN, shown, whole
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import (

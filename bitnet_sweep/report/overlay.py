@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bitnet_sweep.report.arms import CODE, TEXT, Arm, Section
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.factors import Factor, Level, Placed, factors_of, placed_arms
+from bitnet_sweep.report.sections import CODE, TEXT, Section
 from bitnet_sweep.report.settings import SCIENCE_VERSION, UNKNOWN
 
 MOST_LABELS = 10

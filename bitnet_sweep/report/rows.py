@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bitnet_sweep.config import RunConfig
-from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.intervals import mean_interval
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import UNKNOWN, shown
 from bitnet_sweep.report.table import (
     EMPTY,

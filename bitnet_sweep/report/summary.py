@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bitnet_sweep.report.arms import Arm, Section, arms_of, sections_of
+from bitnet_sweep.report.arms import Arm, arms_of
 from bitnet_sweep.report.read import Evidence
+from bitnet_sweep.report.sections import Section, sections_of
 from bitnet_sweep.report.settings import UNKNOWN, shown
 from bitnet_sweep.report.table import counts_text, loss_text, percent_text
 from bitnet_sweep.report.transitions import LOSS, end_value

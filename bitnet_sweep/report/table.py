@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.intervals import Interval, share_interval
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import UNKNOWN
 
 HIDDEN, SEED, N, RUN, SECTION = "Hidden Size", "seed", "n", "run_id", "section"

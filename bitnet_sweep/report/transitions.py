@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.rows import KEYS, Measure, arm_rows, found, merged, readable
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.table import (
     HIDDEN,

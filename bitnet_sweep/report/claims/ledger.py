@@ -10,12 +10,12 @@ from pathlib import Path
 
 from bitnet_sweep.config import ConfigError
 from bitnet_sweep.paths import expanded
-from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.claims import noted
 from bitnet_sweep.report.claims.claim import ENOUGH_SEEDS, Claim, Unit, Unjudged
 from bitnet_sweep.report.claims.from_file import ENDINGS, read_claims
 from bitnet_sweep.report.claims.setting import Setting, settings_in
 from bitnet_sweep.report.claims.verdict import Verdict, sentence_of, verdict_of
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.table import Cell, Column, N, Part, Row, Table
 
 _NOTHING = "nothing in the store tests it"

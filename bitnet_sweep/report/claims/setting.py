@@ -15,7 +15,8 @@ from functools import cached_property
 from typing import Any
 
 from bitnet_sweep.config import ConfigError, from_plain, having, plain, role_of
-from bitnet_sweep.report.arms import TEXT, Arm, Section, telling_keys, text_of
+from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.sections import TEXT, Section, telling_keys, text_of
 from bitnet_sweep.report.settings import (
     BOUNDARY_STEP,
     UNKNOWN,

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.figures.curves import Line, curves_of, lines_of, mechanism_of
 from bitnet_sweep.report.figures.differences import differences_of
 from bitnet_sweep.report.figures.drawing import INK, Figure, is_ours
 from bitnet_sweep.report.figures.phase import phase_map_of
+from bitnet_sweep.report.sections import Section
 
 __all__ = ["INK", "Figure", "Line", "figures_of", "is_ours", "lines_of"]
 

@@ -10,9 +10,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from bitnet_sweep.records import LOG_LOSS, Record
-from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.figures.drawing import INK, Figure, Style, drawing, figure_of, styles_of
 from bitnet_sweep.report.overlay import short
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.table import step_text
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import finite, unigram_loss

@@ -7,10 +7,10 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.contrast import Contrast, contrasts_of
 from bitnet_sweep.report.figures.drawing import INK, Figure, drawing, figure_of
 from bitnet_sweep.report.intervals import mean_interval
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.table import loss_text
 
 if TYPE_CHECKING:

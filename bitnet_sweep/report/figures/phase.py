@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from bitnet_sweep.report.arms import Arm, Section
+from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.figures.drawing import INK, Figure, drawing, figure_of
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import shown
 
 if TYPE_CHECKING:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from bitnet_sweep.report.arms import Section
 from bitnet_sweep.report.figures.curves import (
     ABSMEAN,
     ABSMEAN_CLAMP,
@@ -17,6 +16,7 @@ from bitnet_sweep.report.figures.curves import (
     stretches_of,
 )
 from bitnet_sweep.report.overlay import Panel, panels_of
+from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import finite, unigram_loss
