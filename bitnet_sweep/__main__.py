@@ -92,7 +92,7 @@ def list_groups_at_once() -> None:
     ConfigLoaderImpl.get_group_options = options  # type: ignore[assignment]
 
 
-_PATHS = ("store", "data.path", "hydra.launcher.folder")
+_PATHS = ("store", "data.path", "tokenizer.path", "hydra.launcher.folder")
 _MODES = ("run", "multirun", "cfg", "info", "shell_completion")
 
 

