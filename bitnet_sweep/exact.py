@@ -44,6 +44,11 @@ def word(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def counted(count: int, what: str) -> str:
+    """A number of things: ``1 run``, ``2,000 runs``."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def scientific(value: float) -> str:
     """``1.5e-3``: all digits of ``value``, and no more."""
     sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()

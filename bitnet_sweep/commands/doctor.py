@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bitnet_sweep import files
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.exact import counted
 
 _WIDTH = 14
 
@@ -52,7 +53,9 @@ def _cpu() -> Line:
 
 def _cores() -> Line:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Line("cores", str(usable), f"a sweep trains {usable} runs at once on the CPU, with threads=1")
+    return Line(
+        "cores", str(usable), f"a sweep trains {counted(usable, 'run')} at once on the CPU, with threads=1"
+    )
 
 
 def _torch() -> Line:
@@ -68,7 +71,7 @@ def _gpu() -> Line:
     if not torch.cuda.is_available():
         return Line("GPU", "none", "device=auto trains on the CPU")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return Line("GPU", ", ".join(names), f"device=auto trains there, {len(names)} runs at once")
+    return Line("GPU", ", ".join(names), f"device=auto trains there, {counted(len(names), 'run')} at once")
 
 
 def _wandb() -> Line:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bitnet_sweep.exact import counted
 from bitnet_sweep.report.arms import Arm, arms_of
 from bitnet_sweep.report.read import Evidence
 from bitnet_sweep.report.sections import Section, sections_of
@@ -129,7 +130,7 @@ def _marks(arms: Sequence[Arm]) -> str:
     told = ", ".join(f"{held[mark]} {mark}" for mark in MARKS if held[mark]) or "none"
     unknown = Counter(marks.unknown for marks in judged if marks.unknown)
     for names, count in unknown.items():
-        told += f"; unknown of {count} run{'s' * (count > 1)}: {', '.join(names)}"
+        told += f"; unknown of {counted(count, 'run')}: {', '.join(names)}"
     return f"Marks: {told}."
 
 
@@ -142,7 +143,7 @@ def _remarks(study: Study) -> Iterable[str]:
         yield "The store holds no runs."
     for sweep in study.evidence.sweeps.values():
         if sweep.excluded:
-            yield f"Sweep {sweep.name}: {sweep.excluded} points of its grid were excluded."
+            yield f"Sweep {sweep.name} excludes {counted(sweep.excluded, 'point')} of its grid."
     if len(study.sections) > 1:
         differing = ", ".join(study.sections[0].settings)
         yield f"{len(study.sections)} sections, never averaged with one another; they differ in: {differing}."
@@ -159,7 +160,7 @@ def _remarks(study: Study) -> Iterable[str]:
         if arm.run.state == "finished" and arm.outcome.reason is not None and arm.gap is None
     )
     for reason, count in reasons.items():
-        yield f"The outcome of {count} finished run{'s' * (count > 1)} is unknown: {reason}."
+        yield f"The outcome of {counted(count, 'finished run')} is unknown: {reason}."
 
 
 def _verdict(section: Section) -> Verdict:

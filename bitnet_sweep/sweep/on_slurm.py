@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.exact import counted
 from bitnet_sweep.sweep.exits import EXIT_FAILED, EXIT_INTERRUPTED
 from bitnet_sweep.sweep.signals import stop_request
 from bitnet_sweep.sweep.worker import work
@@ -83,7 +84,7 @@ class SlurmCluster:
             message = " ".join(str(error).split())
             if not self._accepted_any:
                 raise ConfigError("hydra.launcher", "?", message) from error
-            print(f"bitnet_sweep: SLURM refuses {len(jobs)} jobs: {message}", flush=True)
+            print(f"bitnet_sweep: SLURM refuses {counted(len(jobs), 'job')}: {message}", flush=True)
             self._refused.extend(jobs)
             return
         self._accepted_any = True

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from bitnet_sweep.config import ConfigError, Device, RunConfig, TrackName
+from bitnet_sweep.exact import counted
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.store import FAILED, INTERRUPTED, RUNNING, Folder, Store
 from bitnet_sweep.store.lease import HeldError, lease
@@ -91,7 +92,7 @@ def drive(
     """
     plan = make_plan(runs, store)
     name = sweep_name(plan.runs, runs[0].config.sweep.name)
-    print(plan.summary() + (f"; {len(excluded)} points excluded" if excluded else ""))
+    print(plan.summary() + (f"; {counted(len(excluded), 'point')} excluded" if excluded else ""))
     told = [*reuse_lines(plan.other_code), *remarks_on([run.config for run in plan.runs])]
     print("\n".join([*told, *forecast_lines(plan, store, jobs_at_once)]), flush=True)
     if runs[0].config.sweep.dry_run:

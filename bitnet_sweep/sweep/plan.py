@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from bitnet_sweep.config import RunConfig
+from bitnet_sweep.exact import counted
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.node import Node, node_of
 from bitnet_sweep.sweep.reuse import OtherCode, other_code
@@ -104,10 +105,11 @@ class Plan:
         steps = sum(job.steps for job in self.jobs)
         left = sum(job.left for job in self.todo)
         trunks = sum(not job.is_run for job in self.jobs)
-        twice = f" ({self.num_alike} more points are the same as others)" if self.num_alike else ""
+        alike = f" ({counted(self.num_alike, 'more point')} the same as others)" if self.num_alike else ""
         return (
-            f"{len(self.runs)} runs{twice} sharing {trunks} trunks: {steps:,} steps instead of {alone:,}; "
-            f"{steps - left:,} done, {left:,} to train in {len(self.todo)} jobs"
+            f"{counted(len(self.runs), 'run')}{alike} sharing {counted(trunks, 'trunk')}: "
+            f"{steps:,} steps instead of {alone:,}; "
+            f"{steps - left:,} done, {left:,} to train in {counted(len(self.todo), 'job')}"
         )
 
     def tree(self) -> str:
@@ -125,7 +127,7 @@ class Plan:
                 else:
                     left = todo[job.id]
                     state = "to train" if left == job.steps else f"{left:,} left"
-                what = " ".join(job.run.overrides) if job.is_run else f"{job.num_stages} stage(s)"
+                what = " ".join(job.run.overrides) if job.is_run else counted(job.num_stages, "stage")
                 yield f"{'  ' * depth}{kind} {job.node.folder.id}  {job.steps:>7,} steps  {state:8}  {what}"
                 yield from lines(job.id, depth + 1)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from bitnet_sweep.code import code, differing
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.doors import code_of_parts
+from bitnet_sweep.exact import counted
 from bitnet_sweep.store import Status
 
 _NAMED = 6
@@ -53,7 +54,7 @@ def reuse_lines(found: Sequence[OtherCode]) -> list[str]:
 def _counted(found: Sequence[OtherCode]) -> str:
     runs = sum(other.is_run for other in found)
     counts = (("run", runs), ("trunk", len(found) - runs))
-    return ", ".join(f"{count} {word}{'s' * (count > 1)}" for word, count in counts if count)
+    return ", ".join(counted(count, word) for word, count in counts if count)
 
 
 def _most(names: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bitnet_sweep.config import ConfigError, Stage, having, plain
+from bitnet_sweep.exact import counted
 from bitnet_sweep.identity import digest
 from bitnet_sweep.roles import Role
 from bitnet_sweep.stages import follow_shorthands
@@ -46,7 +47,7 @@ def schedule_lines(runs: Sequence[PlannedRun]) -> list[str]:
         schedules.setdefault(digest(plain(run.config.stages)), []).append(run)
     lines = []
     for alike in list(schedules.values())[:_SHOWN]:
-        lines.append(f"stages of {len(alike)} run{'s' * (len(alike) > 1)}:")
+        lines.append(f"stages of {counted(len(alike), 'run')}:")
         lines += _stage_lines(alike[0].config.stages)
     left = len(schedules) - _SHOWN
     return [*lines, f"and {left} more schedules"] if left > 0 else lines

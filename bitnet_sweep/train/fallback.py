@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from bitnet_sweep.config import Activations, ModelConfig, Precision, RunConfig, Weights
 from bitnet_sweep.counts import quantiser_of
+from bitnet_sweep.exact import counted
 
 
 def fallback_lines(configs: Sequence[RunConfig]) -> list[str]:
@@ -16,11 +17,11 @@ def fallback_lines(configs: Sequence[RunConfig]) -> list[str]:
     runs = Counter(config.model.quantiser for config in mixed if _falls_back(config))
     return [
         f"precision=mixed: model.name={name} is computed by its own code, with the loss in float32, as at "
-        f"precision=fp32 ({count} run{'s' * (count > 1)})"
+        f"precision=fp32 ({counted(count, 'run')})"
         for name, count in models.items()
     ] + [
         f"precision=mixed: model.quantiser={name} has no product of codes, so its BitLinears multiply "
-        f"float32 numbers forward, as full weights do ({count} run{'s' * (count > 1)})"
+        f"float32 numbers forward, as full weights do ({counted(count, 'run')})"
         for name, count in runs.items()
     ]
 

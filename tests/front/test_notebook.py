@@ -34,7 +34,7 @@ def test_a_notebook_runs(path, tmp_path, monkeypatch):
     client.execute()
     assert sorted(child.name for child in folder.iterdir()) == ["report", "runs"]
     shown = [str(output) for cell in notebook.cells for output in cell.get("outputs", [])]
-    assert any("2 runs sharing 1 trunks" in text for text in shown), "the plan"
+    assert any("2 runs sharing 1 trunk" in text for text in shown), "the plan"
     assert any("jobs" in text and "step" in text for text in shown), "the progress bar"
     assert any("model.hidden=257: must be divisible" in text for text in shown)
     assert sum("text/html" in text for text in shown) >= 5

@@ -55,7 +55,7 @@ def test_a_plan_trains_nothing_and_names_the_same_runs(swept, corpus_file, tmp_p
     plan = bs.plan({"wd2": [0.0, 0.05]}, **settings(corpus_file, tmp_path / "store"))
     assert plan.run_ids == swept.sweep.run_ids
     assert plan.name == swept.sweep.name
-    assert "2 runs sharing 1 trunks" in plan.summary
+    assert "2 runs sharing 1 trunk" in plan.summary
     assert list(plan.frame["state"]) == ["to train"] * 2
     assert plan.command.startswith("python -m bitnet_sweep -m wd2=0.0,0.05 scale=smoke")
     assert "trunk" in str(plan)

@@ -115,7 +115,7 @@ def test_a_wrong_command_is_one_line_and_2(tmp_path, words, told):
 def test_run_is_the_module_form(swept, tmp_path, corpus_file, before):
     status, out, err = verb(tmp_path, *before, "wd2=0.0,0.05", *_words(corpus_file))
     assert status == 0, err
-    assert "2 runs sharing 1 trunks" in out
+    assert "2 runs sharing 1 trunk" in out
     assert science(tmp_path / "runs") == science(swept.store)
     (sweep,) = (tmp_path / "runs" / "sweeps").iterdir()
     assert '"command": "python -m bitnet_sweep -m wd2=0.0,0.05' in sweep.read_text()
@@ -199,7 +199,7 @@ def test_a_removed_run_is_trained_again_by_the_same_command(copied, corpus_file)
     assert len(Store(copied / "runs").runs()) == 1
     status, out, err = verb(copied, "run", "-m", "wd2=0.0,0.05", *_words(corpus_file))
     assert status == 0, err
-    assert "20 done, 10 to train in 1 jobs" in out
+    assert "20 done, 10 to train in 1 job" in out
     assert science(copied / "runs") == before
 
 

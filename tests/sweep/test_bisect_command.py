@@ -87,7 +87,7 @@ def test_bisection_is_killed_resumed_and_right(arguments, tmp_path):
     assert "0 to train in 0 jobs" in sweep(tmp_path, *search)
     scan = [0.0, 0.25, 0.5, 0.75, 1.0]
     out = sweep(tmp_path, *arguments, f"wd2={','.join(map(str, scan))}", "sweep.name=scan")
-    assert "108 to train in 1 jobs" in out, "the probes are runs like any other: only one value is new"
+    assert "108 to train in 1 job" in out, "the probes are runs like any other: only one value is new"
     run_ids = asked_runs(store, "scan")
     recovered = [finished(store)[run_id].outcome == "recovered" for run_id in run_ids]
     assert recovered == sorted(recovered, reverse=True), "one threshold, or the twin has nothing to say"

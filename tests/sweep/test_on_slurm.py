@@ -91,7 +91,7 @@ def test_what_slurm_refuses_at_once_is_a_wrong_command(on_slurm, tmp_path):
 def test_what_slurm_refuses_later_has_failed(on_slurm, tmp_path, capsys):
     """Though nothing of the sweep runs at that moment: the trunk has ended."""
     assert _run(on_slurm, tmp_path, takes=1) == [0, EXIT_FAILED, None]
-    assert "SLURM refuses 1 jobs: sbatch: error: QOSMaxSubmitJobPerUserLimit" in capsys.readouterr().out
+    assert "SLURM refuses 1 job: sbatch: error: QOSMaxSubmitJobPerUserLimit" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

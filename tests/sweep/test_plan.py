@@ -111,7 +111,7 @@ def test_longest_chain_first(store):
 def test_the_same_run_twice_is_one(store):
     plan = make_plan([planned("a=1"), planned("a=2")], store)
     assert len(plan.runs) == 1
-    assert plan.summary().startswith("1 runs (1 more points are the same as others) sharing")
+    assert plan.summary().startswith("1 run (1 more point the same as others) sharing")
 
 
 def reach(node, step):
@@ -168,7 +168,7 @@ def test_summary_and_tree(store):
     grid = [planned("wd2=0.0", wd2=0.0), planned("wd2=0.05", wd2=0.05)]
     plan = make_plan(grid, store)
     assert plan.summary() == (
-        "2 runs sharing 1 trunks: 150 steps instead of 200; 0 done, 150 to train in 3 jobs"
+        "2 runs sharing 1 trunk: 150 steps instead of 200; 0 done, 150 to train in 3 jobs"
     )
     lines = plan.tree().splitlines()
     assert [line.split()[0] for line in lines] == ["trunk", "run", "run"]

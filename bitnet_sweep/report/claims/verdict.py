@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bitnet_sweep.exact import counted
 from bitnet_sweep.report.claims.claim import ENOUGH_SEEDS, Claim, Direction, Finding, Unit, Unjudged
 
 Word = Literal[
@@ -108,7 +109,7 @@ def sentence_of(claim: Claim, units: Sequence[Unit], not_comparable: str | None 
             parts.append(f"at {_list(list(cells))}")
     left_out = Counter(unit.found.reason for unit in units if isinstance(unit.found, Unjudged))
     for reason, count in left_out.items():
-        parts.append(f"{_count(count, claim.each)} not judged ({reason})")
+        parts.append(f"{counted(count, claim.each)} not judged ({reason})")
     return "; ".join(parts)
 
 
@@ -127,14 +128,10 @@ def _seeds_by_cell(judged: Sequence[Unit]) -> list[int]:
 
 def _tally(claim: Claim, found: Sequence[tuple[Unit, Finding]]) -> str:
     ways = Counter(finding.direction for _, finding in found)
-    told = [f"{ways[1]} of {_count(len(found), claim.each)} as claimed"]
+    told = [f"{ways[1]} of {counted(len(found), claim.each)} as claimed"]
     told += [f"{ways[-1]} against"] if ways[-1] else []
     told += [f"{ways[0]} undecided"] if ways[0] else []
     return ", ".join(told)
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _list(names: Sequence[str]) -> str:
