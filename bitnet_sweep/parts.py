@@ -8,13 +8,17 @@ of the group ``bitnet_sweep.parts`` that has this name. What is read from a stor
 
 from __future__ import annotations
 
+import difflib
 import functools
 import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import os
 import re
 import sys
+import sysconfig
+import traceback
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -160,8 +164,11 @@ def find(kind: Kind, name: str, plugins: Sequence[str] = (), key: str | None = N
     """
     found = look_for(kind, name, plugins)
     if found is None:
+        others = [other for other in names(kind) if other != name]
+        close = difflib.get_close_matches(name, others, n=1)
+        guess = f"did you mean {close[0]}? " if close else ""
         more = "; one of your own is found by plugins=[its_package] or its entry point (docs/extend.md)"
-        raise ConfigError(key or kind, name, f"no such {kind}; allowed: {', '.join(names(kind))}{more}")
+        raise ConfigError(key or kind, name, f"no such {kind}; {guess}allowed: {', '.join(others)}{more}")
     return found
 
 
@@ -235,7 +242,8 @@ def names(kind: Kind) -> list[str]:
     found = dict.fromkeys(name for other, name in _parts if other == kind)
     for entry in _entry_points():
         prefix, dot, name = entry.name.rpartition(".")
-        if prefix == kind or not dot:
+        is_of_another = any(named == name for other, named in _parts if other != kind)
+        if prefix == kind or (not dot and not is_of_another):
             found[name] = None
     return list(found)
 
@@ -276,9 +284,24 @@ def _entry_points() -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=GROUP)
 
 
-def in_a_line(error: Exception) -> str:
-    """What a user's own code raised: kind and text, for a message of one line."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def in_a_line(error: BaseException) -> str:
+    """What code raised, in a line: kind, text, and where it stands if that is a user's own."""
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    place = _place_of(error)
+    return f"{told} ({place})" if place else told
+
+
+def _place_of(error: BaseException) -> str:
+    """File and line of the innermost frame that is neither Python's, nor torch's, nor of this package."""
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = frame.filename
+        is_library = _TORCH in file if "site-packages" in file else file.startswith(_PYTHON)
+        if not is_library and not file.startswith(("<", _PACKAGE)):
+            return f"{file}, line {frame.lineno}"
+    return ""
+
+
+_PACKAGE, _PYTHON, _TORCH = str(Path(__file__).parent), sysconfig.get_path("stdlib"), f"{os.sep}torch{os.sep}"
 
 
 def _origin(part: Part) -> str:

@@ -31,7 +31,7 @@ from bitnet_sweep.config import (
 )
 from bitnet_sweep.doors import code_of_parts, settled
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.parts import find, known, names, part, register
+from bitnet_sweep.parts import find, in_a_line, known, names, part, register
 from bitnet_sweep.report.from_wandb import _basic_keys
 from bitnet_sweep.report.settings import setting_text
 from bitnet_sweep.stages import resolve
@@ -459,3 +459,27 @@ def test_what_the_config_of_a_run_must_say_follows_from_its_task_and_its_model()
         assert not any(key.startswith("model.") for key in _basic_keys(own))
     assert "model.quantiser" in added_knobs({"lr": 1})
     assert "model.quantiser" not in added_knobs({"model.name": "mine"}), "it has none that could be known"
+
+
+def test_what_code_of_a_users_own_raises_names_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The innermost line of it, and not the one of torch or Python that it called."""
+    (tmp_path / "of_mine.py").write_text(
+        "import json, torch\n\ndef one():\n    return json.loads('{')\n\n"
+        "def other():\n    return torch.ones(2) @ torch.ones(3)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = importlib.import_module("of_mine")
+    for function, line in ((mine.one, 4), (mine.other, 7)):
+        with pytest.raises(Exception) as raised:  # noqa: PT011 - of any kind
+            function()
+        assert in_a_line(raised.value).endswith(f"({tmp_path / 'of_mine.py'}, line {line})")
+    with pytest.raises(ConfigError) as refused:
+        find("quantiser", "ternry")
+    assert "ConfigError: quantiser=ternry: no such quantiser" in in_a_line(refused.value)
+
+
+def test_a_name_that_is_nearly_one_is_guessed() -> None:
+    with pytest.raises(ConfigError, match=r"no such quantiser; did you mean absmean\? allowed: absmean, "):
+        find("quantiser", "absmeen")

@@ -8,7 +8,7 @@ from pathlib import Path
 from bitnet_sweep.api.runs import OpenRun, open_run
 from bitnet_sweep.config import ConfigError, flatten, recorded
 from bitnet_sweep.exact import word
-from bitnet_sweep.store import Store
+from bitnet_sweep.store import FAILED, FINISHED, Store
 from bitnet_sweep.store.asked_runs import sweeps_of_runs
 from bitnet_sweep.store.codec import read_document
 from bitnet_sweep.store.commands import rerun_command, verb_command
@@ -26,7 +26,7 @@ def shown(store: Path, text: str) -> str:
         ConfigError: there is not exactly one such run.
     """
     run = open_run(store, text)
-    lines = [*_standing(run), *_evaluated(run), *_config(run), *_next(run)]
+    lines = [*_standing(run), *_traceback(run), *_evaluated(run), *_config(run), *_next(run)]
     return "\n".join(lines)
 
 
@@ -49,6 +49,14 @@ def _standing(run: OpenRun) -> Iterator[str]:
         "folder": run.folder,
     }
     yield from (f"{name:{_WIDTH}}{value}" for name, value in told.items() if value not in (None, ""))
+
+
+def _traceback(run: OpenRun) -> Iterator[str]:
+    """Where it failed, unless a line says all of it."""
+    status, _, state = standing(Store(run.store).run(run.run_id))
+    lines = (status.error or "").rstrip().splitlines() if status is not None and state == FAILED else []
+    if len(lines) > 1:
+        yield from ("", *(f"  {line}" for line in lines))
 
 
 def _evaluated(run: OpenRun) -> Iterator[str]:
@@ -85,4 +93,6 @@ def _next(run: OpenRun) -> Iterator[str]:
     yield f"  remove it     {verb_command('rm', run.store, run.run_id)}"
     command = rerun_command(run.status.provenance.get("command") if run.status else None)
     if command is not None:
-        yield f"  run it again  {command}    (after rm; nothing is trained while it is there)"
+        is_whole = run.status is not None and run.status.state == FINISHED
+        why = "    (after rm; nothing is trained while it is there)" if is_whole else ""
+        yield f"  run it again  {command}{why}"

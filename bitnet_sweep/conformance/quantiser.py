@@ -21,7 +21,7 @@ from bitnet_sweep.config import (
 from bitnet_sweep.conformance.training import check_training
 from bitnet_sweep.model.bitlinear import BitLinear
 from bitnet_sweep.model.mixed import MixedBitLinear
-from bitnet_sweep.model.quantisers import OneScale, Quantiser
+from bitnet_sweep.model.quantisers import OneScale, Quantiser, multiplies_codes
 from bitnet_sweep.parts import Part
 
 SHAPES = ((6, 11), (1, 8), (7, 1), (32, 16))
@@ -31,6 +31,9 @@ SHAPES = ((6, 11), (1, 8), (7, 1), (32, 16))
 LOWEST, HIGHEST = -64, 63
 """Limits of a code: what one is less than another still fits into 8 bits."""
 
+
+BFLOAT16 = 0.02
+"""What rounding operands to bfloat16 may change in a gradient, relative to its norm."""
 
 Make = Callable[[int, int], Any]
 
@@ -122,15 +125,20 @@ def _gradients(make: Make) -> str:
 
 
 def _precision(make: Make) -> str:
-    outputs = []
+    outputs, gradients = [], []
     for kind in (BitLinear, MixedBitLinear):
         quantiser, w_OI = _begun(make, SHAPES[0])
         layer = kind(w_OI.shape[1], w_OI.shape[0], Weights.ternary, Activations.int8, quantiser=quantiser)
         with torch.no_grad():
             layer.weight.copy_(w_OI)
             x_I = torch.randn(5, w_OI.shape[1], generator=torch.Generator().manual_seed(0))
-            outputs.append(layer(x_I))
+        y_O = layer(x_I)
+        torch.autograd.backward(y_O.square().sum())
+        outputs.append(y_O.detach())
+        gradients.append(torch.cat([p.grad.flatten() for p in layer.parameters() if p.grad is not None]))
     differs = float((outputs[0] - outputs[1]).abs().max())
     assert differs <= 1e-4 * float(outputs[0].abs().max()), f"mixed differs from fp32 by {differs:.2g}"
-    is_fast = isinstance(make(*SHAPES[0]), OneScale)
+    differs = float((gradients[0] - gradients[1]).norm() / gradients[0].norm())
+    assert differs <= BFLOAT16, f"the gradient at mixed differs from that at fp32 by {100 * differs:.2g} %"
+    is_fast = multiplies_codes(make(*SHAPES[0]))
     return f"mixed computes what fp32 does; its codes are {'' if is_fast else 'not '}multiplied as such"

@@ -14,9 +14,9 @@ from bitnet_sweep.model.hadamard import hadamard
 from bitnet_sweep.model.norm import norm_of
 from bitnet_sweep.model.quantisers import (
     AbsMean,
-    OneScale,
     Quantiser,
     activation_straight_through,
+    multiplies_codes,
     weight_straight_through,
 )
 
@@ -57,7 +57,7 @@ class BitLinear(nn.Module):
         self.norm = norm_of(in_features, self.precision)
         self.weight = nn.Parameter(torch.empty(out_features, in_features))
         self.quantiser = AbsMean(out_features, in_features) if quantiser is None else quantiser
-        self.has_one_scale = weights is Weights.ternary and isinstance(self.quantiser, OneScale)
+        self.has_one_scale = weights is Weights.ternary and multiplies_codes(self.quantiser)
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the latent weights as torch's ``nn.Linear`` does: uniform in +-1/sqrt(I)."""

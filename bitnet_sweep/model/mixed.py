@@ -104,9 +104,9 @@ class MixedBitLinear(BitLinear):
         return self._cached[1]
 
     def _rounded(self) -> TernaryWeights:
-        if isinstance(self.quantiser, AbsMean):
-            return ternary_weights(self.weight)  # Tequila is one, too
         assert isinstance(self.quantiser, OneScale), "only codes that share one scale are multiplied"
+        if type(self.quantiser).codes_and_scale is AbsMean.codes_and_scale:  # as Tequila's is
+            return ternary_weights(self.weight)
         return one_scale_weights(self.quantiser, self.weight)
 
     def codes(self) -> Tensor:

@@ -151,7 +151,8 @@ class Quantiser(nn.Module, ABC):
 class OneScale(Quantiser):
     """One that learns nothing, whose codes are -1, 0 and 1, times one number for the whole matrix.
 
-    The gradient passes straight through. ``precision=mixed`` multiplies its codes.
+    The gradient passes straight through. ``precision=mixed`` multiplies its codes, unless a subclass has a
+    ``forward`` or ``codes`` of its own, of which that product would know nothing.
     """
 
     @abstractmethod
@@ -172,6 +173,14 @@ class OneScale(Quantiser):
     def codes(self, w_OI: Tensor) -> Tensor:
         """See :meth:`Quantiser.codes`."""
         return self.codes_and_scale(w_OI)[0]
+
+
+def multiplies_codes(quantiser: Quantiser) -> bool:
+    """Whether ``precision=mixed`` may multiply codes: values and gradient are those of :class:`OneScale`."""
+    kind = type(quantiser)
+    return (
+        isinstance(quantiser, OneScale) and kind.forward is OneScale.forward and kind.codes is OneScale.codes
+    )
 
 
 class AbsMean(OneScale):

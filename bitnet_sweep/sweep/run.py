@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bitnet_sweep.config import ConfigError, RunConfig
+from bitnet_sweep.parts import in_a_line
 from bitnet_sweep.runtime import release_memory
 from bitnet_sweep.sweep.display import new_bar
 from bitnet_sweep.sweep.exits import FailedRunError, InterruptedRunError
@@ -86,7 +87,7 @@ def run_alone(config: RunConfig, overrides: list[str]) -> None:
     except InterruptedRunError:
         raise
     except Exception as error:  # a ConfigError, too: what it says has become wrong since the run was planned
-        raise FailedRunError(f"{planned.run_id}: {type(error).__name__}: {error}") from error
+        raise FailedRunError(f"{planned.run_id}: {in_a_line(error)}") from error
     tidy(store, [planned])
     print(state_table(store, [planned]))
     print("\n".join(next_lines(store, [planned], name)))

@@ -9,6 +9,7 @@ from hydra.core.utils import JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from bitnet_sweep.parts import in_a_line
 from bitnet_sweep.sweep.exits import EXIT_FAILED, EXIT_INTERRUPTED, InterruptedRunError
 
 
@@ -34,5 +35,5 @@ def work(hydra_context: HydraContext, task_function: TaskFunction, config: DictC
     error = returned._return_value  # the property would print and raise it
     if isinstance(error, InterruptedRunError):
         return EXIT_INTERRUPTED
-    print(f"bitnet_sweep: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+    print(f"bitnet_sweep: {in_a_line(error)}", file=sys.stderr, flush=True)
     return EXIT_FAILED

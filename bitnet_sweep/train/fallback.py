@@ -30,7 +30,7 @@ def _falls_back(config: RunConfig) -> bool:
     model = config.model
     if model.quantiser == ModelConfig.quantiser:
         return False
-    from bitnet_sweep.model.quantisers import OneScale  # late: it imports torch
+    from bitnet_sweep.model.quantisers import multiplies_codes  # late: it imports torch
 
     is_rounded = model.weights is Weights.ternary and model.activations is not Activations.full
-    return is_rounded and not isinstance(quantiser_of(model, 1, 1), OneScale)
+    return is_rounded and not multiplies_codes(quantiser_of(model, 1, 1))

@@ -72,6 +72,7 @@ def tells(found: Any) -> Any:
 calls: list[int] = []
 BAD = {
     "writes": (writes, "metrics=writes: must not change the model or its gradients"),
+    "hides": (hides, "metrics=hides: must not change the model or its gradients"),
     "learns": (learns, "metrics=learns: must not change the model or its gradients"),
     "fails": (tells(lambda: 1 / 0), "metrics=fails: fails: ZeroDivisionError: division by zero"),
     "bare": (tells(0.5), "metrics=bare: fails: AttributeError: 'float' object has no attribute 'items'"),
@@ -85,7 +86,7 @@ BAD = {
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
     assert known("task", "transformer") is not None, "the built-in ones are registered for good"
     monkeypatch.setattr(parts, "_parts", dict(parts._parts))
-    for name, metric in {"seen": seen, "hides": hides, "counts": counts, "val": seen}.items():
+    for name, metric in {"seen": seen, "other": seen, "counts": counts, "val": seen}.items():
         register("metric", name, metric, version=2)
     for name, (metric, _) in BAD.items():
         register("metric", name, metric, version=1)
@@ -116,8 +117,8 @@ def test_names_and_versions_are_in_the_id_in_any_order() -> None:
 
     plain = stage_ids(resolve(CONFIG), "")
     assert ids() == plain
-    assert ids("seen", "hides") == ids("hides", "seen", "seen")
-    assert len({*plain, *ids("seen"), *ids("hides"), *ids("seen", "hides")}) == 4 * len(plain)
+    assert ids("seen", "other") == ids("other", "seen", "seen")
+    assert len({*plain, *ids("seen"), *ids("other"), *ids("seen", "other")}) == 4 * len(plain)
     before = ids("seen")
     register("metric", "seen", seen, version=3)
     assert ids("seen") != before
@@ -126,7 +127,7 @@ def test_names_and_versions_are_in_the_id_in_any_order() -> None:
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"metrics": ["sean"]}, "metrics=sean: no such metric; allowed: "),
+        ({"metrics": ["sean"]}, "metrics=sean: no such metric; did you mean seen? allowed: "),
         (
             {"metrics": ["seen"], "metric_versions": ["1"]},
             "metric_versions=1: metrics=seen are of versions 2 here",
@@ -152,10 +153,10 @@ def test_a_name_must_not_be_how_our_fields_begin() -> None:
     [
         ("seen", "values", "a number is not finite"),
         ("counts", "values", "the second time it returns something else"),
-        ("hides", "model", "it changes embedding"),
+        ("hides", "model", "ConfigError: metrics=hides: must not change the model"),
     ],
 )
-def test_the_check_finds_what_a_probe_does_not(name: str, check: str, said: str) -> None:
+def test_the_check_finds_what_is_wrong_with_one(name: str, check: str, said: str) -> None:
     part = known("metric", name)
     assert part is not None
     checks = metric_checks(part, {})

@@ -159,7 +159,9 @@ def test_what_is_refused() -> None:
             config(**changes)
         return str(refused.value)
 
-    assert said(name="nine").startswith("model.name=nine: no such model; allowed: transformer, drawing")
+    assert said(name="nine").startswith(
+        "model.name=nine: no such model; did you mean none? allowed: transformer, drawing"
+    )
     assert said(options={"widht": 3}).startswith("model.options.widht=3: model drawing has no such option")
     told = said(optimizer=OptimizerConfig(decay=Decay.head))
     assert told == "optimizer.decay=head: model.name=drawing has no such part; allowed: all, matrices, gains"

@@ -20,11 +20,11 @@ from bitnet_sweep.model.mixed import MixedBitLinear
 from bitnet_sweep.model.products import Products
 from bitnet_sweep.model.quantisers import (
     AbsMean,
-    OneScale,
     Quantiser,
     activation_quant,
     activation_straight_through,
     int4_activation_quant,
+    multiplies_codes,
 )
 from bitnet_sweep.model.transformer import Transformer
 from bitnet_sweep.model.zoo import LearnedStep, Tequila
@@ -251,7 +251,43 @@ def test_mixed_has_the_codes_of_the_reference(name: str) -> None:
 
 @pytest.mark.parametrize("name", QUANTISERS)
 def test_which_codes_are_multiplied(name: str) -> None:
-    assert isinstance(made(name, latent()), OneScale) is (name in ONE_SCALE)
+    assert multiplies_codes(made(name, latent())) is (name in ONE_SCALE)
+
+
+class CutOff(AbsMean):
+    """Rounds as the default, with a gradient of its own."""
+
+    def forward(self, w_OI: Tensor) -> Tensor:
+        near_OI = w_OI * (w_OI.abs() < 0.1)
+        return super().forward(w_OI).detach() + (near_OI - near_OI.detach())
+
+
+class Shifted(AbsMean):
+    """Other codes than those of the class that it derives from."""
+
+    def codes_and_scale(self, w_OI: Tensor) -> tuple[Tensor, Tensor]:
+        codes_OI, absmean = super().codes_and_scale(w_OI)
+        return codes_OI.roll(1, 0), absmean
+
+
+@pytest.mark.parametrize("kind", [CutOff, Shifted])
+def test_what_a_subclass_changes_holds_at_mixed_too(kind: type[AbsMean], each_class: Products) -> None:
+    w, x = latent(), inputs()
+    found = []
+    for layer_kind in (BitLinear, MixedBitLinear):
+        own = kind(ROWS, COLUMNS)
+        layer = layer_kind(COLUMNS, ROWS, Weights.ternary, Activations.int8, quantiser=own)
+        with torch.no_grad():
+            layer.weight.copy_(w)
+        y = layer.linear(x)
+        y.square().sum().backward()
+        assert layer.weight.grad is not None
+        found.append((y.detach(), layer.weight.grad, layer.codes()))
+    (y, gradient, codes), (mixed_y, mixed_gradient, mixed_codes) = found
+    torch.testing.assert_close(mixed_y, y, rtol=1e-5, atol=1e-5)
+    assert torch.equal(mixed_codes, codes)
+    assert (mixed_gradient - gradient).norm() <= 3e-2 * gradient.norm()
+    assert multiplies_codes(kind(ROWS, COLUMNS)) is (kind is Shifted)
 
 
 def test_a_one_scale_that_learns_is_refused() -> None:

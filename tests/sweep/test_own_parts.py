@@ -142,7 +142,10 @@ def test_its_option_is_swept_and_what_is_wrong_is_said_in_a_line(
             "model.quantiser_options.cot=1",
             "model.quantiser_options.cot=1: quantiser trim has no such option; did",
         ),
-        ("model.quantiser=trin", "model.quantiser=trin: no such quantiser; allowed: absmean, absmedian"),
+        (
+            "model.quantiser=trin",
+            "model.quantiser=trin: no such quantiser; did you mean trim? allowed: absmean",
+        ),
     ):
         status, _, err = run(tmp_path, *words, word, env=environment)
         assert status == 2
@@ -209,6 +212,7 @@ def test_a_plan_says_when_its_source_has_changed(source: Path, arguments: list[s
     ("words", "status", "said"),
     [
         (["stranger:Trim", "cut=0.5"], 0, "quantiser trim, version 1: every check passed"),
+        (["stranger.zone:Zone", "clip=1.0"], 0, "quantiser zone, version 1: every check passed"),
         (["stranger.optimizer:Sign", "momentum=0.5"], 0, "optimizer sign, version 1: every check passed"),
         (["stranger.model:Bag", "width=8"], 0, "model bag, version 1: every check passed"),
         (["stranger.schedule:stairs", "stairs=3"], 0, "schedule stairs, version 1: every check passed"),
