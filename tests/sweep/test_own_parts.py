@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bitnet_sweep.store import Store
-from tests.page import write_package
+from tests.page import PAGE, write_package
 from tests.sweep.command import LONG, TINY, is_training, run, science, start, states, wait_for
 
 pytestmark = pytest.mark.slow
@@ -229,6 +230,17 @@ def test_the_check(source: Path, words: list[str], status: int, said: str) -> No
     got, out, err = run(source, "check", *words, module="bitnet_sweep.parts", env=environment)
     assert got == status, out + err
     assert said in (out or err).splitlines()[-1]
+
+
+def test_a_layer_of_a_users_model_is_ternary(source: Path) -> None:
+    """As the page has it."""
+    (block,) = re.findall(r"```python\n(import torch\n.*?layer\.initialise.*?)```", PAGE, re.DOTALL)
+    told = "x = torch.randn(3, 64)\nlayer(x).square().sum().backward()\n"
+    told += "print(sorted(set(layer.codes().flatten().tolist())), bool(layer.weight.grad.any()))\n"
+    command = [sys.executable, "-c", f"{block}{told}"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(source), str(ROOT)])}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "[-1, 0, 1] True\n", done.stderr
 
 
 def _are_in_the_register(folder: Path) -> None:
