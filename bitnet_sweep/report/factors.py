@@ -24,6 +24,9 @@ FOLLOWING = (TEXT, *_RESOLVED, BOUNDARY_STEP, "stages")
 GROUPS = tuple(knob.key for knob in having(Role.preset))
 """The settings that name the choice of a config group; a scale may set keys of every other group."""
 
+_OWN = {"optimizer.name": "optimizer.torch_class", "data.name": "data.source"}
+"""What names a choice of a user's own, as it is typed: ``optimizer=mine``."""
+
 _OUTSIDE = {"schedule.name": ("boundary", "lr_boundary")}
 """Keys that a group sets beside its own."""
 
@@ -49,9 +52,12 @@ class Factor:
             KNOBS[key].null if value == "null" and key in KNOBS else value
             for key, value in zip(self.keys, level, strict=True)
         ]
-        if len(level) == 1 or self.keys[0] in GROUPS:
-            return words[0]
         told = dict(zip(self.keys, words, strict=True))
+        if self.keys[0] in GROUPS:
+            own = told.get(_OWN.get(self.keys[0], ""), UNKNOWN)
+            return words[0] if own in (UNKNOWN, "null") else own
+        if len(level) == 1:
+            return words[0]
         if told.get("model.name", ModelConfig.name) != ModelConfig.name:  # it has no such keys
             told = {key: word for key, word in told.items() if word != UNKNOWN}
         return ", ".join(f"{key.split('.')[-1]}={word}" for key, word in told.items())

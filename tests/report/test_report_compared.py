@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bitnet_sweep.report import make_report, write_report
-from bitnet_sweep.report.factors import factors_of, ordered, placed_arms
+from bitnet_sweep.report.factors import Factor, factors_of, ordered, placed_arms
 from bitnet_sweep.report.page.charts import chart_data
 from tests.report.conftest import in_file
 
@@ -401,3 +401,25 @@ def test_what_no_run_of_another_task_tells_is_not_read(store: Any, task: str, ha
     assert [name in shown for name in ("Hidden Size", "Tokens before", "Recovery Factor")] == [has] * 3
     (part,) = make_report([store.root]).table("loss_transition").parts
     assert "Loss before" in [column.key for column in part.columns]
+
+
+@pytest.mark.parametrize(
+    ("keys", "level", "said"),
+    [
+        (
+            ("optimizer.name", "optimizer.torch_class", "optimizer.options"),
+            ("torch", "signum", "{}"),
+            "signum",
+        ),
+        (
+            ("optimizer.name", "optimizer.torch_class", "optimizer.options"),
+            ("adamw", "null", "null"),
+            "adamw",
+        ),
+        (("data.name", "data.source"), ("own", "sums"), "sums"),
+        (("optimizer.name", "optimizer.eps"), ("torch", "1e-8"), "torch"),
+        (("optimizer.name",), ("lion",), "lion"),
+    ],
+)
+def test_a_choice_of_a_users_own_is_called_what_is_typed(keys, level, said):
+    assert Factor(keys[0].split(".")[0], keys).text(level) == said
