@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -29,7 +30,7 @@ def sweeps_of(study: Study) -> dict[str, list[str]]:
 
 
 def setting_keys(study: Study) -> list[str]:
-    """The settings of all runs, by dotted key, the stages apart, which are many numbers.
+    """The settings of all runs, by dotted key, options of parts too, but not the stages.
 
     A knob that was added later is left out while every run is as before it.
     """
@@ -37,7 +38,9 @@ def setting_keys(study: Study) -> list[str]:
     unused = {
         key for key, was in added_knobs().items() if all(config.get(key, was) == was for config in configs)
     }
-    return list(dict.fromkeys(key for config in configs for key in config if key not in {"stages", *unused}))
+    left_out = {"stages", *unused}
+    told = ({key: v for key, v in config.items() if key not in left_out} for config in configs)
+    return list(dict.fromkeys(key for config in told for key in by_option(config)))
 
 
 def run_columns(study: Study) -> pd.DataFrame:
@@ -47,8 +50,20 @@ def run_columns(study: Study) -> pd.DataFrame:
         "name": [name_of(arm) for arm in study.arms],
         "sweep": [" ".join(sweeps.get(arm.run_id, ())) for arm in study.arms],
     }
-    columns |= {key: [_cell(key, arm.run.config.get(key)) for arm in study.arms] for key in keys}
+    settings = [by_option(arm.run.config) for arm in study.arms]
+    columns |= {key: [_cell(key, own.get(key)) for own in settings] for key in keys}
     return pd.DataFrame({name: _typed(column) for name, column in columns.items()})
+
+
+def by_option(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config by dotted key, with a key for each option of a part."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": option for name, option in value.items()}
+        else:
+            found[key] = value
+    return found
 
 
 def _cell(key: str, value: Any) -> Any:

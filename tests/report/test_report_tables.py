@@ -205,6 +205,19 @@ def test_records_are_the_tidy_frame(out: Path, read_table: ReadTable) -> None:
     assert (row["probe/unique_tokens"], row["outcome"]) == ("2", "stuck")
 
 
+def test_each_option_of_a_part_is_a_column(store: Any, tmp_path: Path, read_table: ReadTable) -> None:
+    store.run("aaaa", RECOVERS, model__quantiser="trim", model__quantiser_options={"cut": 0.5, "wide": True})
+    store.run("bbbb", RECOVERS, model__quantiser="trim", model__quantiser_options={"cut": 0.7, "wide": True})
+    store.run("cccc", RECOVERS)
+    write_report(make_report([store.root]), tmp_path)
+    key = "model.quantiser_options.cut"
+    records = read_table(tmp_path, "records")
+    assert {(row["run_id"], row[key]) for row in records} == {("aaaa", "0.5"), ("bbbb", "0.7"), ("cccc", "")}
+    rows = read_table(tmp_path, "provenance")
+    assert {row["run_id"]: row[key] for row in rows} == {"aaaa": "0.5", "bbbb": "0.7", "cccc": "unknown"}
+    assert make_report([store.root]).table("records").frame[key].dtype == "Float64"
+
+
 @pytest.mark.parametrize("named", [True, False], ids=["named by its sweep", "named by nobody"])
 @pytest.mark.slow
 def test_provenance_and_records_join_by_run_id(

@@ -9,7 +9,7 @@ import pandas as pd
 from bitnet_sweep.config import flatten
 from bitnet_sweep.identity import digest
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.columns import name_of, setting_keys, sweeps_of
+from bitnet_sweep.report.columns import by_option, name_of, setting_keys, sweeps_of
 from bitnet_sweep.report.settings import UNKNOWN, as_read, shown
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import Table
@@ -28,8 +28,9 @@ def provenance(study: Study) -> Table:
     rows = []
     told: dict[str, list[str]] = {}
     sweeps = sweeps_of(study)
+    settings = [by_option(arm.run.config) for arm in study.arms]
     for key in setting_keys(study):
-        column = (shown(arm.run.config[key]) if key in arm.run.config else UNKNOWN for arm in study.arms)
+        column = (shown(own[key]) if key in own else UNKNOWN for own in settings)
         told[key] = as_read(list(column))
     for i, arm in enumerate(study.arms):
         asked = " ".join(sweeps.get(arm.run_id, ())) or "-"
