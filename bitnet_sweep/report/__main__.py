@@ -90,7 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=expanded, required=True, metavar="DIR", help="where the report goes")
     parser.add_argument("--sweep", metavar="NAME", help="only the runs of this recorded sweep")
     parser.add_argument(
-        "--claims", metavar="notes|FILE", help="judge claims as well: those of the notes, or of a file"
+        "--claims",
+        metavar="notes|FILE|NAME",
+        help="judge claims as well: those of the notes, of a file, or of a package of yours",
     )
     parser.add_argument(
         "--check", action="store_true", help="exit 1 while a cell is missing, unfinished or failed"

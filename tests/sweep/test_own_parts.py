@@ -232,6 +232,21 @@ def test_the_check(source: Path, words: list[str], status: int, said: str) -> No
     assert said in (out or err).splitlines()[-1]
 
 
+def test_claims_of_a_package_are_judged_without_it(environment: dict[str, str], tmp_path: Path) -> None:
+    words = [str(ROOT / "experiments" / "018_zoo" / "store.tar.gz"), f"--out={tmp_path / 'report'}"]
+    told = "from bitnet_sweep.report.__main__ import main; import sys\n"
+    told += f"status = main({[*words, '--claims=borders']!r}); print(status, 'stranger' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "0 False"
+    with (tmp_path / "report" / "tables" / "claims.csv").open() as file:
+        assert {row["verdict"] for row in csv.DictReader(file)} == {"reproduced"}
+    _, _, err = run(tmp_path, *words, "--claims=boarders", module="bitnet_sweep.report", env=environment)
+    assert "--claims=boarders: no such claims; allowed: notes, borders, or a file of claims that ends" in err
+
+
 def test_a_layer_of_a_users_model_is_ternary(source: Path) -> None:
     """As the page has it."""
     (block,) = re.findall(r"```python\n(import torch\n.*?layer\.initialise.*?)```", PAGE, re.DOTALL)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bitnet_sweep.config import ConfigError
+from bitnet_sweep.parts import yaml_folders
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.report.claims import noted
 from bitnet_sweep.report.claims.claim import ENOUGH_SEEDS, Claim, Unit, Unjudged
@@ -64,7 +65,7 @@ def asked_claims(whose: str | Path, known: Collection[str] = ()) -> Asked:
     """The claims of the notes, or those of a file.
 
     Args:
-        whose: ``"notes"``, or the path of a file.
+        whose: ``"notes"``, the path of a file, or the name of one in an installed package.
         known: settings that runs have, by dotted key; a file may name those besides the program's own.
 
     Raises:
@@ -74,13 +75,22 @@ def asked_claims(whose: str | Path, known: Collection[str] = ()) -> Asked:
         path = expanded(whose)
     except ValueError as error:
         raise ConfigError("--claims", whose, str(error)) from error
+    offered = {} if whose == NOTES or path.suffix in ENDINGS else _of_packages()
+    path = offered.get(str(whose), path)
     if path.suffix in ENDINGS:
         origin = f"From {path.name}. Not comparable: runs of another setting than the claim's own."
         return Asked("Claims", origin, read_claims(path, known))
     if whose != NOTES:
-        allowed = f"{NOTES}, or a file of claims that ends in {', '.join(ENDINGS)}"
+        allowed = f"{', '.join([NOTES, *offered])}, or a file of claims that ends in {', '.join(ENDINGS)}"
         raise ConfigError("--claims", whose, f"no such claims; allowed: {allowed}")
     return _of_the_notes()
+
+
+def _of_packages() -> dict[str, Path]:
+    """The files in ``conf/claims`` of packages that have parts, by name; none of the packages is imported."""
+    folders = [folder / "claims" for folder in yaml_folders().values()]
+    found = sorted(path for folder in folders for path in folder.glob("*") if path.suffix in ENDINGS)
+    return {path.stem: path for path in found}
 
 
 def _of_the_notes() -> Asked:
