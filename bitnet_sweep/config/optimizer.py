@@ -81,10 +81,9 @@ class OptimizerConfig:
             key, value = f"optimizer.{own}", getattr(self, own)
             if value != (default := getattr(OptimizerConfig, own)):
                 shown = default.name if isinstance(default, Enum) else word(default)
-                own_keys = (
-                    "its own are optimizer.options.NAME" if self.torch_class else f"allowed here: {shown}"
-                )
-                name = self.torch_class or self.name.name
+                own_keys, name = f"allowed here: {shown}", self.name.name
+                if self.name is OptimizerName.torch and self.torch_class:
+                    own_keys, name = "its own are optimizer.options.NAME", self.torch_class
                 raise ConfigError(key, value, f"optimizer={name} does not use it; {own_keys}")
         if self.name is OptimizerName.torch and not self.torch_class:
             raise ConfigError("optimizer.torch_class", None, "optimizer=torch needs the name of a class")
