@@ -23,12 +23,13 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from bitnet_sweep.app import config_folder, job
-from bitnet_sweep.config import ConfigError
+from bitnet_sweep.config import ConfigError, having
 from bitnet_sweep.cpu import richest_allowed
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.parts import note_plugins
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import go_on_unread
+from bitnet_sweep.roles import Role
 from bitnet_sweep.sweep.exits import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -92,7 +93,7 @@ def list_groups_at_once() -> None:
     ConfigLoaderImpl.get_group_options = options  # type: ignore[assignment]
 
 
-_PATHS = ("store", "data.path", "tokenizer.path", "hydra.launcher.folder")
+_PATHS = (*(knob.key for knob in having(Role.path)), "hydra.launcher.folder")
 _MODES = ("run", "multirun", "cfg", "info", "shell_completion")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
 from typing import Any
@@ -11,7 +10,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage
+from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, guess
 from bitnet_sweep.roles import types_of, words_for
 
 _PLACES: dict[Any, str] = {Stage: "stages[?].", Knot: "stages[?].lr[?]."}
@@ -67,9 +66,8 @@ def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, name = key.rpartition(".")
         siblings = list(types_of(type_of(parent))) or _keys_of_node(cause)
-        close = difflib.get_close_matches(name, siblings, n=1)
-        guess = f"did you mean {f'{parent}.' if parent else ''}{close[0]}? " if close else ""
-        return ConfigError(key, "?", f"no such key; {guess}allowed: {', '.join(siblings)}")
+        told = f"no such key; {guess(name, siblings, parent)}allowed: {', '.join(siblings)}"
+        return ConfigError(key, "?", told)
     value = re.search(r"[Vv]alue '(.*?)'", str(cause))
     return ConfigError(key, value[1] if value else "?", f"must be {words_for(type_of(key))}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import typing
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, Literal, Union
 
-from bitnet_sweep.config import ConfigError, typed
+from bitnet_sweep.config import ConfigError, guess, typed
 
 
 def options_from(kind: type | None, given: Mapping[str, Any], key: str, whose: str) -> Any:
@@ -47,9 +46,7 @@ def options_from(kind: type | None, given: Mapping[str, Any], key: str, whose: s
 def _no_such_option(name: str, kinds: Mapping[str, Any], whose: str) -> str:
     if not kinds:
         return f"{whose} has no options"
-    close = difflib.get_close_matches(name, kinds, n=1)
-    guess = f"did you mean {close[0]}? " if close else ""
-    return f"{whose} has no such option; {guess}allowed: {', '.join(kinds)}"
+    return f"{whose} has no such option; {guess(name, kinds)}allowed: {', '.join(kinds)}"
 
 
 def _is_needed(f: dataclasses.Field[Any]) -> bool:

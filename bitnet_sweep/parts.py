@@ -8,7 +8,6 @@ of the group ``bitnet_sweep.parts`` that has this name. What is read from a stor
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.metadata
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from bitnet_sweep.code import fingerprints
-from bitnet_sweep.config import ConfigError
+from bitnet_sweep.config import ConfigError, guess
 from bitnet_sweep.options import kinds_of, options_from
 
 Kind = Literal["quantiser", "optimizer", "model", "schedule", "data", "task", "metric"]
@@ -165,10 +164,9 @@ def find(kind: Kind, name: str, plugins: Sequence[str] = (), key: str | None = N
     found = look_for(kind, name, plugins)
     if found is None:
         others = [other for other in names(kind) if other != name]
-        close = difflib.get_close_matches(name, others, n=1)
-        guess = f"did you mean {close[0]}? " if close else ""
+        told = f"no such {kind}; {guess(name, others)}allowed: {', '.join(others)}"
         more = "; one of your own is found by plugins=[its_package] or its entry point (docs/extend.md)"
-        raise ConfigError(key or kind, name, f"no such {kind}; {guess}allowed: {', '.join(others)}{more}")
+        raise ConfigError(key or kind, name, told + more)
     return found
 
 

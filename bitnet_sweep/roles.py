@@ -27,7 +27,7 @@ class Role(Flag):
     """Each knob is ``operational``, or science in one or more of the five ways that stand behind it."""
 
     operational = auto()
-    """Names, places or speeds up a run: no result and no id depends on it."""
+    """Names, places or speeds up a run: no id depends on it, and no result but for rounding."""
     in_id = auto()
     """Its value is in the id."""
     in_stages = auto()
@@ -63,6 +63,9 @@ class Role(Flag):
     added = auto()
     """Came after runs had been made. At its default everything must be as before: runs that have it keep the
     ids of those without it, and reports read it into configs of before."""
+    path = auto()
+    """Names files, known by their content wherever they lie: ``~`` is a home folder in it, a run's name has
+    its last part, and no id has it as text."""
     fp32_only = auto()
     """``precision=mixed`` does not implement it: there any value but the default is refused."""
 

@@ -22,7 +22,8 @@ def report(store: Stores, sweep: str | None = None, *, claims: str | Path | None
     Args:
         store: a store, or several, which merge by run_id.
         sweep: report on this sweep alone.
-        claims: ``"notes"`` to judge the claims of the notes as well, or a YAML or TOML file of claims.
+        claims: ``"notes"`` to judge the claims of the notes as well, or a YAML or TOML file of claims,
+            or the name of one in an installed package.
 
     Raises:
         ConfigError: a store is not there, none records ``sweep``, or something in ``claims`` is wrong.

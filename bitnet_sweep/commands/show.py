@@ -8,7 +8,7 @@ from pathlib import Path
 from bitnet_sweep.api.runs import OpenRun, open_run
 from bitnet_sweep.config import ConfigError, flatten, recorded
 from bitnet_sweep.exact import word
-from bitnet_sweep.store import FAILED, FINISHED, Store
+from bitnet_sweep.store import FAILED, FINISHED, Status, Store
 from bitnet_sweep.store.asked_runs import sweeps_of_runs
 from bitnet_sweep.store.codec import read_document
 from bitnet_sweep.store.commands import rerun_command, verb_command
@@ -26,14 +26,14 @@ def shown(store: Path, text: str) -> str:
         ConfigError: there is not exactly one such run.
     """
     run = open_run(store, text)
-    lines = [*_standing(run), *_traceback(run), *_evaluated(run), *_config(run), *_next(run)]
+    status, _, state = standing(Store(run.store).run(run.run_id))
+    lines = [*_standing(run, status, state), *_traceback(status, state), *_evaluated(run), *_config(run)]
+    lines += _next(run, state)
     return "\n".join(lines)
 
 
-def _standing(run: OpenRun) -> Iterator[str]:
-    folder = Store(run.store).run(run.run_id)
-    status, _, state = standing(folder)
-    last = folder.last_record() or {}
+def _standing(run: OpenRun, status: Status | None, state: str) -> Iterator[str]:
+    last = Store(run.store).run(run.run_id).last_record() or {}
     error = error_of(status, state)
     marks = "unknown" if run.marks is None else ", ".join(run.marks) or "none"
     told = {
@@ -51,9 +51,8 @@ def _standing(run: OpenRun) -> Iterator[str]:
     yield from (f"{name:{_WIDTH}}{value}" for name, value in told.items() if value not in (None, ""))
 
 
-def _traceback(run: OpenRun) -> Iterator[str]:
+def _traceback(status: Status | None, state: str) -> Iterator[str]:
     """Where it failed, unless a line says all of it."""
-    status, _, state = standing(Store(run.store).run(run.run_id))
     lines = (status.error or "").rstrip().splitlines() if status is not None and state == FAILED else []
     if len(lines) > 1:
         yield from ("", *(f"  {line}" for line in lines))
@@ -81,7 +80,7 @@ def _config(run: OpenRun) -> Iterator[str]:
         yield f"  {error}"
 
 
-def _next(run: OpenRun) -> Iterator[str]:
+def _next(run: OpenRun, state: str) -> Iterator[str]:
     yield from ("", "what next")
     yield f"  in Python     bitnet_sweep.open_run({str(run.store)!r}, {run.run_id!r})"
     if (run.folder / "final.safetensors").is_file() and run.config.is_of_transformer:
@@ -93,6 +92,5 @@ def _next(run: OpenRun) -> Iterator[str]:
     yield f"  remove it     {verb_command('rm', run.store, run.run_id)}"
     command = rerun_command(run.status.provenance.get("command") if run.status else None)
     if command is not None:
-        is_whole = run.status is not None and run.status.state == FINISHED
-        why = "    (after rm; nothing is trained while it is there)" if is_whole else ""
+        why = "    (after rm; nothing is trained while it is there)" if state == FINISHED else ""
         yield f"  run it again  {command}{why}"

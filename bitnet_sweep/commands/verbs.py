@@ -71,7 +71,7 @@ def report(
     sweep
         Only the runs of this recorded sweep.
     claims
-        Judge claims as well: `notes`, or a YAML or TOML file of your own.
+        Judge claims as well: `notes`, a YAML or TOML file of your own, or the name of one in your package.
     check
         Exit 1 while a run is missing, unfinished or failed.
     """

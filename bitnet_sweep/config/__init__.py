@@ -5,7 +5,7 @@ refuses what cannot be trained, with a :class:`ConfigError` that names the key a
 Lengths that scale with the run are fractions of ``steps`` until ``stages.resolve`` makes them absolute.
 """
 
-from bitnet_sweep.config.checks import ConfigError, check_float, check_number, check_whole, path_text
+from bitnet_sweep.config.checks import ConfigError, check_float, check_number, check_whole, guess, path_text
 from bitnet_sweep.config.data import (
     BYTE_ALPHABET,
     GPT2_VOCAB_SIZE,
@@ -87,6 +87,7 @@ __all__ = [
     "check_whole",
     "flatten",
     "from_plain",
+    "guess",
     "having",
     "interpolate",
     "path_text",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import math
 import operator
+from collections.abc import Iterable
 from enum import Enum
 from typing import Any
 
@@ -19,6 +21,12 @@ class ConfigError(ValueError):
         shown = value.name if isinstance(value, Enum) else value
         super().__init__(f"{key}={shown}: {allowed}")
         self.key = key
+
+
+def guess(name: str, known: Iterable[str], parent: str = "") -> str:
+    """``did you mean X? `` where one of the known names is near, else nothing; X stands below ``parent``."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {f'{parent}.' if parent else ''}{close[0]}? " if close else ""
 
 
 def check_whole(key: str, value: int, minimum: int = 1) -> None:

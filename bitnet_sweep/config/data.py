@@ -60,11 +60,7 @@ class TokenizerName(Enum):
 
 IGNORED = -100
 """Stands among a batch's targets where nothing is to be predicted; torch's cross entropy leaves it out."""
-
-
 GPT2_VOCAB_SIZE = 50257
-
-
 BYTE_ALPHABET = 256
 """A byte-level vocabulary holds every byte and the document separator, so it has at least 257 entries."""
 
@@ -74,7 +70,7 @@ class DataConfig:
     """The corpus. A share of its documents is held out, the same whatever the seed."""
 
     name: DataName = knob(DataName.world_factbook, Role.in_corpus | Role.data | Role.preset, label="")
-    path: Any = knob(None, Role.in_corpus | Role.data)
+    path: Any = knob(None, Role.in_corpus | Role.data | Role.path)
     """For data=text: a file, a glob, or a list of them (.txt, .jsonl, .parquet)."""
     text_field: str = knob("text", Role.in_corpus | Role.data)
     """For .jsonl and .parquet: the field that holds a document."""
@@ -124,7 +120,7 @@ class TokenizerConfig:
     name: TokenizerName = knob(TokenizerName.bpe, Role.in_corpus | Role.data | Role.preset, label="")
     vocab_size: int = knob(4096, Role.in_id | Role.in_corpus | Role.data | Role.weights)
     """How many different tokens there are; with tokenizer=file that many or more."""
-    path: str | None = knob(None, Role.in_corpus | Role.data | Role.added, label="tokenizer=")
+    path: str | None = knob(None, Role.in_corpus | Role.data | Role.added | Role.path, label="tokenizer=")
     """For tokenizer=file: a ``tokenizer.json``, as ``tokenizers`` and ``transformers`` save it."""
 
     def __post_init__(self) -> None:

@@ -122,6 +122,4 @@ class SweepConfig:
 
 _MAX_NAME_LENGTH = 128
 """What W&B takes for a group; a file name takes more."""
-
-
 _NAME_CHARACTERS = set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")

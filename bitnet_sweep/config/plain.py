@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import typing
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ from enum import Enum
 from types import UnionType
 from typing import Any
 
-from bitnet_sweep.config.checks import ConfigError, check_float
+from bitnet_sweep.config.checks import ConfigError, check_float, guess
 from bitnet_sweep.config.model import ModelConfig
 from bitnet_sweep.config.run import KNOBS, MAPPINGS, OPTIONS, RunConfig, having
 from bitnet_sweep.exact import read_number
@@ -59,9 +58,8 @@ def from_plain(document: object) -> RunConfig:
         raise ConfigError("config", document, f"must be {words_for(RunConfig)}")
     values = flatten(document)
     if unknown := [key for key in values if key not in KNOBS]:
-        close = difflib.get_close_matches(unknown[0], KNOBS, n=1)
-        guess = f"; did you mean {close[0]}?" if close else ""
-        raise ConfigError(unknown[0], values[unknown[0]], f"no such key{guess}")
+        told = f"no such key; {guess(unknown[0], KNOBS)}".rstrip("; ")
+        raise ConfigError(unknown[0], values[unknown[0]], told)
     found = {key: typed(KNOBS[key].kind, value, key) for key, value in values.items()}
     config: RunConfig = built(RunConfig, found)
     return config

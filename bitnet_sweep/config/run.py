@@ -100,7 +100,7 @@ class RunConfig:
     """CPU threads of each job."""
     plugins: list[str] = knob([], Role.operational)
     """Modules of yours that register parts, imported where a part is named that is not built in."""
-    store: str = knob("runs", Role.operational)
+    store: str = knob("runs", Role.operational | Role.path)
     """The folder that holds the runs."""
     track: TrackConfig = field(default_factory=lambda: TrackConfig(name=TrackName.none))
     """What ``conf/`` asks for is ``track=wandb``; where ``~track`` takes that away, there is no mirror."""
@@ -201,12 +201,8 @@ def _refuse_with_own_model(config: RunConfig) -> None:
 
 KNOBS = {each.key: each for each in knobs_of(RunConfig)}
 """Every knob by its dotted key, in the order of the config."""
-
-
 OPTIONS = [key for key, each in KNOBS.items() if typing.get_origin(each.kind) is dict]
 """The knobs that hold the options of a part, by names that the part declares."""
-
-
 MAPPINGS = {*OPTIONS, *(key for key, each in KNOBS.items() if each.kind is Any)}
 """Those whose value may be a mapping, which is then no group of knobs."""
 

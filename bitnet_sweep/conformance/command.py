@@ -10,10 +10,8 @@ from typing import Any
 
 import yaml
 
-from bitnet_sweep.config import (
-    ConfigError,
-)
-from bitnet_sweep.conformance.others import (
+from bitnet_sweep.config import ConfigError
+from bitnet_sweep.conformance.other_parts import (
     data_checks,
     metric_checks,
     model_checks,

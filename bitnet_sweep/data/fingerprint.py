@@ -8,9 +8,6 @@ from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS
 from bitnet_sweep.identity import digest
 from bitnet_sweep.roles import Role
 
-_BY_CONTENT = ("tokenizer.path",)
-"""Names a file whose content counts, wherever it lies."""
-
 FORMAT_VERSION = 1
 """Raised by hand whenever the same text and config would give other token files than before."""
 
@@ -37,7 +34,7 @@ def fingerprint(config: RunConfig) -> str:
             **{
                 knob.key: plain(knob.of(config))
                 for knob in having(Role.in_corpus | Role.added)
-                if not knob.is_as_before(config) and knob.key not in _BY_CONTENT
+                if Role.path not in knob.role and not knob.is_as_before(config)
             },
         }
     )

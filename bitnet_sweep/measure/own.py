@@ -67,14 +67,17 @@ def measure(
         ConfigError: a metric fails, returns something else, or changes the model.
     """
     values: dict[str, Value] = {}
+    before = _state_of(model) if metrics else []
     for name, metric in metrics.items():
         batches = [
             (torch.tensor(x, device=model.device), torch.tensor(y, device=model.device)) for x, y in windows
         ]
-        with _as_it_was(name, model), torch.no_grad(), Generators(PROBE_SEED, model.device).in_use():
+        with _evaluating(model), torch.no_grad(), Generators(PROBE_SEED, model.device).in_use():
             values |= {
                 f"{name}/{field}": value for field, value in _asked(name, metric, model, batches).items()
             }
+        if _state_of(model) != before:
+            raise ConfigError("metrics", name, "must not change the model or its gradients")
     return values
 
 
@@ -92,24 +95,24 @@ def _asked(name: str, metric: Callable[..., Any], model: Model, batches: list[Ba
 
 
 @contextmanager
-def _as_it_was(name: str, model: Model) -> Iterator[None]:
-    """Evaluation mode inside; afterwards the mode of before, and a refusal where tensors were written to.
-
-    Tensors count how often they are written to. Their sums tell what goes round that, as ``.data`` does.
-    """
-
-    def total(tensor: Tensor) -> str:
-        return str(tensor.sum(dtype=torch.float64).item())  # as text what is not a number equals itself
-
-    def state() -> list[Any]:
-        tensors = [*model.kept().values(), *(p.grad for p in model.parameters())]
-        return [None if t is None else (id(t), t._version, total(t)) for t in tensors]
-
-    was_training, before = model.training, state()
+def _evaluating(model: Model) -> Iterator[None]:
+    """Evaluation mode inside; afterwards the mode of before."""
+    was_training = model.training
     model.eval()
     try:
         yield
     finally:
         model.train(was_training)
-    if state() != before:
-        raise ConfigError("metrics", name, "must not change the model or its gradients")
+
+
+def _state_of(model: Model) -> list[Any]:
+    """What tells that a tensor of the model or a gradient was written to.
+
+    Tensors count how often they are written to. Their sums tell what goes round that, as ``.data`` does.
+    """
+    tensors = [*model.kept().values(), *(p.grad for p in model.parameters())]
+    return [None if t is None else (id(t), t._version, _total(t)) for t in tensors]
+
+
+def _total(tensor: Tensor) -> str:
+    return str(tensor.sum(dtype=torch.float64).item())  # as text what is not a number equals itself

@@ -117,7 +117,7 @@ def _preset(group: str, name: str) -> dict[str, Any]:
 
 
 def _value(knob: Knob, value: object) -> str:
-    if knob.key in ("data.path", "tokenizer.path") and value is not None:  # too long for a name as a whole
+    if Role.path in knob.role and value is not None:  # too long for a name as a whole
         first = value[0] if isinstance(value, list) else value
         return f"{str(first).rpartition('/')[2][:_PATH]}#{mark(value)}"
     if isinstance(value, dict):  # the options of a part
