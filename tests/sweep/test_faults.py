@@ -111,7 +111,11 @@ def test_sweeps_with_different_grids_share_trunks(arguments, tmp_path, publicati
 
 
 def address_space(extra_bytes):
-    """Limits a child to what a worker has mapped before it trains, and so much more."""
+    """Limits a child to what a worker has mapped before it trains, and so much more.
+
+    What is freed stays mapped, and each thread's arena maps 64 MB: the child has one arena, so that the limit means
+    the same on any number of cores, and what it has freed is used again.
+    """
     code = "import bitnet_sweep.sweep.job; print(open('/proc/self/status').read())"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     (peak,) = (int(line.split()[1]) for line in said.splitlines() if line.startswith("VmPeak"))
@@ -122,18 +126,19 @@ def address_space(extra_bytes):
 @pytest.mark.system
 @pytest.mark.parametrize("launcher", ["local", "basic"])
 def test_out_of_memory_stops_one_run(arguments, tmp_path, launcher):
-    """84 M weights need 1.3 GB to train; 21 M need 0.4 GB, and so have their place again afterwards."""
-    options = ["-m", "model.hidden=2048,1024,16", *arguments, "steps=2", "probe_every_steps=2"]
+    """The largest weights alone take more than there is; the next need 0.4 GB, and so have their place again."""
+    options = ["-m", "model.hidden=4096,1024,16", *arguments, "steps=2", "probe_every_steps=2"]
     options += [f"hydra/launcher={launcher}", *(["hydra.launcher.n_jobs=1"] * (launcher == "local"))]
     assert run(tmp_path, *options, "sweep.dry_run=true")[0] == 0, "token files, built without a limit"
     limited = address_space(900_000_000)
-    status, out, err = run(tmp_path, *options, preexec_fn=limited, fresh=True)
+    environment = os.environ | {"MALLOC_ARENA_MAX": "1"}
+    status, out, err = run(tmp_path, *options, preexec_fn=limited, fresh=True, env=environment)
     assert status == 1, err
     assert "1 of 3 runs are not finished" in err.strip().splitlines()[-1]
     assert states(tmp_path / "runs") == ["failed", "finished", "finished"]
     (failed,) = (line for line in out.splitlines() if " failed " in line)
-    assert failed.startswith("h2048 ")
-    told = "OutOfMemoryError: out of memory on cpu: lower model.hidden=2048 or batch_size=2"
+    assert failed.startswith("h4096 ")
+    told = "OutOfMemoryError: out of memory on cpu: lower model.hidden=4096 or batch_size=2"
     assert told in failed, "the table says why"
     assert sum(told in line for line in err.splitlines()) == 1, "and so does the job, in one line"
     assert "Traceback" not in err
