@@ -101,6 +101,9 @@ IN_NO_CELL = {
     "008_elimination": {"7.2", "8.3", "0.18"},  # "near", and 006's
     "009_root_cause_seed": {"1.7"},  # a difference
     "011_regrowth": {"0.10", "0.15", "0.40", "0.60"},  # sums that the grid asks for
+    "013_notes_text": {  # losses by frequency, of batches.py with the text; what was predicted; one more step
+        *("7.59", "6.84", "7.07", "7.35", "0.32", "34.2", "0.2", "0.3", "6.64", "6.83"),
+    },
     "014_dose": {"6.55", "0.02", "0.31", "0.3"},  # the unigram loss, differences, and what was predicted
     "015_where": {"0.3", "1.6"},  # differences
     "016_first_steps": {"6.55", "0.28", "0.11"},  # the unigram loss that was predicted with, differences

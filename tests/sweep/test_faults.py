@@ -113,8 +113,8 @@ def test_sweeps_with_different_grids_share_trunks(arguments, tmp_path, publicati
 def address_space(extra_bytes):
     """Limits a child to what a worker has mapped before it trains, and so much more.
 
-    What is freed stays mapped, and each thread's arena maps 64 MB: the child has one arena, so that the limit means
-    the same on any number of cores, and what it has freed is used again.
+    What is freed stays mapped, and each thread's arena maps 64 MB. So the child should have one arena: the
+    limit then means the same on any number of cores, and what was freed is used again.
     """
     code = "import bitnet_sweep.sweep.job; print(open('/proc/self/status').read())"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -126,7 +126,7 @@ def address_space(extra_bytes):
 @pytest.mark.system
 @pytest.mark.parametrize("launcher", ["local", "basic"])
 def test_out_of_memory_stops_one_run(arguments, tmp_path, launcher):
-    """The largest weights alone take more than there is; the next need 0.4 GB, and so have their place again."""
+    """The first one's weights take more than there is; the next needs 0.4 GB, and has its place again."""
     options = ["-m", "model.hidden=4096,1024,16", *arguments, "steps=2", "probe_every_steps=2"]
     options += [f"hydra/launcher={launcher}", *(["hydra.launcher.n_jobs=1"] * (launcher == "local"))]
     assert run(tmp_path, *options, "sweep.dry_run=true")[0] == 0, "token files, built without a limit"
