@@ -45,7 +45,7 @@ def test_a_sentence_has_at_most_35_words(length, tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("word. " * 901)
     monkeypatch.setattr(words, "ROOT", tmp_path)
     faults = list(words.faults())
-    assert faults[-1] == "README.md: 901 words beside code and tables; at most 900"
+    assert faults[-1] == "README.md: 901 words; at most 900"
     assert len(faults) == 1 + (length > 35)
 
 
