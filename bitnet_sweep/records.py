@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 Value = int | float | None
@@ -72,6 +72,15 @@ one of each for each BitLinear; the second is null where its weights are not ter
 
 ZERO_SHARE = "ternary/zero_frac/"
 """How the field of a layer's own share of zeros begins; its name follows."""
+
+LAYERS = ("ternary/absmean/", ZERO_SHARE)
+"""How the fields of single layers begin."""
+
+
+def own_fields(record: Iterable[str]) -> list[str]:
+    """The fields of a record that are none of ours: of metrics and tasks of somebody's own."""
+    return [field for field in record if field not in FIELDS and not field.startswith(LAYERS)]
+
 
 LOG = "log/"
 """How the fields of the training log begin, and no field of a record."""

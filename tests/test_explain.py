@@ -37,6 +37,10 @@ def composed(*overrides):
         ),
         ("optimizer.momentum=0.5", r"optimizer.momentum=0.5: optimizer=adam_l2 does not use it; .*: 0.95$"),
         ("optimizer=torch", r"optimizer.torch_class=None: optimizer=torch needs the name of a class"),
+        (
+            "optimizer.options.beta=3",
+            r"optimizer.options.beta=\?: is given with its mapping: 'optimizer.options=\{beta:VALUE\}'$",
+        ),
         ("optimizer.options=3", r"optimizer.options=3: optimizer=adam_l2 does not use it; .*: null$"),
         ("scale=huge", r"scale=huge: no such choice; allowed: notes, seed, small, smoke"),
         ("model.weights=binary", r"model.weights=binary: must be one of ternary, full"),

@@ -226,9 +226,10 @@ def value_of(config: object, key: str) -> Any:
 
 @functools.cache
 def role_of(key: str) -> Role:
-    """The role of a dotted key; one that is not known, as of another program's config, has what all knobs of
-    its group have."""
-    if key in KNOBS:
-        return KNOBS[key].role
+    """The role of a dotted key: of an option of a part, that of all of them; of one that is not known, as of
+    another program's config, what all knobs of its group have."""
+    known = key if key in KNOBS else key.rpartition(".")[0]
+    if known in KNOBS:
+        return KNOBS[known].role
     group = [each.role for other, each in KNOBS.items() if other.startswith(f"{key.partition('.')[0]}.")]
     return functools.reduce(operator.and_, group) if group else Role(0)

@@ -29,6 +29,7 @@ from bitnet_sweep.dashboard.views import Groups, name_of, report, workspace
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import until_unread
 from bitnet_sweep.report import Report, make_report
+from bitnet_sweep.report.arms import own_fields_of
 from bitnet_sweep.store import check_is_no_archive
 from bitnet_sweep.track.naming import MAX_NAME_LENGTH
 
@@ -83,7 +84,7 @@ def _save(
         )
     groups = Groups.of(made.study)
     with bounded(SAVE_SECONDS):
-        view = workspace(entity, project, groups, sweep)
+        view = workspace(entity, project, groups, sweep, own_fields_of(made.study.arms))
         if "workspace" in views:
             view._internal_name, view._internal_id = views["workspace"]
         view.save()

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from bitnet_sweep.dashboard.pictures import key_of
 from bitnet_sweep.records import LOG_LOSS
 from bitnet_sweep.report import Report
+from bitnet_sweep.report.arms import own_fields_of
 from bitnet_sweep.report.factors import factors_of, placed_arms
 from bitnet_sweep.report.figures import Figure
 from bitnet_sweep.report.markdown import chapters
+from bitnet_sweep.report.settings import by_option
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.track.naming import MAX_NAME_LENGTH
 from bitnet_sweep.wandb_names import REPORT_GROUP, sweep_tag
@@ -55,7 +57,7 @@ class Groups:
     def of(cls, study: Study) -> Groups:
         """Whatever the runs of a study vary, the seed apart; of one cell there is nothing to group."""
         heads = [factor.keys[0] for factor in factors_of(placed_arms(study.sections))]
-        configs = [arm.run.config for arm in study.arms]
+        configs = [by_option(arm.run.config) for arm in study.arms]
         keys = tuple(key for key in heads if all(_is_scalar(config.get(key)) for config in configs))
         found = {tuple(config[key] for key in keys) for config in configs}
         return cls(keys, tuple(sorted(found, key=lambda cell: [(str(type(v)), v) for v in cell])))
@@ -65,8 +67,10 @@ def _is_scalar(value: object) -> bool:
     return isinstance(value, int | float | str)
 
 
-def workspace(entity: str, project: str, groups: Groups, sweep: str | None) -> ws.Workspace:
-    """The saved view of the project.
+def workspace(
+    entity: str, project: str, groups: Groups, sweep: str | None, own: Sequence[str] = ()
+) -> ws.Workspace:
+    """The saved view of the project, with a panel for each field of somebody's ``own`` metrics.
 
     W&B colours groups, not values: every group gets the colour of its last key's value.
     """
@@ -81,9 +85,9 @@ def workspace(entity: str, project: str, groups: Groups, sweep: str | None) -> w
         sections=[
             ws.Section(
                 name="Stage transition",
-                panels=_panels(),
+                panels=_panels(own),
                 is_open=True,
-                layout_settings=ws.SectionLayoutSettings(columns=2, rows=4),
+                layout_settings=ws.SectionLayoutSettings(columns=2, rows=4 + len(own) // 2),
             )
         ],
         settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),
@@ -115,7 +119,7 @@ def report(
         filters=_wanted(sweep),
         groupby=[f"config.{key}" for key in groups.keys],
     )
-    panels = wr.PanelGrid(runsets=[runs], panels=_panels())
+    panels = wr.PanelGrid(runsets=[runs], panels=_panels(own_fields_of(made.study.arms)))
     told = chapters(made.summary, made.tables, figures=())
     tables = [wr.MarkdownBlock(text=chapter.removeprefix("# ").strip()) for chapter in told]
     figures: list[Any] = []
@@ -162,7 +166,7 @@ def _images(figures: Sequence[Figure]) -> list[Any]:
     ]
 
 
-def _panels() -> list[Any]:
+def _panels(own: Sequence[str]) -> list[Any]:
     import wandb_workspaces.reports.v2 as wr
 
     return [
@@ -173,7 +177,7 @@ def _panels() -> list[Any]:
             log_y=True if metric in LOGARITHMIC else None,
             layout=wr.Layout(x=12 * (place % 2), y=8 * (place // 2), w=12, h=8),
         )
-        for place, (metric, title) in enumerate(PANELS.items())
+        for place, (metric, title) in enumerate([*PANELS.items(), *((field, field) for field in own)])
     ]
 
 

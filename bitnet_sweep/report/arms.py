@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from bitnet_sweep.config import ModelConfig, RunConfig
-from bitnet_sweep.records import Record
+from bitnet_sweep.records import Record, own_fields
 from bitnet_sweep.report.grid import points_of
 from bitnet_sweep.report.read import Evidence, Run
 from bitnet_sweep.report.settings import (
@@ -194,6 +195,18 @@ class Arm:
             f"s{shown(self.seed)}",
         ]
         return " ".join([*parts, *([f"[{self.section}]"] if self.section else [])])
+
+
+MOST_OWN = 8
+"""Fields of somebody's own metrics that are drawn; ``tables/records.csv`` has all."""
+
+
+def own_fields_of(arms: Iterable[Arm]) -> list[str]:
+    """The fields of somebody's own metrics, as the last record of each arm has them: those that are drawn."""
+    found = dict.fromkeys(
+        field for arm in arms if arm.records for field in sorted(own_fields(arm.records[-1]))
+    )
+    return list(found)[:MOST_OWN]
 
 
 def arms_of(evidence: Evidence) -> list[Arm]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from bitnet_sweep.config import RunConfig, added_knobs, flatten, plain
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.settings import number
+from bitnet_sweep.report.settings import by_option, number
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import typed
 
@@ -53,17 +52,6 @@ def run_columns(study: Study) -> pd.DataFrame:
     settings = [by_option(arm.run.config) for arm in study.arms]
     columns |= {key: [_cell(key, own.get(key)) for own in settings] for key in keys}
     return pd.DataFrame({name: _typed(column) for name, column in columns.items()})
-
-
-def by_option(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config by dotted key, with a key for each option of a part."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= {f"{key}.{name}": option for name, option in value.items()}
-        else:
-            found[key] = value
-    return found
 
 
 def _cell(key: str, value: Any) -> Any:

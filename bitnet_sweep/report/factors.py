@@ -90,9 +90,10 @@ def factors_of(placed: Sequence[Placed]) -> list[Factor]:
     keys = [key for key in dict.fromkeys(key for each in placed for key in each.values) if key != "seed"]
     columns = {key: [each.values.get(key, UNKNOWN) for each in placed] for key in keys}
     varying = {key: column for key, column in columns.items() if len(set(column)) > 1}
-    for key in FOLLOWING:
-        others = [column for name, column in varying.items() if name not in FOLLOWING[FOLLOWING.index(key) :]]
-        if key in varying and _tells(list(zip(*others, strict=True)), varying[key]):
+    following = [key for known in FOLLOWING for key in varying if key == known or key.startswith(f"{known}.")]
+    for place, key in enumerate(following):
+        others = [column for name, column in varying.items() if name not in following[place:]]
+        if _tells(list(zip(*others, strict=True)), varying[key]):
             del varying[key]
     order = list(varying)
     factors = []

@@ -59,8 +59,9 @@ def pair_of(a: Arm, b: Arm, together: Collection[str] = ()) -> Pair | Refusal:
     weights = [key for key in factors if Role.weights in role_of(key)]
     if weights:
         return Refusal(f"the initial weights differ: {', '.join(weights)}")
-    if "task_options" in factors:  # they may shape the weights or choose the data
-        return Refusal("whether weights and data begin alike is not known: task_options")
+    options = [key for key in factors if key.startswith("task_options.")]
+    if options:  # they may shape the weights or choose the data
+        return Refusal(f"whether weights and data begin alike is not known: {', '.join(options)}")
     if len(factors) > 1 and not set(factors) <= set(together):
         return Refusal(f"{len(factors)} factors differ: {', '.join(factors)}")
     return _same_data(a, b) or Pair("matched", ", ".join(factors))

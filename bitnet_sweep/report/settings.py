@@ -45,12 +45,13 @@ class Change:
 
 
 def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that can change a result, the axes apart, as text.
+    """The settings that can change a result, the axes apart, as text; each option of a part is one.
 
     ``model.ffn`` is told as a multiple of hidden and the stages without ``wd2``, since both follow
     the axes from row to row.
     """
     kept: dict[str, str] = {}
+    config = by_option(config)
     for key in config:
         if not role_of(key) & (Role.axis | Role.operational) and key.partition(".")[0] != "hydra":
             kept[key] = setting_text(config, key)
@@ -71,11 +72,22 @@ def setting_text(config: Mapping[str, Any], key: str) -> str:
     value = config.get(key)
     if isinstance(value, str) and key in KNOBS and KNOBS[key].is_text:
         return value
-    if isinstance(value, Mapping):  # the options of a part
+    if isinstance(value, Mapping):  # the options of a part, as a claim names them
         return ", ".join(f"{name}={shown(own)}" for name, own in value.items()) or "none"
     if isinstance(value, list) and key in KNOBS and KNOBS[key].kind == list[str]:
         return ", ".join(map(str, value)) or "none"
     return "null" if key in config and value is None else shown(value)
+
+
+def by_option(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config by dotted key, with a key for each option of a part."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            found |= {f"{key}.{name}": option for name, option in value.items()}
+        else:
+            found[key] = value
+    return found
 
 
 def science_version_of(status: Mapping[str, Any]) -> str:

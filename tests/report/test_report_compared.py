@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from bitnet_sweep.config import role_of
 from bitnet_sweep.report import make_report, write_report
 from bitnet_sweep.report.factors import Factor, factors_of, ordered, placed_arms
 from bitnet_sweep.report.page.charts import chart_data
+from bitnet_sweep.roles import Role
 from tests.report.conftest import in_file
 
 BOUNDS = ("low", "high", "interval")
@@ -212,19 +214,49 @@ def test_keys_that_vary_apart_stay_apart_though_they_are_of_one_group(store: Any
     }
 
 
-def test_options_of_a_task_are_one_factor(store: Any) -> None:
-    for width, depth in ((4, 1), (8, 2)):
+def options_swept(store: Any, *options: dict[str, int]) -> None:
+    """Runs of a task with these options, each with two second decays."""
+    for own in options:
         for wd2 in (0.05, 0.0):
-            options = {"depth": depth, "width": width}
-            run(store, f"w{width}-{wd2}", 5.0 + wd2, task="line", task_options=options, wd2=wd2)
+            name = "-".join(map(str, own.values()))
+            run(store, f"{name}-{wd2}", 5.0 + wd2, task="line", task_options=own, wd2=wd2)
+
+
+def test_options_of_a_task_that_vary_together_are_one_factor(store: Any) -> None:
+    options_swept(store, {"depth": 1, "width": 4}, {"depth": 2, "width": 8})
     rows = [row for row in rows_of(store) if row["factor"] == "task_options"]
-    assert {(row["a"], row["b"]) for row in rows} == {("depth=1, width=4", "depth=2, width=8")}
+    assert {(row["a"], row["b"]) for row in rows} == {("depth=2, width=8", "depth=1, width=4")}
+    keys = "task_options.depth, task_options.width"
     assert {row["pair"] for row in rows} == {
-        "refused: whether weights and data begin alike is not known: task_options"
+        f"refused: whether weights and data begin alike is not known: {keys}"
     }
     compared = [row for row in rows_of(store) if row["factor"] == "wd2"]
-    assert [row["cell"] for row in compared] == [f"task_options=depth={w // 4}, width={w}" for w in (4, 8)]
+    assert {row["cell"] for row in compared} == {f"task_options=depth={w // 4}, width={w}" for w in (4, 8)}
     assert {row["n"] for row in compared} == {"1"}
+
+
+def test_options_of_a_task_that_vary_apart_are_factors_of_their_own(store: Any) -> None:
+    options_swept(store, *({"depth": depth, "width": width} for depth in (1, 2) for width in (4, 8)))
+    rows = rows_of(store)
+    assert {row["factor"] for row in rows} == {"wd2", "task_options.depth", "task_options.width"}
+    told = {(row["a"], row["b"], row["cell"]) for row in rows if row["factor"] == "task_options.width"}
+    assert told == {
+        ("8", "4", f"task_options.depth={depth}, wd2={wd2}") for wd2 in ("0.05", "0") for depth in (1, 2)
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "role"),
+    [
+        ("task_options.width", role_of("task_options")),
+        ("model.options.width", Role.weights),
+        ("data.options.corpus", Role.data),
+        ("model.quantiser_options.cut", Role.follows),
+    ],
+)
+def test_an_option_has_the_role_of_all_of_them(key: str, role: Role) -> None:
+    assert role in role_of(key)
+    assert role_of(key) == role_of(key.rpartition(".")[0])
 
 
 def test_metrics_are_no_factor_beside_another(store: Any) -> None:

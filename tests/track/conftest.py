@@ -108,7 +108,7 @@ class MirrorStore:
 
     @staticmethod
     def record(step: int) -> Record:
-        return {"step": step, "val/loss": 8 / step, "ternary/absmean": None}
+        return {"step": step, "val/loss": 8 / step, "ternary/absmean": None, "margin/mean": step / 4}
 
     @staticmethod
     def log_row(step: int) -> LogRow:

@@ -103,6 +103,13 @@ def test_a_workspace_groups_by_whatever_varies(tmp_path: Path) -> None:
     assert len(set(section["customRunColors"].values())) == 2
 
 
+def test_fields_of_own_metrics_have_panels_behind_ours() -> None:
+    view = views.workspace("me", "p", views.Groups((), ((),)), None, ["margin/least", "margin/mean"])
+    (panels,) = (part["panels"] for part in specification(view)["section"]["panelBankConfig"]["sections"])
+    told = [panel["config"]["metrics"] for panel in panels]
+    assert told == [[metric] for metric in (*views.PANELS, "margin/least", "margin/mean")]
+
+
 def test_runs_that_are_all_alike_are_not_grouped() -> None:
     (runs,) = specification(views.workspace("me", "p", views.Groups((), ((),)), None))["section"]["runSets"]
     assert not runs.get("grouping")
@@ -157,7 +164,9 @@ def test_all_is_saved_and_then_brought_up_to_date(
     assert "figures/" not in text
     live, images = (block["metadata"] for block in blocks if block["type"] == "panel-grid")
     shown = live["panelBankSectionConfig"]["panels"]
-    assert [panel["config"]["metrics"] for panel in shown] == [[metric] for metric in views.PANELS]
+    assert [panel["config"]["metrics"] for panel in shown] == [
+        [metric] for metric in (*views.PANELS, "margin/mean")
+    ]
     (runset,) = live["runSets"]
     assert filters_of(runset) == [("group", "!=", REPORT_GROUP)]
 

@@ -36,9 +36,9 @@ def test_every_record_arrives_once_with_config_name_and_group(
     store.train(online, [1, 5, 10], samples_at=[5, 10])
     run = server.runs[RUN]
     assert [{key: row[key] for key in store.record(1)} for row in run.history] == [
-        {"step": 1, "val/loss": 8.0, "ternary/absmean": None},
-        {"step": 5, "val/loss": 1.6, "ternary/absmean": None},
-        {"step": 10, "val/loss": 0.8, "ternary/absmean": None},
+        {"step": 1, "val/loss": 8.0, "ternary/absmean": None, "margin/mean": 0.25},
+        {"step": 5, "val/loss": 1.6, "ternary/absmean": None, "margin/mean": 1.25},
+        {"step": 10, "val/loss": 0.8, "ternary/absmean": None, "margin/mean": 2.5},
     ]
     assert [row["_step"] for row in run.history] == [1, 5, 10]
     assert run.fields["displayName"] == "h256 wd2=0.05 lr=1.5e-3 s3"

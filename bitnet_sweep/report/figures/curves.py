@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from bitnet_sweep.records import LOG_LOSS, Record
-from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.arms import Arm, own_fields_of
 from bitnet_sweep.report.figures.drawing import INK, Figure, Style, drawing, figure_of, styles_of
 from bitnet_sweep.report.overlay import short
 from bitnet_sweep.report.sections import Section
@@ -73,12 +73,17 @@ class Stretch:
 
 
 def curves_of(section: Section, suffix: str) -> list[Figure]:
-    """Losses and unique tokens against step, as far as there are any on record."""
+    """Losses, unique tokens and somebody's own metrics against step, as far as there are any on record."""
+    own = own_fields_of(section.arms)
     found = []
     for name, field, title, axis in (
         ("loss", LOSS, "Held-out loss against step", "held-out loss (nats per token)"),
         ("training_loss", LOG_LOSS, "Training loss against step", "training loss (nats per token)"),
         ("tokens", TOKENS, "Unique tokens against step", "unique tokens (of 20)"),
+        *(
+            (f"own_{place}", field, f"{field} against step", field)
+            for place, field in enumerate(own, start=1)
+        ),
     ):
         figure = _curves(section, field, axis, f"{name}{suffix}", _titled(title, section))
         found += [figure] if figure is not None else []

@@ -51,7 +51,9 @@ _SETTINGS: dict[RcKeyType, Any] = {
     "hatch.linewidth": 0.6,
 }
 
-_OURS = re.compile(r"(loss|training_loss|tokens|mechanism|phase_map|paired_differences)(_\d+)?\.(svg|png)")
+_OURS = re.compile(
+    r"(loss|training_loss|tokens|own_\d+|mechanism|phase_map|paired_differences)(_\d+)?\.(svg|png)"
+)
 
 
 @dataclass(frozen=True)

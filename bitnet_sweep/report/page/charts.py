@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from bitnet_sweep.report.arms import own_fields_of
 from bitnet_sweep.report.figures.curves import (
     ABSMEAN,
     ABSMEAN_CLAMP,
@@ -21,7 +22,7 @@ from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.transitions import LOSS, TOKENS
 from bitnet_sweep.store.outcome import finite, unigram_loss
 
-METRICS = (
+_METRICS = (
     (LOSS, "held-out loss (nats per token)"),
     (TOKENS, "unique tokens (of 20)"),
     (FLIPS, "flip rate (share of codes, one step)"),
@@ -38,8 +39,10 @@ _DIGITS = 5
 def chart_data(sections: Sequence[Section]) -> dict[str, Any]:
     """Panels with their lines, arms of any factor together; numbers are rounded to 5 digits."""
     chosen, note = _chosen(sections)
-    panels = [_panel(panel, chosen) for panel in panels_of(sections)]
-    metrics = [{"name": name, "log": field == ABSMEAN} for field, name in METRICS]
+    own = own_fields_of(arm for section in sections for arm in section.arms)
+    names = {**dict(_METRICS), **{field: field for field in own}}
+    panels = [_panel(panel, chosen, list(names)) for panel in panels_of(sections)]
+    metrics = [{"name": name, "log": field == ABSMEAN} for field, name in names.items()]
     return {"metrics": metrics, "panels": [panel for panel in panels if panel["lines"]], "note": note}
 
 
@@ -62,12 +65,12 @@ def _chosen(sections: Sequence[Section]) -> tuple[set[str], str]:
     return chosen, f"{told}; tables/records.csv has all."
 
 
-def _panel(panel: Panel, chosen: Collection[str]) -> dict[str, Any]:
+def _panel(panel: Panel, chosen: Collection[str], fields: Sequence[str]) -> dict[str, Any]:
     styles = {label: place for place, label in enumerate(dict.fromkeys(panel.labels))}
     labels = {arm.run_id: label for arm, label in zip(panel.arms, panel.labels, strict=True)}
     arms = [arm for arm in panel.arms if arm.run_id in chosen]
     index = {arm.run_id: place for place, arm in enumerate(arms)}
-    lines = [_line(stretch, index) for stretch in stretches_of(arms)]
+    lines = [_line(stretch, index, fields) for stretch in stretches_of(arms)]
     unigram = next((u for arm in arms if (u := unigram_loss(arm.records)) is not None), None)
     first = next((record for arm in arms for record in arm.records[:1]), {})
     entropy = finite(first, "ref/ln_vocab")
@@ -76,7 +79,7 @@ def _panel(panel: Panel, chosen: Collection[str]) -> dict[str, Any]:
     return {
         "name": panel.name,
         "changes": panel.boundaries,
-        "references": [references.get(field) for field, _ in METRICS],
+        "references": [references.get(field) for field in fields],
         "arms": [
             {
                 "name": f"{labels[arm.run_id]}, seed {shown(arm.seed)}",
@@ -90,12 +93,12 @@ def _panel(panel: Panel, chosen: Collection[str]) -> dict[str, Any]:
     }
 
 
-def _line(stretch: Stretch, index: dict[str, int]) -> dict[str, Any]:
+def _line(stretch: Stretch, index: dict[str, int], fields: Sequence[str]) -> dict[str, Any]:
     points = stretch.points()
     return {
         "arms": [index[arm.run_id] for arm in stretch.arms],
         "steps": [step for step, _ in points],
-        "values": [[_rounded(finite(row, field)) for _, row in points] for field, _ in METRICS],
+        "values": [[_rounded(finite(row, field)) for _, row in points] for field in fields],
     }
 
 

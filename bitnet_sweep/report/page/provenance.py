@@ -9,8 +9,8 @@ import pandas as pd
 from bitnet_sweep.config import flatten
 from bitnet_sweep.identity import digest
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.columns import by_option, name_of, setting_keys, sweeps_of
-from bitnet_sweep.report.settings import UNKNOWN, as_read, shown
+from bitnet_sweep.report.columns import name_of, setting_keys, sweeps_of
+from bitnet_sweep.report.settings import UNKNOWN, as_read, by_option, shown
 from bitnet_sweep.report.summary import Study
 from bitnet_sweep.report.table import Table
 

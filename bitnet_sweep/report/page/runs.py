@@ -9,7 +9,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from bitnet_sweep.records import LOG_LOSS
-from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.arms import Arm, own_fields_of
 from bitnet_sweep.report.columns import name_of, sweeps_of
 from bitnet_sweep.report.figures.curves import ABSMEAN, FLIPS
 from bitnet_sweep.report.page.small import Curve, Points, drawn
@@ -118,6 +118,7 @@ def _curves(arm: Arm) -> list[Curve]:
         Curve("unique tokens (of 20)", [(TOKENS, _points(arm, TOKENS))]),
         Curve("flip rate (share of codes, one step)", [(FLIPS, _points(arm, FLIPS))]),
         Curve("absmean (mean |latent weight|)", [(ABSMEAN, _points(arm, ABSMEAN))], is_log=True),
+        *(Curve(field, [(field, _points(arm, field))]) for field in own_fields_of([arm])),
     ]
 
 
