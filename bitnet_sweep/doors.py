@@ -59,13 +59,33 @@ def settled(config: RunConfig) -> RunConfig:
         if options is not None:
             config = _with_value(config, door.options, plain(options))
         config = _with_value(config, door.version, found.version)
-    if config.metrics or config.metric_versions:
-        measured = [find("metric", name, config.plugins, "metrics") for name in config.metrics]
-        versions = [str(each.version) for each in measured]
-        if config.metric_versions not in ([], versions):
-            allowed = f"metrics={','.join(config.metrics)} are of versions {','.join(versions)} here"
-            raise ConfigError("metric_versions", ",".join(config.metric_versions), allowed)
-        config = _with_value(config, "metric_versions", versions)
+    return _with_metrics(config)
+
+
+def _with_metrics(config: RunConfig) -> RunConfig:
+    """The config with its metrics found: options checked and filled in, versions noted."""
+    if not (config.metrics or config.metric_options or config.metric_versions):
+        return config
+    found = [find("metric", name, config.plugins, "metrics") for name in config.metrics]
+    versions = [str(each.version) for each in found]
+    if config.metric_versions not in ([], versions):
+        allowed = f"metrics={','.join(config.metrics)} are of versions {','.join(versions)} here"
+        raise ConfigError("metric_versions", ",".join(config.metric_versions), allowed)
+    for name, given in config.metric_options.items():
+        key = f"metric_options.{name}"
+        if name not in config.metrics:
+            asked = ",".join(config.metrics) or "[]"
+            raise ConfigError(key, word(given), f"metrics={asked} does not name it")
+        if not isinstance(given, dict):
+            raise ConfigError(key, given, f"is a group; its options are {key}.NAME=VALUE")
+    told = {}
+    for each in found:
+        given = config.metric_options.get(each.name, {})
+        options = each.options_of(given, f"metric_options.{each.name}")
+        if options is not None:
+            told[each.name] = plain(options)
+    config = _with_value(config, "metric_options", told)
+    config = _with_value(config, "metric_versions", versions)
     return config
 
 

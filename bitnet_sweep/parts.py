@@ -123,8 +123,6 @@ def register(
     if version is None and not str(factory).startswith("bitnet_sweep."):
         raise TypeError(f"{kind} {name}: a part declares a version, such as 1")
     if options is not None:
-        if kind == "metric":
-            raise TypeError(f"metric {name}: a metric has no options; name each variant of it")
         kinds_of(options)
     said = inspect.getdoc(factory) if doc is None and not isinstance(factory, str) else doc
     told = " ".join((said or "").partition("\n\n")[0].split())

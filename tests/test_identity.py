@@ -59,6 +59,7 @@ EXPECTED = {
     "batch_size": BOTH,
     "micro_batches": BOTH,
     "metrics": BOTH,
+    "metric_options": BOTH,
     "metric_versions": BOTH,
     "ema": BOTH,
     "sequence_length": BOTH,

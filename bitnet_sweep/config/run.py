@@ -94,6 +94,8 @@ class RunConfig:
     metrics: list[str] = knob([], Role.in_id | Role.added | Role.follows)
     """Metrics of your own, measured at each probe (docs/extend.md). They change no weight, so they are no
     factor; but a run without them lacks their fields, so they are in the id."""
+    metric_options: dict[str, Any] = knob({}, Role.in_id | Role.added | Role.follows, label="")
+    """Options that the metrics declare, each a key of its own: ``metric_options.METRIC.NAME=VALUE``."""
     metric_versions: list[str] = knob([], Role.in_id | Role.added | Role.follows, label="v")
     """The versions that they declare, in their order, noted by themselves."""
     threads: int = knob(1, Role.operational)

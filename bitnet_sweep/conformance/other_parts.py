@@ -131,12 +131,13 @@ def data_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], s
 def metric_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[], str]]:
     """Each check of a metric by its name."""
     config = RunConfig(model=ModelConfig(16, 2, 2), tokenizer=TokenizerConfig(vocab_size=300))
+    trained = dataclasses.replace(config, metrics=[part.name], metric_options={part.name: options})
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(300, (4, 9), generator=generator).numpy()
     windows = [(ids[:3, :-1], ids[:3, 1:]), (ids[3:, :5], ids[3:, 1:6])]
 
     def values() -> str:
-        metrics = metrics_of([part.name])
+        metrics = metrics_of(trained)
         one, other = (make_model(dataclasses.replace(config, seed=seed)) for seed in (0, 1))
         found = measure(metrics, one, windows)
         assert all(value is not None and math.isfinite(value) for value in found.values()), (
@@ -154,7 +155,7 @@ def metric_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[],
         weights = {name: tensor.clone() for name, tensor in own.kept().items()}
         gradients = [gradient.clone() for gradient in own.gradients()]
         drawn = torch.random.get_rng_state()
-        measure(metrics_of([part.name]), own, windows)
+        measure(metrics_of(trained), own, windows)
         assert torch.equal(torch.random.get_rng_state(), drawn), "it leaves other generators"
         for name, now in own.kept().items():
             assert torch.equal(now, weights[name]), f"it changes {name}"
@@ -162,5 +163,4 @@ def metric_checks(part: Part, options: dict[str, Any]) -> dict[str, Callable[[],
             assert torch.equal(now, was), "it changes gradients"
         return "weights, gradients and generators are as before"
 
-    trained = dataclasses.replace(config, metrics=[part.name])
     return {"values": values, "model": model, "training": lambda: check_training(trained)}

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bitnet_sweep.config import ConfigError
+from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.model.interface import Model
 from bitnet_sweep.parts import find, in_a_line
 from bitnet_sweep.records import FIELDS, LOG, Value
@@ -35,6 +35,8 @@ class Metric(Protocol):
     def __call__(self, model: Model, batches: Sequence[Batch], /) -> Mapping[str, Any]:
         """Numbers by name, the same names each time; ``NAME/field`` is what records call them.
 
+        A metric that was registered with options is given them behind the batches, as its dataclass.
+
         It is called without gradients and in evaluation mode. It must change neither the model nor its
         gradients. What it draws from global generators is the same in every probe.
 
@@ -44,16 +46,24 @@ class Metric(Protocol):
         """
 
 
-def metrics_of(names: Sequence[str]) -> dict[str, Metric]:
-    """The metrics of these names.
+def metrics_of(config: RunConfig) -> dict[str, Metric]:
+    """The metrics of a run, each with its options.
 
     Raises:
         ConfigError: there is none here, or its fields would have names of ours.
     """
-    for name in names:
+    found: dict[str, Metric] = {}
+    for name in config.metrics:
         if name in _TAKEN:
             raise ConfigError("metrics", name, f"is how fields of ours begin: {', '.join(sorted(_TAKEN))}")
-    return {name: find("metric", name, key="metrics").load() for name in names}
+        part = find("metric", name, key="metrics")
+        options = part.options_of(config.metric_options.get(name, {}), f"metric_options.{name}")
+        found[name] = part.load() if options is None else _with_options(part.load(), options)
+    return found
+
+
+def _with_options(metric: Callable[..., Mapping[str, Any]], options: Any) -> Metric:
+    return lambda model, batches: metric(model, batches, options)
 
 
 def measure(

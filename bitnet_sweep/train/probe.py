@@ -23,7 +23,7 @@ def build_probe(config: RunConfig, corpus: Corpus) -> Probe:
     heldout = HeldOut(windows, corpus.unigram_counts, corpus.vocab_size, corpus.train)
     contexts, next_ids = text_contexts(corpus, NUM_CONTEXTS, CONTEXT_LENGTH)
     diversity = DiversityProbe(corpus.vocab_size, contexts, next_ids)
-    metrics = metrics_of(config.metrics)
+    metrics = metrics_of(config)
     prompts_NT = prompts(corpus, NUM_PROMPTS, min(PROMPT_TOKENS, config.row_targets))
 
     def probe(state: TrainState, with_samples: bool) -> tuple[dict[str, Value], list[SampleRow]]:

@@ -54,10 +54,11 @@ class TransformerWorkload(Workload):
         for config in configs:
             if not config.has_built_in_model:
                 _counts(config)
-        if metrics := {name for config in configs for name in config.metrics}:
+        if measured := [config for config in configs if config.metrics]:
             from bitnet_sweep.measure.own import metrics_of  # likewise
 
-            metrics_of(sorted(metrics))
+            for config in measured:
+                metrics_of(config)
 
     def remarks(self, configs: Sequence[RunConfig]) -> list[str]:
         """What ``precision=mixed`` has no product of its own for."""

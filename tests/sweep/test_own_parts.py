@@ -65,6 +65,7 @@ EVERY = [
     "schedule.options.stairs=2",
     "data=sums",
     "metrics=[margin]",
+    "metric_options.margin.share=0.01",
     *LONG,
 ]
 GRIDS = (
@@ -112,6 +113,7 @@ def _are_values_of_a_grid(folder: Path, out: str, of_model: str) -> None:
         assert status is not None
         assert "schedule stairs: stranger/schedule.py" in status.code
         assert (config.metrics, config.metric_versions) == (["margin"], ["1"])
+        assert config.metric_options == {"margin": {"share": 0.01}}
         assert "metric margin: stranger/metric.py" in status.code
         found = [(record["margin/mean"] or 0.0, record["margin/least"]) for record in each.records()]
         assert all(least is not None and mean > least >= 0 for mean, least in found)
