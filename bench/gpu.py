@@ -188,7 +188,7 @@ def _forget_codes(model: nn.Module) -> None:
     """They are kept with the operands of the choice before."""
     for layer in model.modules():
         if isinstance(layer, mixed.MixedBitLinear):
-            layer._cached = None
+            layer.cached = None
 
 
 def verdict(gains: Sequence[float | None]) -> str:

@@ -19,8 +19,8 @@ import sys
 import sysconfig
 import traceback
 import typing
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -278,6 +278,25 @@ def _by_entry_point(kind: Kind, name: str) -> Part | None:
 def _entry_points() -> importlib.metadata.EntryPoints:
     """Those of the group; read once, for it takes as long as everything that is installed is much."""
     return importlib.metadata.entry_points(group=GROUP)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Take back at the end what is registered inside, as where a package is only tried."""
+    importlib.import_module(_BUILT_IN)
+    before = dict(_parts)
+    try:
+        yield
+    finally:
+        _parts.clear()
+        _parts.update(before)
+        look_again()
+
+
+def look_again() -> None:
+    """Read anew what is installed and what sources say, which is otherwise done once in a process."""
+    _entry_points.cache_clear()
+    _code_of.cache_clear()
 
 
 def in_a_line(error: BaseException) -> str:

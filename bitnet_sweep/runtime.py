@@ -39,11 +39,11 @@ def prepare_process(threads: int, device: Device) -> torch.device:
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
     chosen = choose_device(device)
     if chosen.type == "cuda":
-        _repeat_on_cuda()
+        repeat_on_cuda()
     return chosen
 
 
-def _repeat_on_cuda() -> None:
+def repeat_on_cuda() -> None:
     """Have a training give the same bits again on the same GPU (written, not run: docs/precision.md)."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read at the first product
     torch.use_deterministic_algorithms(True)

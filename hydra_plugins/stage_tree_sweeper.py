@@ -71,14 +71,14 @@ class StageTreeSweeper(Sweeper):
         if require_backend is not None and not settings.dry_run:
             require_backend()
         if settings.bisect is not None:
-            bisect(axes, settings, compose, conf.words, self._launch, jobs_at_once, trains_here)
+            bisect(axes, settings, compose, conf.words, self.launch, jobs_at_once, trains_here)
             return
         grid = make_grid(axes, settings, compose)
         points = [(overrides_of(point), config) for point, config in grid.points]
         store, runs = plan_runs(points, trains_here)
-        drive(store, runs, conf.words, self._launch, grid.excluded, jobs_at_once)
+        drive(store, runs, conf.words, self.launch, grid.excluded, jobs_at_once)
 
-    def _launch(self, plan: Plan, name: str) -> None:
+    def launch(self, plan: Plan, name: str) -> None:
         """A launcher that knows dependencies gets them; any other gets the tree level by level.
 
         Raises:

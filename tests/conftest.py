@@ -2,11 +2,13 @@
 
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bitnet_sweep import parts
 from bitnet_sweep.config import (
     DataConfig,
     DataName,
@@ -79,3 +81,10 @@ def tiny(corpus_file, tmp_path):
         return resolve(RunConfig(**(fields | changes)))
 
     return make
+
+
+@pytest.fixture
+def own_parts() -> Iterator[None]:
+    """What a test registers, another one does not find."""
+    with parts.apart():
+        yield

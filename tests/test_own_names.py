@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from bitnet_sweep import parts
 from bitnet_sweep.compose import Conf, sweep_settings
 from bitnet_sweep.config import DataName, OptimizerName, RunConfig
 from bitnet_sweep.explain import as_config_error
@@ -30,15 +29,13 @@ hydra:
 
 
 @pytest.fixture(autouse=True)
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def package(own_parts: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of the page, with an experiment, where Python finds it; nothing is imported."""
     write_package(tmp_path)
     (tmp_path / "stranger" / "conf" / "experiment").mkdir()
     (tmp_path / "stranger" / "conf" / "experiment" / "mine.yaml").write_text(EXPERIMENT)
     (tmp_path / "stranger" / "conf" / "optimizer" / "adamw.yaml").write_text("name: sgd\n")
     monkeypatch.syspath_prepend(tmp_path)
-    assert parts.known("model", "transformer") is not None, "the built-in ones are registered for good"
-    monkeypatch.setattr(parts, "_parts", dict(parts._parts))
     for name in [name for name in sys.modules if name.partition(".")[0] == "stranger"]:
         monkeypatch.delitem(sys.modules, name)
 

@@ -11,7 +11,7 @@ from bitnet_sweep import parts
 from bitnet_sweep.config import ConfigError, Knot, RunConfig, ScheduleConfig, Stage, from_plain, recorded
 from bitnet_sweep.doors import settled
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.parts import known, register
+from bitnet_sweep.parts import register
 from bitnet_sweep.stages import Asked, follow_shorthands, resolve
 
 
@@ -36,9 +36,7 @@ def two(asked: Asked, options: Options) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert known("task", "transformer") is not None, "the built-in ones are registered for good"
-    monkeypatch.setattr(parts, "_parts", dict(parts._parts))
+def registered(own_parts: None) -> None:
     register("schedule", "two", two, options=Options, version=5)
 
 
@@ -66,12 +64,13 @@ def test_arms_share_what_is_equal_and_nothing_else_is_in_the_id() -> None:
 
 
 def test_a_config_of_a_store_asks_nobody() -> None:
-    document = recorded(config())
-    parts._parts.pop(("schedule", "two"))
+    with parts.apart():
+        register("schedule", "lost", two, options=Options, version=5)
+        document = recorded(config("lost"))
     read = resolve(from_plain(document))
     assert recorded(read) == document
     assert follow_shorthands(read)
-    with pytest.raises(ConfigError, match=r"schedule.function=two: is not here"):
+    with pytest.raises(ConfigError, match=r"schedule.function=lost: is not here"):
         resolve(replace(read, stages=[]))
 
 

@@ -32,10 +32,10 @@ from bitnet_sweep.config import (
 from bitnet_sweep.doors import code_of_parts, settled
 from bitnet_sweep.identity import stage_ids
 from bitnet_sweep.parts import find, in_a_line, known, names, part, register
-from bitnet_sweep.report.from_wandb import _basic_keys
+from bitnet_sweep.report.from_wandb import basic_keys
 from bitnet_sweep.report.settings import setting_text
 from bitnet_sweep.stages import resolve
-from bitnet_sweep.sweep.grid import _holds, read_exclusions
+from bitnet_sweep.sweep.grid import holds, read_exclusions
 from bitnet_sweep.track import run_name
 from bitnet_sweep.train.optimizer import make_optimizer
 from bitnet_sweep.train.optimizer.any_torch import check_torch_class
@@ -69,17 +69,9 @@ def register_parts():
 AT_ONCE
 '''
 
+pytestmark = pytest.mark.usefixtures("own_parts")
+
 Write = Callable[..., str]
-
-
-@pytest.fixture(autouse=True)
-def as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test registers, another one does not find."""
-    known("quantiser", "absmean")
-    monkeypatch.setattr(parts, "_parts", dict(parts._parts))
-    yield
-    parts._code_of.cache_clear()
-    parts._entry_points.cache_clear()
 
 
 @pytest.fixture
@@ -106,7 +98,7 @@ def installed(folder: Path, *points: str) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("\n".join([f"[{parts.GROUP}]", *points, ""]))
-    parts._entry_points.cache_clear()
+    parts.look_again()
 
 
 def refusal(act: Callable[[], Any]) -> str:
@@ -267,7 +259,7 @@ class Options:
 
 class TestOptions:
     @pytest.fixture(autouse=True)
-    def registered(self) -> None:
+    def registered(self, own_parts: None) -> None:
         register("task", "choosy", str, options=Options, version=1)
 
     def test_they_become_the_dataclass(self) -> None:
@@ -330,10 +322,10 @@ class TestIdentity:
 
     def test_a_config_of_a_store_says_it_all_and_imports_nothing(self, module: Write, tmp_path: Path) -> None:
         plugin = module("kept")
-        config = settled(quantised("kept", plugins=[plugin]))
+        with parts.apart():
+            config = settled(quantised("kept", plugins=[plugin]))
         document = yaml.safe_dump(plain(config))
         del sys.modules[plugin]
-        parts._parts.pop(("quantiser", "kept"))
         read = resolve(from_plain(yaml.safe_load(document)))
         assert read == config
         assert ids(read) == ids(config)
@@ -356,10 +348,10 @@ class TestIdentity:
         assert not recorded.keys() & code().keys()
         path = tmp_path / "of_seen.py"
         path.write_text(f"# only a comment\n{path.read_text()}")
-        parts._code_of.cache_clear()
+        parts.look_again()
         assert (code_of_parts(same_code()), ids(same_code())) == (recorded, before)
         path.write_text(f"{path.read_text()}\nSPEED = 2\n")
-        parts._code_of.cache_clear()
+        parts.look_again()
         assert code_of_parts(same_code()) != recorded
         assert ids(same_code()) != before
 
@@ -379,7 +371,7 @@ class TestIdentity:
     def test_points_are_left_out_by_an_option(self) -> None:
         (exclusion,) = read_exclusions([{"model.quantiser_options.alpha": 0.5}])
         points = [quantised("mine", quantiser_options={"alpha": alpha}) for alpha in (0.5, 0.25)]
-        assert [_holds(exclusion, each) for each in (*points, RunConfig())] == [True, False, False]
+        assert [holds(exclusion, each) for each in (*points, RunConfig())] == [True, False, False]
 
     def test_what_reports_say_of_options(self) -> None:
         config = {"model.quantiser_options": {"alpha": 0.5, "turns": 3}}
@@ -391,7 +383,7 @@ class TestOptimizer:
     """One of a user's own goes by the adapter for any class of torch."""
 
     @pytest.fixture(autouse=True)
-    def registered(self) -> None:
+    def registered(self, own_parts: None) -> None:
         register("optimizer", "sign", "torch.optim:SGD", options=SignOptions, version=4)
 
     def config(self, name: str, **changes: Any) -> RunConfig:
@@ -453,10 +445,10 @@ def test_start_up_imports_neither_torch_nor_a_package() -> None:
 
 
 def test_what_the_config_of_a_run_must_say_follows_from_its_task_and_its_model() -> None:
-    assert {"model.hidden", "model.weights", "lr"} <= set(_basic_keys({}))
+    assert {"model.hidden", "model.weights", "lr"} <= set(basic_keys({}))
     for own in ({"task": "mine"}, {"model.name": "mine"}):
-        assert "lr" in _basic_keys(own)
-        assert not any(key.startswith("model.") for key in _basic_keys(own))
+        assert "lr" in basic_keys(own)
+        assert not any(key.startswith("model.") for key in basic_keys(own))
     assert "model.quantiser" in added_knobs({"lr": 1})
     assert "model.quantiser" not in added_knobs({"model.name": "mine"}), "it has none that could be known"
 

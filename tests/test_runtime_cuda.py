@@ -8,7 +8,7 @@ import torch
 
 from bitnet_sweep.config import LossConfig, ModelConfig, OptimizerConfig, Precision
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.runtime import _repeat_on_cuda
+from bitnet_sweep.runtime import repeat_on_cuda
 from bitnet_sweep.train.backward import backward
 from bitnet_sweep.train.optimizer import Adam, update
 
@@ -24,7 +24,7 @@ def as_on_cuda(monkeypatch):
     reduced = cuda.matmul.allow_bf16_reduced_precision_reduction
     deterministic: Any = torch.utils.deterministic
     filled = deterministic.fill_uninitialized_memory
-    _repeat_on_cuda()
+    repeat_on_cuda()
     yield
     torch.use_deterministic_algorithms(False)
     deterministic.fill_uninitialized_memory = filled

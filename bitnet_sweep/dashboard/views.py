@@ -95,7 +95,7 @@ def workspace(
             filters=_wanted(sweep),
             groupby=[ws.Config(key) for key in groups.keys],
             group_colors={
-                ws.GroupPath(*map(_as_in_json, cell)): colours[cell[-1]] for cell in groups.cells if cell
+                ws.GroupPath(*map(as_in_json, cell)): colours[cell[-1]] for cell in groups.cells if cell
             },
         ),
     )
@@ -186,7 +186,7 @@ def name_of(sweep: str | None) -> str:
     return f"{NAME} ({sweep})"[:MAX_NAME_LENGTH] if sweep else NAME
 
 
-def _as_in_json(value: float | str) -> str:
+def as_in_json(value: float | str) -> str:
     """0.05, 0, 0.00001: a value as a web page writes it, which is how W&B names a group (assumed)."""
     if isinstance(value, bool):
         return str(value).lower()

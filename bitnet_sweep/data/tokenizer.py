@@ -32,7 +32,7 @@ _GPT2_FILES = {
     "vocab.bpe": ("merges.txt", "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"),
 }
 
-_BATCH_CHARACTERS = 1 << 22
+BATCH_CHARACTERS = 1 << 22
 """Text handed to the library at once: enough to keep its threads busy, little beside the model."""
 
 
@@ -185,7 +185,7 @@ def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     for text in texts:
         batch.append(text)
         size += len(text)
-        if size >= _BATCH_CHARACTERS:
+        if size >= BATCH_CHARACTERS:
             yield batch
             batch, size = [], 0
     if batch:

@@ -223,7 +223,7 @@ def _write_parts(config: RunConfig, folder: Path) -> dict[str, Any]:
     tokenizer, heldout_mask = _write_heldout(config, documents, survey, folder)
     train = select(documents, ~heldout_mask)
     lines, vocab_size = config.data.lines, config.tokenizer.vocab_size
-    counts = _write_tokens(folder / TRAIN, tokenizer, train, vocab_size, lines)
+    counts = write_tokens(folder / TRAIN, tokenizer, train, vocab_size, lines)
     (folder / UNIGRAM).write_bytes(counts.data)
     tokenizer.save(str(folder / TOKENIZER), pretty=False)
     dtype = np.dtype(token_dtype(vocab_size))
@@ -266,7 +266,7 @@ def _write_heldout(
             with telling("training the tokenizer (slow where a word has many thousand letters)"):
                 tokenizer = train_bpe(select(documents, ~mask)(), vocab_size)
         heldout = select(documents, mask)
-        counts = _write_tokens(folder / HELDOUT, tokenizer, heldout, vocab_size, config.data.lines)
+        counts = write_tokens(folder / HELDOUT, tokenizer, heldout, vocab_size, config.data.lines)
         tokens = int(counts.sum())
         if tokens >= MIN_HELDOUT_TOKENS:
             share = survey.sizes[mask].sum() / survey.sizes.sum()
@@ -283,7 +283,7 @@ def _counted(digests: list[bytes]) -> str:
     return f"{len(digests)} documents" + (f" ({different} different)" if different < len(digests) else "")
 
 
-def _write_tokens(
+def write_tokens(
     path: Path, tokenizer: Tokenizer, documents: Documents, vocab_size: int, lines: Lines = Lines.whole
 ) -> npt.NDArray[np.int64]:
     """Encode all documents into one file; how often each id occurs."""

@@ -90,18 +90,18 @@ class MixedBitLinear(BitLinear):
     """
 
     precision = Precision.mixed
-    _cached: tuple[tuple[object, ...], TernaryWeights] | None = None
+    cached: tuple[tuple[object, ...], TernaryWeights] | None = None
 
     def ternary(self) -> TernaryWeights:
         """The codes of the latent weights as they are now."""
         w_OI = self.weight
         # in-place changes raise _version: copies from a checkpoint, and train's Adam
         key = (w_OI._version, w_OI.data_ptr(), w_OI.dtype, w_OI.device)
-        if self._cached is None or self._cached[0] != key:
+        if self.cached is None or self.cached[0] != key:
             # a cached inference tensor would break later backward passes
             with torch.inference_mode(mode=False), torch.no_grad():
-                self._cached = (key, self._rounded())
-        return self._cached[1]
+                self.cached = (key, self._rounded())
+        return self.cached[1]
 
     def _rounded(self) -> TernaryWeights:
         assert isinstance(self.quantiser, OneScale), "only codes that share one scale are multiplied"

@@ -55,14 +55,14 @@ def code_sums(a_NI: Tensor, b_OI: Tensor) -> Tensor:
         return a_NI @ b_OI.T
     if a_NI.shape[1] < _LEAST_INPUTS:
         return (a_NI.float() @ b_OI.float().T).to(torch.int32)
-    return _padded_int_mm(a_NI, b_OI) if a_NI.is_cuda else torch._int_mm(a_NI, b_OI.T)
+    return padded_int_mm(a_NI, b_OI) if a_NI.is_cuda else torch._int_mm(a_NI, b_OI.T)
 
 
 _LEAST_INPUTS = 2
 """With one input column ``torch._int_mm`` reads foreign memory on the CPU (measured; pytorch #195066)."""
 
 
-def _padded_int_mm(a_NI: Tensor, b_OI: Tensor) -> Tensor:
+def padded_int_mm(a_NI: Tensor, b_OI: Tensor) -> Tensor:
     """Zeros up to the shapes that cuBLAS takes: more than 16 rows, the other sizes multiples of 8."""
     (rows, inputs), outputs = a_NI.shape, b_OI.shape[0]
     pad = torch.nn.functional.pad

@@ -111,7 +111,7 @@ def _evidence(source: str, listed: Sequence[public.Run], asked: str | None = Non
         except WandbError as error:
             left_out[f"cannot be read ({error})"].append(listed_run.id)
             continue
-        if missing := [key for key in _basic_keys(config) if key not in config]:
+        if missing := [key for key in basic_keys(config) if key not in config]:
             left_out[f"not of bitnet_sweep: the config has no {', '.join(missing)}"].append(listed_run.id)
             continue
         runs[listed_run.id] = _run(listed_run, added_knobs(config) | config, summary, source)
@@ -122,7 +122,7 @@ def _evidence(source: str, listed: Sequence[public.Run], asked: str | None = Non
     return Evidence(runs, {name: Sweep(name, run_ids) for name, run_ids in groups.items()}, notes)
 
 
-def _basic_keys(config: Mapping[str, Any]) -> list[str]:
+def basic_keys(config: Mapping[str, Any]) -> list[str]:
     """What the config of a run says in any case."""
     of_transformer = config.get("task", RunConfig.task) == RunConfig.task
     built_in = config.get("model.name", ModelConfig.name) == ModelConfig.name

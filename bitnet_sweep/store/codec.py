@@ -118,7 +118,7 @@ def read_document(path: Path, problems: list[str], *, required: bool) -> dict[st
     """The mapping of a JSON or YAML file; empty if there is none, which ``problems`` then tells."""
     try:
         text = path.read_bytes()
-        document = _in_letters(json.loads(text)) if path.suffix == ".json" else _yaml(text)
+        document = _in_letters(json.loads(text)) if path.suffix == ".json" else quick_yaml(text)
     except FileNotFoundError:
         if required:
             problems.append(f"no {path.name}")
@@ -144,7 +144,7 @@ def _in_letters(value: Any) -> Any:
     return value
 
 
-def _yaml(text: bytes) -> Any:
+def quick_yaml(text: bytes) -> Any:
     """The document of a config, block by block where that is safe.
 
     10,000 configs of a sweep differ in a few settings, so nearly every top-level block (``model:`` and
@@ -213,7 +213,7 @@ def records_of(rows: list[dict[str, Any]], problems: list[str]) -> list[Record]:
             continue
         if int(step) in by_step:
             problems.append(f"step {int(step)} is recorded twice; the later record counts")
-        by_step[int(step)] = _plain(row)
+        by_step[int(step)] = plain_row(row)
         row["step"] = int(step)
     return [by_step[step] for step in sorted(by_step)]
 
@@ -230,7 +230,7 @@ def log_of(data: bytes) -> list[Record]:
     return records_of(rows, [])
 
 
-def _plain(row: dict[str, Any]) -> Record:
+def plain_row(row: dict[str, Any]) -> Record:
     """The row itself, with whatever is no usable number made None; few calls tell that 50 values are."""
     values = row.values()
     if set(map(type, values)) <= _PLAIN:

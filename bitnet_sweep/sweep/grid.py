@@ -122,7 +122,7 @@ def make_grid(axes: Axes, settings: SweepConfig, compose: Compose) -> Grid:
     used: set[int] = set()
     for point in points:
         config = compose(point)
-        holding = [i for i, exclusion in enumerate(exclusions) if _holds(exclusion, config)]
+        holding = [i for i, exclusion in enumerate(exclusions) if holds(exclusion, config)]
         used.update(holding)
         if holding:
             excluded.append(shlex.join(overrides_of(point)))
@@ -201,7 +201,7 @@ def typed_value(schema: DictConfig, key: str, value: Any) -> Any:
     return OmegaConf.to_object(held) if OmegaConf.is_config(held) else held
 
 
-def _holds(conditions: Mapping[str, Any], config: RunConfig) -> bool:
+def holds(conditions: Mapping[str, Any], config: RunConfig) -> bool:
     return all(_value(config, key) == value for key, value in conditions.items())
 
 

@@ -113,7 +113,7 @@ def carry_out(store: Store, plan: Plan, name: str, launch: Launch) -> None:
         for _ in range(1 + runs[0].config.sweep.max_retries):
             if plan.todo and not stop:
                 launch(plan, name)
-                _bury(plan.todo, INTERRUPTED if stop else FAILED)
+                bury(plan.todo, INTERRUPTED if stop else FAILED)
                 plan = make_plan(runs, store)
 
 
@@ -136,7 +136,7 @@ def close(store: Store, runs: Sequence[PlannedRun], name: str, findings: str = "
         raise FailedRunError(f"{len(left)} of {len(runs)} runs are not finished; the same command goes on")
 
 
-def _bury(jobs: Sequence[PlannedJob], state: str) -> None:
+def bury(jobs: Sequence[PlannedJob], state: str) -> None:
     """Note the jobs that died without a word: running by their status, but nobody holds their lease."""
     for job in jobs:
         folder = job.node.folder

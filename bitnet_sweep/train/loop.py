@@ -46,7 +46,7 @@ def train(
         started = time.perf_counter()
         stage_index = timetable.stage_of(step)
         learning_rate, weight_decay = timetable.settings_of(config, step)
-        loss, grad_norm = _one_step(config, state, batches, step, learning_rate, weight_decay)
+        loss, grad_norm = one_step(config, state, batches, step, learning_rate, weight_decay)
         state.step = step
         state.diverged = not math.isfinite(loss)
         state.loss_sum += loss
@@ -95,7 +95,7 @@ def train(
             return
 
 
-def _one_step(
+def one_step(
     config: RunConfig,
     state: TrainState,
     batches: Batches,

@@ -33,7 +33,7 @@ from bitnet_sweep.config import (
 from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.data.split import MIN_HELDOUT_TOKENS, Survey
 from bitnet_sweep.data.tokenizer import SEPARATOR, train_bpe
-from bitnet_sweep.data.tokens import _write_tokens, token_dtype
+from bitnet_sweep.data.tokens import token_dtype, write_tokens
 
 WriteText = Callable[..., Path]
 TextConfig = Callable[..., RunConfig]
@@ -592,4 +592,4 @@ def test_a_full_disk_is_called_full(tmp_path: Path) -> None:
     documents = ["some words of text " * 2000]
     tokenizer = train_bpe(iter(documents), 260)
     with pytest.raises(OSError, match="No space left on device"):
-        _write_tokens(path, tokenizer, lambda: iter(documents), 260)
+        write_tokens(path, tokenizer, lambda: iter(documents), 260)

@@ -90,7 +90,7 @@ def test_text_that_spells_the_separator_is_only_text(bpe: Tokenizer, gpt2: Token
 def test_encoding_in_batches_equals_one_by_one(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [f"text number {i} " * i for i in range(12)]
     one_by_one = [[*bpe.encode(t).ids, bpe.get_vocab()[SEPARATOR]] for t in texts]
-    monkeypatch.setattr("bitnet_sweep.data.tokenizer._BATCH_CHARACTERS", 100)
+    monkeypatch.setattr("bitnet_sweep.data.tokenizer.BATCH_CHARACTERS", 100)
     assert list(encode(bpe, texts)) == one_by_one
 
 

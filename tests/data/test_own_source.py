@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 
-from bitnet_sweep import parts
 from bitnet_sweep.config import ConfigError, DataConfig, DataName, RunConfig, TokenizerConfig
 from bitnet_sweep.data import fingerprint, prepare
 from bitnet_sweep.data.sources import open_documents
 from bitnet_sweep.doors import settled
-from bitnet_sweep.parts import known, register
+from bitnet_sweep.parts import register
 
 
 @dataclass
@@ -47,9 +46,7 @@ class Numbers:
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert known("task", "transformer") is not None, "the built-in ones are registered for good"
-    monkeypatch.setattr(parts, "_parts", dict(parts._parts))
+def registered(own_parts: None) -> None:
     register("data", "numbers", Numbers, options=Options, version=2)
 
 

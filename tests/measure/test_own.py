@@ -12,7 +12,6 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from bitnet_sweep import parts
 from bitnet_sweep.app import config_folder, to_run_config
 from bitnet_sweep.config import ConfigError, ModelConfig, RunConfig, TokenizerConfig, from_plain, plain
 from bitnet_sweep.conformance import findings, metric_checks
@@ -102,9 +101,7 @@ BAD = {
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert known("task", "transformer") is not None, "the built-in ones are registered for good"
-    monkeypatch.setattr(parts, "_parts", dict(parts._parts))
+def registered(own_parts: None) -> None:
     for name, metric in {"seen": seen, "other": seen, "counts": counts, "val": seen}.items():
         register("metric", name, metric, version=2)
     register("metric", "deep", deep, options=Depth, version=1)

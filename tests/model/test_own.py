@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bitnet_sweep import load_run, open_run, parts
+from bitnet_sweep import load_run, open_run
 from bitnet_sweep.config import (
     Activations,
     ConfigError,
@@ -84,9 +84,7 @@ class Drawing(nn.Module):
 
 
 @pytest.fixture(autouse=True)
-def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert known("model", "transformer") is not None, "the built-in ones are registered for good"
-    monkeypatch.setattr(parts, "_parts", dict(parts._parts))
+def registered(own_parts: None) -> None:
     register("model", "drawing", Drawing, options=Options, version=3)
     register("model", "flat", lambda shape, options: nn.Embedding(shape.vocab_size, 5), version=1)
     register("model", "none", lambda shape, options: shape, version=1)

@@ -20,7 +20,7 @@ from bitnet_sweep import runtime
 from bitnet_sweep.config import ConfigError, OptimizerConfig
 from bitnet_sweep.cpu import SWITCH, CpuClass
 from bitnet_sweep.model.norm import OneStepRMSNorm
-from bitnet_sweep.model.products import Products, _padded_int_mm, code_sums
+from bitnet_sweep.model.products import Products, code_sums, padded_int_mm
 from bitnet_sweep.train.optimizer import Adam
 from tests.repetition import repeated
 
@@ -55,7 +55,7 @@ def test_integer_products_padded_for_cuda_are_exact(inputs: int) -> None:
     for rows, outputs in itertools.product(ROWS, OUTPUTS):
         a_NI = whole(rows, inputs, low=-128, high=127, seed=rows).to(torch.int8)
         b_OI = whole(outputs, inputs, low=-1, high=1, seed=outputs).to(torch.int8)
-        assert torch.equal(_padded_int_mm(a_NI, b_OI).double(), a_NI.double() @ b_OI.double().T)
+        assert torch.equal(padded_int_mm(a_NI, b_OI).double(), a_NI.double() @ b_OI.double().T)
 
 
 @pytest.mark.parametrize("inputs", INPUTS)

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent.parent
 PLANT = """
 from bitnet_sweep.train import loop
 import torch
-one_step = loop._one_step
+one_step = loop.one_step
 {fault}
 """
 """Read as ``sitecustomize`` by each process that trains."""
@@ -43,7 +43,7 @@ def planted(config, state, *others):
         for parameter in state.model.parameters():
             parameter.add_(1e-3 * torch.randn(parameter.shape))
     return found
-loop._one_step = planted
+loop.one_step = planted
 """,
     "order of the data": """
 from bitnet_sweep.data import Batches
@@ -60,7 +60,7 @@ def planted(config, state, *others):
     with torch.no_grad():
         next(model.parameters()).mul_(1 - 0.01 * model.mean_loss)
     return loss, norm
-loop._one_step = planted
+loop.one_step = planted
 """,
     "scheduler": """
 optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
@@ -69,7 +69,7 @@ def planted(config, state, batches, step, learning_rate, weight_decay):
     scheduler.step()
     rate = learning_rate * scheduler.get_last_lr()[0]
     return one_step(config, state, batches, step, rate, weight_decay)
-loop._one_step = planted
+loop.one_step = planted
 """,
 }
 NO_SEED = """
@@ -79,7 +79,7 @@ def planted(config, state, *others):
     with torch.no_grad():
         next(state.model.parameters()).add_(random.random())
     return found
-loop._one_step = planted
+loop.one_step = planted
 """
 
 
@@ -152,7 +152,7 @@ def test_a_training_that_does_not_repeat_itself_is_told(words, tmp_path):
 @pytest.mark.slow
 @pytest.mark.system
 def test_a_training_that_fails_is_one_line_and_1(words, tmp_path):
-    fault = "def planted(*_):\n    raise RuntimeError('out of luck')\nloop._one_step = planted\n"
+    fault = "def planted(*_):\n    raise RuntimeError('out of luck')\nloop.one_step = planted\n"
     status, out, err = verb(tmp_path, "prove", *words, STEPS, env=planted(tmp_path, fault))
     assert status == 1
     assert err == "bitnet_sweep: straight: training failed: RuntimeError: out of luck\n"

@@ -19,7 +19,7 @@ from bitnet_sweep.report.page.charts import MOST_ARMS, chart_data
 from bitnet_sweep.report.page.html import as_json
 from bitnet_sweep.report.table import SEED, Cell, Column, Part, Row, Table, shortened
 from bitnet_sweep.store import codec
-from bitnet_sweep.store.codec import _plain, _yaml
+from bitnet_sweep.store.codec import plain_row, quick_yaml
 from tests.report.conftest import as_read
 
 DOCUMENTS = [
@@ -41,7 +41,7 @@ DOCUMENTS = [
 @pytest.mark.parametrize("text", DOCUMENTS)
 def test_a_config_read_by_blocks_equals_the_whole_one(text: str) -> None:
     for _ in range(2):  # the second time from what is remembered
-        assert _yaml(text.encode()) == yaml.safe_load(text)
+        assert quick_yaml(text.encode()) == yaml.safe_load(text)
 
 
 _scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
@@ -54,7 +54,7 @@ _values = st.recursive(
 @given(st.dictionaries(st.text(min_size=1, max_size=8), _values, max_size=5))
 def test_any_config_that_yaml_writes_is_read_alike(document: dict[str, Any]) -> None:
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    assert _yaml(text.encode()) == yaml.safe_load(text)
+    assert quick_yaml(text.encode()) == yaml.safe_load(text)
 
 
 LINES = [
@@ -88,7 +88,7 @@ def test_only_finite_numbers_stay_numbers() -> None:
         "g": -float("inf"),
     }
     kept = {"step": 1, "a": 1.5, "b": None, "c": None, "d": None, "e": None, "f": None, "g": None}
-    assert _plain(row) == kept
+    assert plain_row(row) == kept
 
 
 def test_numbers_beyond_all_measure_are_null(store: Any) -> None:

@@ -342,8 +342,8 @@ def test_what_cannot_be_drawn_is_no_figure(store: Any) -> None:
 
 def test_figures_say_what_they_leave_out(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """One size of the two, and one dot of the two seeds at hidden 64."""
-    monkeypatch.setattr("bitnet_sweep.report.figures.curves._PANELS_A_ROW", 1)
-    monkeypatch.setattr("bitnet_sweep.report.figures.differences._MOST_DOTS", 1)
+    monkeypatch.setattr("bitnet_sweep.report.figures.curves.PANELS_A_ROW", 1)
+    monkeypatch.setattr("bitnet_sweep.report.figures.differences.MOST_DOTS", 1)
     for hidden, seed, wd2 in ((64, 0, 0.0), (64, 0, 0.05), (64, 1, 0.0), (64, 1, 0.05), (128, 0, 0.0)):
         folder = store.run(f"{hidden}-{seed}-{wd2}", STUCK, model__hidden=hidden, seed=seed, wd2=wd2)
         records = folder / "records.jsonl"

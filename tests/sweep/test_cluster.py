@@ -164,7 +164,7 @@ def _two_arms(tiny, tmp_path):
 def test_sweeper_outlives_a_launcher_that_raises(tiny, tmp_path, caplog):
     sweeper = StageTreeSweeper({})
     sweeper.launcher = launcher = RaisingLauncher()
-    sweeper._launch(_two_arms(tiny, tmp_path), "name")
+    sweeper.launch(_two_arms(tiny, tmp_path), "name")
     assert launcher.batches == [1, 2], "one trunk, then its two arms"
     assert sweeper.num_stages == {0: 1}, "the trunk's job alone is told where to end"
     assert caplog.text.count("RuntimeError: a worker died") == 2
@@ -186,11 +186,11 @@ def test_a_cluster_that_refuses_is_a_wrong_command_only_before_anything_has_star
     sweeper, plan = StageTreeSweeper({}), _two_arms(tiny, tmp_path)
     sweeper.launcher = launcher = RefusingLauncher()
     with pytest.raises(ConfigError, match="no more jobs"):
-        sweeper._launch(plan, "name")
+        sweeper.launch(plan, "name")
     launcher.takes = True
-    sweeper._launch(plan, "name")
+    sweeper.launch(plan, "name")
     launcher.takes = False
-    sweeper._launch(plan, "name")
+    sweeper.launch(plan, "name")
     assert launcher.batches == [3]
     assert caplog.messages == ["the launcher ended with ConfigError: hydra.launcher=?: no more jobs"]
 

@@ -94,7 +94,7 @@ def test_a_name_that_another_grid_has_is_taken_from_it(tiny, tmp_path, caplog):
 def test_a_job_that_died_without_a_word_has_failed(job, tmp_path):
     store = Store(tmp_path)
     store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
-    orchestrate._bury([job], FAILED)
+    orchestrate.bury([job], FAILED)
     assert standing(store) == (FAILED, WITHOUT_A_WORD)
 
 
@@ -102,7 +102,7 @@ def test_a_run_that_another_sweep_trains_is_let_be(job, tmp_path):
     store = Store(tmp_path)
     store.run("b").write_status(Status(state=RUNNING, stage_ids=["a", "b"]))
     with lease_module.lease(store.run("b").path):
-        orchestrate._bury([job], FAILED)
+        orchestrate.bury([job], FAILED)
     assert standing(store) == (RUNNING, None)
 
 
@@ -118,7 +118,7 @@ def test_a_run_that_another_sweep_finishes_just_then_stays_finished(job, tmp_pat
             yield held
 
     monkeypatch.setattr(orchestrate, "lease", lease_after_the_end)
-    orchestrate._bury([job], FAILED)
+    orchestrate.bury([job], FAILED)
     assert standing(store) == (FINISHED, None)
 
 

@@ -75,7 +75,7 @@ def test_the_workspace_groups_by_hidden_and_colours_by_wd2() -> None:
     ("number", "text"), [(0.0, "0"), (0.05, "0.05"), (1e-05, "0.00001"), (10.0, "10"), (0.1, "0.1")]
 )
 def test_a_group_is_named_as_a_web_page_writes_its_number(number: float, text: str) -> None:
-    assert views._as_in_json(number) == text
+    assert views.as_in_json(number) == text
 
 
 ADAMS = (OptimizerName.adam_l2, OptimizerName.adamw)

@@ -36,7 +36,7 @@ _MECHANISM = (
     (ENTROPY, "predictive entropy\n(nats per token)"),
 )
 _PANEL_INCHES = (3.1, 2.9)
-_PANELS_A_ROW = 4
+PANELS_A_ROW = 4
 _MARKERS = 8
 """On a line, about."""
 _MOST_SIZES = 8
@@ -92,7 +92,7 @@ def curves_of(section: Section, suffix: str) -> list[Figure]:
 
 def mechanism_of(section: Section, suffix: str) -> Figure | None:
     """Flip rate, absmean, zero fraction and entropy under one another; None where none is on record."""
-    by_size, note = _drawn(section, _PANELS_A_ROW, _MOST_SEEDS // 2)  # four panels for one
+    by_size, note = _drawn(section, PANELS_A_ROW, _MOST_SEEDS // 2)  # four panels for one
     panels = {
         (field, size): lines
         for field, _ in _MECHANISM
@@ -197,7 +197,7 @@ def _curves(section: Section, field: str, axis: str, name: str, title: str) -> F
     if not panels:
         return None
     styles = styles_of(_decays(section))
-    columns = min(len(panels), _PANELS_A_ROW)
+    columns = min(len(panels), PANELS_A_ROW)
     rows = -(-len(panels) // columns)
     with drawing() as Canvas:
         width, height = _PANEL_INCHES

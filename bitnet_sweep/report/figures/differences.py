@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _MOST_ROWS = 32
 _LABEL_CHARACTERS = 48
 _LINE_INCHES = 0.16
-_MOST_DOTS = 60
+MOST_DOTS = 60
 """Pairs of one row that have a dot; mean and interval are of all."""
 
 Row = tuple[str, list[float]]
@@ -52,8 +52,8 @@ def differences_of(sections: Sequence[Section]) -> Figure | None:
 def _note(rows: Sequence[Row]) -> str:
     """What the figure leaves out."""
     limits = [f"{_MOST_ROWS} of {len(rows)} rows"] if len(rows) > _MOST_ROWS else []
-    if any(len(differences) > _MOST_DOTS for _, differences in rows[:_MOST_ROWS]):
-        limits.append(f"at most {_MOST_DOTS} dots of a row, whose mean and interval are of all its pairs")
+    if any(len(differences) > MOST_DOTS for _, differences in rows[:_MOST_ROWS]):
+        limits.append(f"at most {MOST_DOTS} dots of a row, whose mean and interval are of all its pairs")
     return f"Shown: {', '.join(limits)}; tables/stage2_contrast.csv has all." if limits else ""
 
 
@@ -75,7 +75,7 @@ def _rows(sections: Sequence[Section]) -> list[Row]:
 
 def _draw_row(axes: Axes, height: int, row: Row) -> None:
     _, differences = row
-    dots = differences[:_MOST_DOTS]
+    dots = differences[:MOST_DOTS]
     axes.plot(dots, [height] * len(dots), "o", color="#2b86cc", markersize=5, fillstyle="none")
     mean = statistics.fmean(differences)
     bounds = ""
