@@ -10,7 +10,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from bitnet_sweep.config import MAPPINGS, ConfigError, Knot, RunConfig, Stage, guess
+from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, guess
 from bitnet_sweep.roles import types_of, words_for
 
 _PLACES: dict[Any, str] = {Stage: "stages[?].", Knot: "stages[?].lr[?]."}
@@ -65,9 +65,9 @@ def _place(cause: OmegaConfBaseException) -> str:
 def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
     if isinstance(cause, ConfigAttributeError | ConfigKeyError):
         parent, _, name = key.rpartition(".")
-        if parent in MAPPINGS and not _keys_of_node(cause):
-            return ConfigError(key, "?", f"is given with its mapping: '{parent}={{{name}:VALUE}}'")
         siblings = list(types_of(type_of(parent))) or _keys_of_node(cause)
+        if parent == "optimizer.options" and not siblings:  # of a class of torch they are one value
+            return ConfigError(key, "?", f"is given with its mapping: '{parent}={{{name}:VALUE}}'")
         told = f"no such key; {guess(name, siblings, parent)}allowed: {', '.join(siblings)}"
         return ConfigError(key, "?", told)
     value = re.search(r"[Vv]alue '(.*?)'", str(cause))

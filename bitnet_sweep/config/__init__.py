@@ -37,17 +37,7 @@ from bitnet_sweep.config.model import (
 )
 from bitnet_sweep.config.optimizer import Decay, LossConfig, MuonScale, OptimizerConfig, OptimizerName
 from bitnet_sweep.config.plain import added_knobs, built, flatten, from_plain, plain, recorded, typed
-from bitnet_sweep.config.run import (
-    KNOBS,
-    MAPPINGS,
-    OPTIONS,
-    Device,
-    Precision,
-    RunConfig,
-    having,
-    role_of,
-    value_of,
-)
+from bitnet_sweep.config.run import KNOBS, OPTIONS, Device, Precision, RunConfig, having, role_of, value_of
 from bitnet_sweep.config.schedule import DecayShape, Knot, LrShape, ScheduleConfig, Stage, interpolate
 
 __all__ = [
@@ -55,7 +45,6 @@ __all__ = [
     "GPT2_VOCAB_SIZE",
     "IGNORED",
     "KNOBS",
-    "MAPPINGS",
     "MAX_TIMEOUT_SECONDS",
     "OPTIONS",
     "Activations",

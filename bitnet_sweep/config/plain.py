@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from enum import Enum
 from types import UnionType
@@ -117,12 +117,17 @@ def _required(kind: Any) -> set[str]:
     return {f.name for f in dataclasses.fields(kind) if f.default is f.default_factory is dataclasses.MISSING}
 
 
-def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as dotted keys, the options of a part as one; dotted keys are left as they are."""
+def flatten(
+    document: Mapping[str, Any], prefix: str = "", whole: Collection[str] = MAPPINGS
+) -> dict[str, Any]:
+    """Nested sections as dotted keys, ``whole`` ones as one: the options of a part, unless told otherwise.
+
+    Dotted keys are left as they are.
+    """
     flat: dict[str, Any] = {}
     for key, value in document.items():
-        if isinstance(value, Mapping) and value and f"{prefix}{key}" not in MAPPINGS:
-            flat |= flatten(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and value and f"{prefix}{key}" not in whole:
+            flat |= flatten(value, f"{prefix}{key}.", whole)
         else:
             flat[f"{prefix}{key}"] = value
     return flat

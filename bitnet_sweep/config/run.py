@@ -230,8 +230,10 @@ def value_of(config: object, key: str) -> Any:
 def role_of(key: str) -> Role:
     """The role of a dotted key: of an option of a part, that of all of them; of one that is not known, as of
     another program's config, what all knobs of its group have."""
-    known = key if key in KNOBS else key.rpartition(".")[0]
-    if known in KNOBS:
+    known = key
+    while known and known not in KNOBS:
+        known = known.rpartition(".")[0]
+    if known:
         return KNOBS[known].role
     group = [each.role for other, each in KNOBS.items() if other.startswith(f"{key.partition('.')[0]}.")]
     return functools.reduce(operator.and_, group) if group else Role(0)

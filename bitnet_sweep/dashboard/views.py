@@ -76,6 +76,7 @@ def workspace(
     """
     import wandb_workspaces.workspaces as ws
 
+    panels = _panels(own)
     levels = dict.fromkeys(cell[-1] for cell in groups.cells if cell)
     colours = dict(zip(levels, cycle(COLOURS), strict=False))
     return ws.Workspace(
@@ -85,9 +86,9 @@ def workspace(
         sections=[
             ws.Section(
                 name="Stage transition",
-                panels=_panels(own),
+                panels=panels,
                 is_open=True,
-                layout_settings=ws.SectionLayoutSettings(columns=2, rows=4 + len(own) // 2),
+                layout_settings=ws.SectionLayoutSettings(columns=2, rows=-(-len(panels) // 2)),
             )
         ],
         settings=ws.WorkspaceSettings(x_axis="step", max_runs=100),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from bitnet_sweep.config import KNOBS, having, role_of
+from bitnet_sweep.config import KNOBS, flatten, having, role_of
 from bitnet_sweep.exact import number_text, read_number
 from bitnet_sweep.roles import Role
 
@@ -81,13 +81,7 @@ def setting_text(config: Mapping[str, Any], key: str) -> str:
 
 def by_option(config: Mapping[str, Any]) -> dict[str, Any]:
     """A config by dotted key, with a key for each option of a part."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            found |= {f"{key}.{name}": option for name, option in value.items()}
-        else:
-            found[key] = value
-    return found
+    return {key: value for key, value in flatten(config, whole=()).items() if value != {}}
 
 
 def science_version_of(status: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,19 +121,10 @@ def _value(knob: Knob, value: object) -> str:
         first = value[0] if isinstance(value, list) else value
         return f"{str(first).rpartition('/')[2][:_PATH]}#{mark(value)}"
     if isinstance(value, dict):  # the options of a part
-        return " ".join(_options(value))
+        return " ".join(f"{name}={_short(own)}" for name, own in flatten(value).items())
     if isinstance(value, list):
         return ",".join(map(word, value))
     return knob.null if value is None else _short(value)
-
-
-def _options(value: dict[str, Any], of: str = "") -> Iterator[str]:
-    """Each option; of a metric's, which metric it is."""
-    for name, own in value.items():
-        if isinstance(own, dict):
-            yield from _options(own, f"{name}.")
-        else:
-            yield f"{of}{name}={_short(own)}"
 
 
 _PATH = 24

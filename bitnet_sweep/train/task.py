@@ -54,10 +54,11 @@ class TransformerWorkload(Workload):
         for config in configs:
             if not config.has_built_in_model:
                 _counts(config)
-        if measured := [config for config in configs if config.metrics]:
+        measured = {repr((each.metrics, each.metric_options)): each for each in configs if each.metrics}
+        if measured:
             from bitnet_sweep.measure.own import metrics_of  # likewise
 
-            for config in measured:
+            for config in measured.values():
                 metrics_of(config)
 
     def remarks(self, configs: Sequence[RunConfig]) -> list[str]:

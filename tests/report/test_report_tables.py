@@ -218,6 +218,19 @@ def test_each_option_of_a_part_is_a_column(store: Any, tmp_path: Path, read_tabl
     assert make_report([store.root]).table("records").frame[key].dtype == "Float64"
 
 
+def test_each_option_of_a_metric_is_a_column(store: Any, tmp_path: Path, read_table: ReadTable) -> None:
+    own = {"metrics": ["margin"], "metric_versions": ["1"]}
+    store.run("aaaa", RECOVERS, **own, metric_options={"margin": {"share": 0.25}})
+    store.run("bbbb", RECOVERS, lr=1e-3)
+    write_report(make_report([store.root]), tmp_path)
+    for table, none in (("records", ""), ("provenance", "unknown")):
+        rows = read_table(tmp_path, table)
+        told = {(row["run_id"], row["metric_options.margin.share"]) for row in rows}
+        assert told == {("aaaa", "0.25"), ("bbbb", none)}
+        assert "metric_options.margin" not in rows[0]
+    assert {row["factor"] for row in read_table(tmp_path, "contrasts")} == {"lr"}
+
+
 @pytest.mark.parametrize("named", [True, False], ids=["named by its sweep", "named by nobody"])
 @pytest.mark.slow
 def test_provenance_and_records_join_by_run_id(

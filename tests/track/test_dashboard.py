@@ -104,10 +104,13 @@ def test_a_workspace_groups_by_whatever_varies(tmp_path: Path) -> None:
 
 
 def test_fields_of_own_metrics_have_panels_behind_ours() -> None:
-    view = views.workspace("me", "p", views.Groups((), ((),)), None, ["margin/least", "margin/mean"])
-    (panels,) = (part["panels"] for part in specification(view)["section"]["panelBankConfig"]["sections"])
-    told = [panel["config"]["metrics"] for panel in panels]
-    assert told == [[metric] for metric in (*views.PANELS, "margin/least", "margin/mean")]
+    own = ["margin/least", "margin/mean", "share/top"]
+    view = views.workspace("me", "p", views.Groups((), ((),)), None, own)
+    (section,) = specification(view)["section"]["panelBankConfig"]["sections"]
+    told = [panel["config"]["metrics"] for panel in section["panels"]]
+    assert told == [[metric] for metric in (*views.PANELS, *own)]
+    (shown,) = view.sections
+    assert shown.layout_settings.rows == 6, "two a row, and one row for the last of eleven"
 
 
 def test_runs_that_are_all_alike_are_not_grouped() -> None:

@@ -40,7 +40,7 @@ def chart_data(sections: Sequence[Section]) -> dict[str, Any]:
     """Panels with their lines, arms of any factor together; numbers are rounded to 5 digits."""
     chosen, note = _chosen(sections)
     own = own_fields_of(arm for section in sections for arm in section.arms)
-    names = {**dict(_METRICS), **{field: field for field in own}}
+    names = dict(_METRICS) | {field: field for field in own}
     panels = [_panel(panel, chosen, list(names)) for panel in panels_of(sections)]
     metrics = [{"name": name, "log": field == ABSMEAN} for field, name in names.items()]
     return {"metrics": metrics, "panels": [panel for panel in panels if panel["lines"]], "note": note}
