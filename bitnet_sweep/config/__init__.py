@@ -37,7 +37,17 @@ from bitnet_sweep.config.model import (
 )
 from bitnet_sweep.config.optimizer import Decay, LossConfig, MuonScale, OptimizerConfig, OptimizerName
 from bitnet_sweep.config.plain import added_knobs, built, flatten, from_plain, plain, recorded, typed
-from bitnet_sweep.config.run import KNOBS, OPTIONS, Device, Precision, RunConfig, having, role_of, value_of
+from bitnet_sweep.config.run import (
+    KNOBS,
+    OPTIONS,
+    Device,
+    Precision,
+    RunConfig,
+    having,
+    role_of,
+    says_something,
+    value_of,
+)
 from bitnet_sweep.config.schedule import DecayShape, Knot, LrShape, ScheduleConfig, Stage, interpolate
 
 __all__ = [
@@ -94,6 +104,7 @@ __all__ = [
     "plain",
     "recorded",
     "role_of",
+    "says_something",
     "typed",
     "value_of",
 ]

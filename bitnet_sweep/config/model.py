@@ -51,7 +51,7 @@ class GateActivation(Enum):
 class ModelConfig:
     """A decoder-only transformer of BitLinears, as in docs/notes.md, or a model of your own."""
 
-    hidden: int = knob(256, Role.in_id | Role.weights | Role.axis | Role.head | Role.basic, label="h", rank=1)
+    hidden: int = knob(256, Role.in_id | Role.weights | Role.axis | Role.head | Role.basic, label="h", rank=3)
     """Width of the model: the length of the vector that stands for a token."""
     num_layers: int = knob(4, Role.in_id | Role.weights)
     """Blocks, each of attention and a feed-forward."""
@@ -61,8 +61,8 @@ class ModelConfig:
     """Width of the gated feed-forward; null means 2 x hidden."""
     tied: bool = knob(False, Role.in_id | Role.weights)
     """Share the embedding matrix with the head."""
-    weights: Weights = knob(Weights.ternary, Role.in_id | Role.basic, label="", rank=5)
-    activations: Activations = knob(Activations.int8, Role.in_id, rank=6)
+    weights: Weights = knob(Weights.ternary, Role.in_id | Role.basic, label="", rank=7)
+    activations: Activations = knob(Activations.int8, Role.in_id, rank=8)
     straight_through: StraightThrough = knob(StraightThrough.exact, Role.in_id | Role.added | Role.fp32_only)
     norm: NormPlace = knob(NormPlace.both, Role.in_id | Role.added)
     quantiser: str = knob("absmean", Role.in_id | Role.added, label="")
@@ -75,7 +75,7 @@ class ModelConfig:
     """Turn the inputs of the two BitLinears that end a sublayer by a Hadamard matrix, behind their norm and
     before they are rounded (BitNet v2); in blocks of the largest power of two that divides their width."""
     activation: GateActivation = knob(GateActivation.relu2, Role.in_id | Role.added)
-    name: str = knob("transformer", Role.in_id | Role.weights | Role.added | Role.any_model, label="")
+    name: str = knob("transformer", Role.in_id | Role.weights | Role.added | Role.any_model, label="", rank=2)
     """The transformer, or a model of your own (docs/extend.md): of these keys it has ``options`` alone."""
     options: dict[str, Any] = knob({}, Role.in_id | Role.weights | Role.added | Role.any_model, label="")
     """Options that a model of your own declares, each a key of its own: ``model.options.NAME=VALUE``."""

@@ -53,7 +53,7 @@ class OptimizerConfig:
     """What updates the weights. The strength of the decay is the stage's; docs/optimizers.md says how each
     applies it. A key that the chosen optimizer does not use is refused."""
 
-    name: OptimizerName = knob(OptimizerName.adam_l2, Role.in_id | Role.preset | Role.basic, label="", rank=4)
+    name: OptimizerName = knob(OptimizerName.adam_l2, Role.in_id | Role.preset | Role.basic, label="", rank=6)
     beta1: float = knob(0.9, Role.in_id, below=1.0)
     """Decay of Adam's mean of gradients; of Lion the share of the mean in the direction of a step."""
     beta2: float = knob(0.95, Role.in_id, below=1.0)
@@ -68,11 +68,11 @@ class OptimizerConfig:
     matrix_lr: float = knob(1.0, Role.in_id | Role.added, above=0.0)
     """The learning rate of the matrices that Muon makes orthogonal, as a multiple of ``lr``."""
     muon_scale: MuonScale = knob(MuonScale.match_rms_adamw, Role.in_id | Role.added)
-    torch_class: str | None = knob(None, Role.in_id | Role.added)
+    torch_class: str | None = knob(None, Role.in_id | Role.added, label="")
     """For optimizer=torch: the name of a class of torch.optim, or of one of your own (docs/extend.md)."""
-    options: Any = knob(None, Role.in_id | Role.added)
+    options: Any = knob(None, Role.in_id | Role.added, label="")
     """For optimizer=torch: a mapping of what the class is called with, apart from learning rate and decay."""
-    version: str | None = knob(None, Role.in_id | Role.added | Role.follows)
+    version: str | None = knob(None, Role.in_id | Role.added | Role.follows, label="v")
     """The version that an optimizer of your own declares, noted by itself; null of any other."""
 
     def __post_init__(self) -> None:

@@ -40,31 +40,31 @@ class Device(Enum):
 class RunConfig:
     """One run. ``lr``, ``wd1``, ``wd2``, ``boundary`` and ``lr_boundary`` are shorthands for stages."""
 
-    task: str = knob("transformer", Role.in_id | Role.added | Role.any_task | Role.data, label="")
+    task: str = knob("transformer", Role.in_id | Role.added | Role.any_task | Role.data, label="", rank=1)
     """What is trained: the transformer, or a loop of your own (docs/extend.md), which has ``task_options``
     where the transformer has keys of its own."""
     task_options: dict[str, Any] = knob({}, Role.in_id | Role.added | Role.any_task, label="")
     """Options that the task declares, each a key of its own: ``task_options.NAME=VALUE``."""
     task_version: str | None = knob(None, Role.in_id | Role.added | Role.any_task | Role.follows, label="v")
     """The version that a task of your own declares, noted by itself; null where it is built in."""
-    scale: str = knob("small", Role.preset | Role.basic | Role.any_task, label="", rank=3)
+    scale: str = knob("small", Role.preset | Role.basic | Role.any_task, label="", rank=5)
     """Which size of everything was chosen; what names call it."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    lr: float = knob(1.5e-3, Role.in_stages | Role.head | Role.basic, rank=7, above=0.0)
+    lr: float = knob(1.5e-3, Role.in_stages | Role.head | Role.basic, rank=9, above=0.0)
     """The peak of the learning rate."""
-    wd1: float = knob(0.1, Role.in_stages | Role.basic, rank=8)
+    wd1: float = knob(0.1, Role.in_stages | Role.basic, rank=10)
     """The weight decay until ``boundary``."""
-    wd2: float = knob(0.0, Role.in_stages | Role.later | Role.axis | Role.head | Role.basic, rank=2)
+    wd2: float = knob(0.0, Role.in_stages | Role.later | Role.axis | Role.head | Role.basic, rank=4)
     """The weight decay from ``boundary`` on."""
     seed: int = knob(
-        0, Role.in_id | Role.axis | Role.head | Role.basic | Role.any_task, label="s", rank=13, minimum=0
+        0, Role.in_id | Role.axis | Role.head | Role.basic | Role.any_task, label="s", rank=15, minimum=0
     )
     """Decides the initial weights and the order of the data."""
-    steps: int = knob(2000, Role.in_stages | Role.later | Role.basic, rank=12, minimum=2)
+    steps: int = knob(2000, Role.in_stages | Role.later | Role.basic, rank=14, minimum=2)
     """Length of the run in updates of the optimizer."""
-    boundary: float = knob(0.5, Role.in_stages | Role.later | Role.basic, rank=10, above=0.0, below=1.0)
+    boundary: float = knob(0.5, Role.in_stages | Role.later | Role.basic, rank=12, above=0.0, below=1.0)
     """Where the decay changes from wd1 to wd2, as a fraction of the run."""
-    lr_boundary: float = knob(0.5, Role.in_stages | Role.later, rank=11, above=0.0, below=1.0)
+    lr_boundary: float = knob(0.5, Role.in_stages | Role.later, rank=13, above=0.0, below=1.0)
     """Where the learning-rate path bends, as a fraction of the run."""
     batch_size: int = knob(4, Role.in_id | Role.data)
     """Rows of a batch."""
@@ -148,9 +148,7 @@ class RunConfig:
 
     def has(self, knob: Knob) -> bool:
         """Whether a knob says something of this run: of its task, and of its model."""
-        if not self.is_of_transformer:
-            return knob.is_of_any_task
-        return self.has_built_in_model or knob.is_of_any_model
+        return says_something(knob, self.task, self.model.name)
 
     def require_transformer(self, run_id: str, *, built_in: bool = False) -> None:
         """Refuse what only a run of the transformer's task has, or only one of the built-in model.
@@ -173,6 +171,13 @@ class RunConfig:
         return round(self.boundary * self.steps)
 
 
+def says_something(knob: Knob, task: str, model: str) -> bool:
+    """Whether a knob says something of runs of this task and model."""
+    if task != RunConfig.task:
+        return knob.is_of_any_task
+    return model == ModelConfig.name or knob.is_of_any_model
+
+
 def _refuse_fp32_only(config: RunConfig) -> None:
     for fp32_only in having(Role.fp32_only):
         value = fp32_only.of(config)
@@ -186,6 +191,8 @@ def _refuse_the_transformers_own(config: RunConfig) -> None:
             takes = f"task={config.task} takes task_options"
             if config.is_of_transformer:
                 takes = f"model.name={config.model.name} takes model.options"
+            if config.scale != RunConfig.scale:
+                takes += f"; scale={config.scale} may have set it, so write what else it sets by itself"
             raise ConfigError(own.key, value, f"is the transformer's own; {takes}")
 
 

@@ -38,7 +38,7 @@ class ScheduleConfig:
     or ``lr_shape`` has it run to ``lr_final`` along a cosine.
     """
 
-    name: str = knob("two_stage", Role.preset | Role.any_task, label="", rank=9)
+    name: str = knob("two_stage", Role.preset | Role.any_task, label="", rank=11)
     """What names call this schedule; its numbers are the keys below."""
     warmup: float = knob(0.0375, Role.in_stages, above=0.0, below=1.0)
     """Length of the linear warm-up of the learning rate."""
@@ -54,7 +54,7 @@ class ScheduleConfig:
     """The learning rate at the end of the run."""
     lr_shape: LrShape = knob(LrShape.linear, Role.in_stages | Role.added)
     decay_shape: DecayShape = knob(DecayShape.constant, Role.in_stages | Role.added)
-    function: str | None = knob(None, Role.in_stages | Role.added)
+    function: str | None = knob(None, Role.in_stages | Role.added, label="")
     """A function of your own that makes the stages (docs/extend.md); ``schedule=NAME`` sets it."""
     options: dict[str, Any] = knob({}, Role.in_stages | Role.added, label="")
     """Options that the function declares, each a key of its own: ``schedule.options.NAME=VALUE``."""

@@ -20,7 +20,7 @@ from bitnet_sweep.report.factors import Factor, Level, Placed, factors_of, order
 from bitnet_sweep.report.intervals import mean_interval
 from bitnet_sweep.report.pairs import Pair, pair_of
 from bitnet_sweep.report.sections import Section, text_of
-from bitnet_sweep.report.settings import UNKNOWN
+from bitnet_sweep.report.settings import NO_SUCH, UNKNOWN
 from bitnet_sweep.report.table import (
     EMPTY,
     NATS,
@@ -129,7 +129,10 @@ def _ranked(board: Sequence[Row]) -> list[Row]:
 
 def cell_text(factors: Sequence[Factor], values: dict[str, str]) -> str:
     """A cell by its level of each factor."""
-    return ", ".join(f"{factor.name}={factor.text(factor.level(values))}" for factor in factors)
+    levels = [(factor, factor.level(values)) for factor in factors]
+    return ", ".join(
+        f"{factor.name}={factor.text(level)}" for factor, level in levels if {*level} != {NO_SUCH}
+    )
 
 
 def _compared(

@@ -12,7 +12,7 @@ from itertools import combinations
 
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.pairs import Pair, Refusal, pair_of
-from bitnet_sweep.report.rows import found, mean_of, readable, setting
+from bitnet_sweep.report.rows import found, mean_of, readable, setting, size_of
 from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import shown
 from bitnet_sweep.report.table import (
@@ -178,7 +178,7 @@ def _all_sizes_row(contrasts: Sequence[Contrast]) -> list[Row]:
 
 def _place(contrasts: Sequence[Contrast], of: str) -> dict[str, Cell]:
     old, new = contrasts[0].old, contrasts[0].new
-    place = {SECTION: Cell(old.section), ROW: Cell(of), HIDDEN: setting(old.hidden)}
+    place = {SECTION: Cell(old.section), ROW: Cell(of), HIDDEN: size_of(old)}
     place |= {"wd2 (old)": setting(old.wd2), "wd2 (new)": setting(new.wd2)}
     place["old run"] = Cell(" ".join(contrast.old.run_id for contrast in contrasts))
     return place | {"new run": Cell(" ".join(contrast.new.run_id for contrast in contrasts))}

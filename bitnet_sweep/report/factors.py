@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bitnet_sweep.config import KNOBS, ModelConfig, having, plain
+from bitnet_sweep.config import KNOBS, having, plain
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.pairs import all_settings
 from bitnet_sweep.report.sections import CODE, TEXT, Section
-from bitnet_sweep.report.settings import BOUNDARY_STEP, UNKNOWN, number
+from bitnet_sweep.report.settings import BOUNDARY_STEP, NO_SUCH, UNKNOWN, number, with_those_of_others
 from bitnet_sweep.roles import Role
 
 _RESOLVED = [knob.key for knob in having(Role.follows) if knob.key != "stages"]
@@ -23,6 +23,9 @@ FOLLOWING = (TEXT, *_RESOLVED, BOUNDARY_STEP, "stages")
 
 GROUPS = tuple(knob.key for knob in having(Role.preset))
 """The settings that name the choice of a config group; a scale may set keys of every other group."""
+
+_CHOICES = ("task", "model.name", *GROUPS)
+"""Those whose value says enough of what goes with it."""
 
 _OWN = {"optimizer.name": "optimizer.torch_class", "data.name": "data.source"}
 """What names a choice of a user's own, as it is typed: ``optimizer=mine``."""
@@ -53,14 +56,12 @@ class Factor:
             for key, value in zip(self.keys, level, strict=True)
         ]
         told = dict(zip(self.keys, words, strict=True))
-        if self.keys[0] in GROUPS:
+        if self.keys[0] in _CHOICES:
             own = told.get(_OWN.get(self.keys[0], ""), UNKNOWN)
             return words[0] if own in (UNKNOWN, "null") else own
         if len(level) == 1:
             return words[0]
-        if told.get("model.name", ModelConfig.name) != ModelConfig.name:  # it has no such keys
-            told = {key: word for key, word in told.items() if word != UNKNOWN}
-        return ", ".join(f"{key.split('.')[-1]}={word}" for key, word in told.items())
+        return ", ".join(f"{key.split('.')[-1]}={word}" for key, word in told.items() if word != NO_SUCH)
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,9 @@ class Placed:
 
 def placed_arms(sections: Iterable[Section]) -> list[Placed]:
     """The arms of all sections."""
-    return [
-        Placed(
-            arm, all_settings(arm) | {key: v for key, v in section.settings.items() if key in _OF_SECTIONS}
-        )
-        for section in sections
-        for arm in section.arms
-    ]
+    arms = [(arm, section.settings) for section in sections for arm in section.arms]
+    told = [all_settings(arm) | {key: own[key] for key in _OF_SECTIONS if key in own} for arm, own in arms]
+    return [Placed(arm, own) for (arm, _), own in zip(arms, with_those_of_others(told), strict=True)]
 
 
 _OF_SECTIONS = (TEXT, CODE, "copy")
@@ -98,7 +95,7 @@ def factors_of(placed: Sequence[Placed]) -> list[Factor]:
     order = list(varying)
     factors = []
     for head in (
-        *(key for key in GROUPS if key in varying),
+        *(key for key in _CHOICES if key in varying),
         *sorted(varying, key=lambda k: -_levels(varying[k])),
     ):
         if head not in varying:
@@ -123,7 +120,7 @@ def _rank(text: str) -> tuple[int, float, str]:
     value = number(text)
     if value is not None:
         return (1, -value, "")
-    return (2 if text in (UNKNOWN, "null") else 0, 0.0 if text in _DEFAULTS else math.inf, text)
+    return (2 if text in (UNKNOWN, NO_SUCH, "null") else 0, 0.0 if text in _DEFAULTS else math.inf, text)
 
 
 _DEFAULTS = {text for knob in KNOBS.values() if isinstance(text := plain(knob.default), str)}
@@ -132,7 +129,7 @@ _DEFAULTS = {text for knob in KNOBS.values() if isinstance(text := plain(knob.de
 def _may_set(head: str, key: str) -> bool:
     """Whether one choice could set both: keys of one group, or any key and the scale."""
     return (
-        head == "scale"
+        head in ("scale", "task")
         or key in _OUTSIDE.get(head, ())
         or ("." in head and key.split(".")[0] == head.split(".")[0])
     )

@@ -12,9 +12,9 @@ import pandas as pd
 from bitnet_sweep.config import ModelConfig, NormPlace
 from bitnet_sweep.counts import ternary_counts
 from bitnet_sweep.records import FIELDS, Record
-from bitnet_sweep.report.arms import Arm
+from bitnet_sweep.report.arms import Arm, own_fields_of
 from bitnet_sweep.report.columns import run_columns
-from bitnet_sweep.report.rows import setting
+from bitnet_sweep.report.rows import found, setting, size_of
 from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import UNKNOWN, shown, whole
 from bitnet_sweep.report.summary import Study
@@ -71,11 +71,15 @@ def trajectory(sections: Sequence[Section]) -> Table:
         arm = next((arm for arm in section.arms if arm.records), None)
         if arm is not None:
             names = [column.key for column in _COURSE]
+            own = [Column(field, "{:.4g}".format) for field in own_fields_of([arm])]
             rows = [
-                Row({name: Cell(value, why) for name, (value, why) in zip(names, told, strict=True)})
-                for told in _course(arm)
+                Row(
+                    {name: Cell(value, why) for name, (value, why) in zip(names, told, strict=True)}
+                    | {column.key: found(arm.value(step, column.key)) for column in own}
+                )
+                for step, told in zip(arm.by_step, _course(arm), strict=True)
             ]
-            shown = [c for c in _COURSE if any(row[c.key].why != UNKNOWN for row in rows)]
+            shown = [c for c in (*_COURSE, *own) if any(row[c.key].why != UNKNOWN for row in rows)]
             parts.append(Part(section, f"{arm.label}, run {arm.run_id}", shown, rows))
     about = "One run of each section, record by record; tables/trajectory.csv has every run."
     arms = [arm for section in sections for arm in section.arms]
@@ -178,7 +182,7 @@ def _sizes(arm: Arm) -> dict[str, Cell]:
         if config.get("model.quantiser") not in (None, ModelConfig.quantiser):  # it may learn something, too
             total = whole(told.get("total"))
         ternary = {"ternary": counts.ternary, "full": 0}.get(str(config.get("model.weights")))
-    own = map(setting, (hidden, layers, vocab, total, ternary, embedding))
+    own = (size_of(arm), *map(setting, (layers, vocab, total, ternary, embedding)))
     return dict(zip((column.key for column in _SIZES), (*own, *_published(hidden)), strict=True))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bitnet_sweep.config import RunConfig, role_of
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.settings import BOUNDARY_STEP, SCIENCE_VERSION, UNKNOWN, shown
+from bitnet_sweep.report.settings import BOUNDARY_STEP, SCIENCE_VERSION, UNKNOWN, has, shown
 from bitnet_sweep.roles import Role
 from bitnet_sweep.store.outcome import unigram_loss
 
@@ -71,6 +71,7 @@ def factors_of(a: Arm, b: Arm) -> list[str]:
     """The settings in which two arms differ; one that only follows from another is left out."""
     left, right = all_settings(a), all_settings(b)
     differing = [k for k in dict.fromkeys([*left, *right]) if left.get(k, UNKNOWN) != right.get(k, UNKNOWN)]
+    differing = [key for key in differing if all(key in own or has(own, key) for own in (left, right))]
     return [key for key in differing if not follows(key)] or differing
 
 
@@ -82,7 +83,8 @@ def follows(key: str) -> bool:
 def all_settings(arm: Arm) -> dict[str, str]:
     """Every setting of an arm that can change a result, the axes of the tables included, as text."""
     axes = {"model.hidden": arm.hidden, "wd2": arm.wd2, "seed": arm.seed}
-    return arm.settings | {key: shown(value) for key, value in axes.items()}
+    told = arm.settings | {key: shown(value) for key, value in axes.items()}
+    return {key: value for key, value in told.items() if key != "model.hidden" or arm.own is None}
 
 
 def shared_stages(a: Arm, b: Arm) -> int:

@@ -66,7 +66,7 @@ def arm_rows(arms: Sequence[Arm], measures: Sequence[Measure]) -> list[Row]:
 def _place(arms: Sequence[Arm], of: str) -> dict[str, Cell]:
     arm, run_ids = arms[0], " ".join(arm.run_id for arm in arms)
     place = {SECTION: Cell(arm.section), ROW: Cell(of), RUN: Cell(run_ids)}
-    return place | {HIDDEN: setting(arm.hidden), "wd2": setting(arm.wd2)}
+    return place | {HIDDEN: size_of(arm), "wd2": setting(arm.wd2)}
 
 
 KEYS = (
@@ -74,6 +74,11 @@ KEYS = (
     *(Column(SEED, shown), Column(N, "n={}".format)),
 )
 """What tells the rows of a table of arms apart."""
+
+
+def size_of(arm: Arm) -> Cell:
+    """The hidden size; of a task or a model of a user's own, which has none that is known, its name."""
+    return setting(arm.hidden) if arm.own is None else Cell(words=arm.own)
 
 
 def setting(value: float | int | None) -> Cell:

@@ -16,8 +16,10 @@ from bitnet_sweep.config import KNOBS
 from bitnet_sweep.identity import mark
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.settings import (
+    NO_SUCH,
     UNKNOWN,
     all_as_read,
+    with_those_of_others,
 )
 from bitnet_sweep.roles import UNRANKED
 from bitnet_sweep.store.outcome import unigram_loss
@@ -83,7 +85,7 @@ def sections_of(arms: Iterable[Arm]) -> list[Section]:
         | ({"copy": str(copy + 1)} if several_copies else {})
         for (_, text, code, copy), group in groups.items()
     ]
-    settings = all_as_read(settings)
+    settings = with_those_of_others(all_as_read(settings))
     labels = _labels(settings)
     differing = _differing(settings)
     sections = [
@@ -136,7 +138,7 @@ def _filled(own: Sequence[str], keys: Sequence[Hashable]) -> list[str]:
 
 def _differing(settings: Sequence[dict[str, str]]) -> list[str]:
     keys = {key: None for own in settings for key in own}
-    return [key for key in keys if len({own.get(key, UNKNOWN) for own in settings}) > 1]
+    return [key for key in keys if len({own.get(key, UNKNOWN) for own in settings} - {NO_SUCH}) > 1]
 
 
 def telling_keys(settings: Sequence[dict[str, str]]) -> list[str]:
@@ -155,7 +157,11 @@ def telling_keys(settings: Sequence[dict[str, str]]) -> list[str]:
 
 def _labels(settings: Sequence[dict[str, str]]) -> list[str]:
     chosen = telling_keys(settings)
-    return [", ".join(f"{key}={_in_short(key, own.get(key, UNKNOWN))}" for key in chosen) for own in settings]
+    told = [{key: own.get(key, UNKNOWN) for key in chosen} for own in settings]
+    return [
+        ", ".join(f"{key}={_in_short(key, value)}" for key, value in own.items() if value != NO_SUCH)
+        for own in told
+    ]
 
 
 def _in_short(key: str, value: str) -> str:

@@ -13,11 +13,23 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from bitnet_sweep.config import KNOBS, flatten, having, role_of
+from bitnet_sweep.config import (
+    KNOBS,
+    OPTIONS,
+    ModelConfig,
+    RunConfig,
+    flatten,
+    having,
+    role_of,
+    says_something,
+)
 from bitnet_sweep.exact import number_text, read_number
 from bitnet_sweep.roles import Role
 
 UNKNOWN = "unknown"
+
+NO_SUCH = "-"
+"""A setting that a run's task, model or part does not have."""
 
 AXES = tuple(knob.key for knob in having(Role.axis))
 """What the rows of a table differ in; everything else makes a section."""
@@ -77,6 +89,23 @@ def setting_text(config: Mapping[str, Any], key: str) -> str:
     if isinstance(value, list) and key in KNOBS and KNOBS[key].kind == list[str]:
         return ", ".join(map(str, value)) or "none"
     return "null" if key in config and value is None else shown(value)
+
+
+def with_those_of_others(settings: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    """Each with the settings of the others that its own task, model and parts do not have, as such."""
+    keys = {key: None for own in settings for key in own}
+    return [own | {key: NO_SUCH for key in keys if key not in own and not has(own, key)} for own in settings]
+
+
+def has(own: Mapping[str, str], key: str) -> bool:
+    """Whether a run of these settings has the one of this key, told or unknown."""
+    task, model = own.get("task", RunConfig.task), own.get("model.name", ModelConfig.name)
+    if key in KNOBS:
+        return says_something(KNOBS[key], task, model)
+    return not key.startswith(_OF_PARTS)  # whose options are recorded, defaults and all
+
+
+_OF_PARTS = tuple(f"{key}." for key in OPTIONS)
 
 
 def by_option(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Verdict:
     """One section at a glance: rows are changes of decay, columns hidden sizes."""
 
     section: Section
-    hidden: list[str]
+    sizes: list[str]
     rows: list[tuple[str, list[Tile | None]]]
     lines: list[str]
     """A sentence for each row."""
@@ -130,7 +130,8 @@ def _marks(arms: Sequence[Arm]) -> str:
     told = ", ".join(f"{held[mark]} {mark}" for mark in MARKS if held[mark]) or "none"
     unknown = Counter(marks.unknown for marks in judged if marks.unknown)
     for names, count in unknown.items():
-        told += f"; unknown of {counted(count, 'run')}: {', '.join(names)}"
+        who = "it is" if count == 1 else "they are"
+        told += f"; of {counted(count, 'run')} it is unknown whether {who} {' or '.join(names)}"
     return f"Marks: {told}."
 
 
@@ -165,16 +166,16 @@ def _remarks(study: Study) -> Iterable[str]:
 
 def _verdict(section: Section) -> Verdict:
     cells = section.cells()
-    hidden = list(dict.fromkeys(shown(cell[0].hidden) for cell in cells))
+    sizes = list(dict.fromkeys(cell[0].size for cell in cells))
     rows: dict[str, dict[str, list[Arm]]] = {}
     for cell in cells:
-        rows.setdefault(_change_text(cell[0]), {})[shown(cell[0].hidden)] = cell
+        rows.setdefault(_change_text(cell[0]), {})[cell[0].size] = cell
     grid = [
-        (change, [_tile(row[size]) if size in row else None for size in hidden])
+        (change, [_tile(row[size]) if size in row else None for size in sizes])
         for change, row in rows.items()
     ]
     lines = [_line(change, [arm for cell in row.values() for arm in cell]) for change, row in rows.items()]
-    return Verdict(section, hidden, grid, lines)
+    return Verdict(section, sizes, grid, lines)
 
 
 def _change_text(arm: Arm) -> str:

@@ -79,7 +79,16 @@ def _changed(config: RunConfig) -> dict[str, Any]:
     changed = {key: value for key, value in told.items() if value != default[key]}
     if changed.get("tokenizer.name") == "gpt2":  # its vocabulary has one size
         changed.pop("tokenizer.vocab_size", None)
-    return changed
+    if "optimizer.torch_class" in changed:  # which says that it is torch
+        changed.pop("optimizer.name", None)
+    if changed.get("schedule.function") == changed.get("schedule.name"):
+        changed.pop("schedule.function", None)
+    return {key: value for key, value in changed.items() if not _is_first_version(KNOBS[key], value)}
+
+
+def _is_first_version(knob: Knob, value: Any) -> bool:
+    """Where a part has had one version only, its name says enough."""
+    return knob.label == "v" and {*(value if isinstance(value, list) else [value])} == {"1"}
 
 
 def _is_told(knob: Knob, config: RunConfig) -> bool:

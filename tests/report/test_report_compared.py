@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import yaml
 
 from bitnet_sweep.config import role_of
 from bitnet_sweep.report import make_report, write_report
@@ -428,10 +429,11 @@ def test_arms_part_where_their_stages_do(store: Any) -> None:
 @pytest.mark.parametrize(("task", "has"), [("line", False), ("transformer", True)])
 def test_what_no_run_of_another_task_tells_is_not_read(store: Any, task: str, has: bool) -> None:
     for seed in (0, 1):
-        run(store, f"s{seed}", 5.0, task=task, seed=seed, model__hidden=None)
+        run(store, f"s{seed}", 5.0, task=task, seed=seed, model__hidden=256 if has else None)
     (part,) = make_report([store.root]).table("token_transition").parts
     shown = [column.key for column in part.columns]
-    assert [name in shown for name in ("Hidden Size", "Tokens before", "Recovery Factor")] == [has] * 3
+    assert [name in shown for name in ("Tokens before", "Recovery Factor")] == [has] * 2
+    assert {part.columns[0].text(row) for row in part.rows} == {"256" if has else "line"}
     (part,) = make_report([store.root]).table("loss_transition").parts
     assert "Loss before" in [column.key for column in part.columns]
 
@@ -456,3 +458,35 @@ def test_what_no_run_of_another_task_tells_is_not_read(store: Any, task: str, ha
 )
 def test_a_choice_of_a_users_own_is_called_what_is_typed(keys, level, said):
     assert Factor(keys[0].split(".")[0], keys).text(level) == said
+
+
+def test_settings_that_a_model_of_a_users_own_does_not_have_are_no_differences(store: Any) -> None:
+    """They are not unknown: such a model has none."""
+    ours = {"model__name": "transformer", "model__version": None, "model__num_layers": 4}
+    own = dict.fromkeys(("model__hidden", "model__num_layers", "model__weights"))
+    own |= {"model__name": "bag", "model__version": "1", "model__options": {"width": 8}}
+    for seed in (0, 1):
+        for end, hidden in ((5.0, 256), (4.5, 512)):
+            run(store, f"ours{hidden}{seed}", end, **ours, model__hidden=hidden, seed=seed)
+        run(store, f"own{seed}", 6.0, **own, seed=seed)
+    for path in store.root.glob("runs/own*/config.yaml"):
+        document = yaml.safe_load(path.read_text())
+        model = {key: value for key, value in document["model"].items() if value is not None}
+        path.write_text(yaml.safe_dump(document | {"model": model}))
+    report = make_report([store.root])
+    assert [section.label for section in report.study.sections] == [
+        "model.name=bag",
+        "model.name=transformer",
+    ]
+    (care,) = [line for line in report.summary.remarks if "differ in" in line]
+    assert care.endswith("they differ in: model.name, model.version.")
+    assert [verdict.sizes for verdict in report.summary.verdicts] == [["bag"], ["hidden 256", "hidden 512"]]
+    (board,) = report.table("leaderboard").parts
+    cells = [row["cell"].value for row in board.rows]
+    assert cells == [
+        "model=transformer, model.hidden=512",
+        "model=transformer, model.hidden=256",
+        "model=bag",
+    ]
+    (sizes,) = report.table("model_sizes").parts
+    assert [texts[0] for texts in sizes.texts] == ["bag", "256", "512"]

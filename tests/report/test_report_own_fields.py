@@ -66,3 +66,13 @@ def test_fields_of_ours_and_of_layers_are_none(store: Any) -> None:
     layer = "blocks.0.qkv"
     run(store, "a", {f"ternary/absmean/{layer}": 1.0, f"ternary/zero_frac/{layer}": 0.5, "val/loss": 4.0})
     assert own_fields_of(make_report([store.root]).study.arms) == []
+
+
+def test_the_read_table_of_a_run_has_them(store: Any) -> None:
+    run(store, "a", {"margin/mean": 0.25, "margin/least": None})
+    report = make_report([store.root])
+    (part,) = report.table("trajectory").parts
+    column = next(column for column in part.columns if column.key == "margin/mean")
+    assert [column.text(row) for row in part.rows] == ["1.25", "50.25", "100.2"]
+    assert "margin/least" not in part.headings
+    assert "margin/mean" not in report.table("trajectory").frame, "records.csv has it"

@@ -108,7 +108,7 @@ def test_marks_stand_beside_the_outcome_and_in_the_first_lines(store: Any, tmp_p
         "recovered",
         "recovered 3/3 [29-100%]; 1 hollow, 1 partly dead",
     ]
-    told = "Marks: 1 hollow, 1 partly dead; unknown of 1 run: hollow, partly dead."
+    told = "Marks: 1 hollow, 1 partly dead; of 1 run it is unknown whether it is hollow or partly dead."
     assert report.summary.marks == told
     assert (
         report.summary.verdicts[0]

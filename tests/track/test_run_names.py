@@ -184,3 +184,15 @@ def test_an_empty_variable_is_an_unset_one(value: str, monkeypatch: pytest.Monke
 def test_metrics_of_ones_own_are_told_with_their_versions():
     config = resolve(RunConfig(metrics=["share", "margin"], metric_versions=["1", "2"]))
     assert run_name(config).endswith(" s0 metrics=margin,share v1,2")
+    config.metric_versions = ["1", "1"]
+    assert run_name(config).endswith(" s0 metrics=margin,share"), "the first version says nothing"
+
+
+@pytest.mark.parametrize(("version", "told"), [("1", ""), ("2", " v2"), (None, "")])
+def test_an_optimizer_and_a_schedule_of_ones_own_are_told_by_their_names(version, told):
+    optimizer = OptimizerConfig(
+        OptimizerName.torch, torch_class="sign", options={"momentum": 0.9}, version=version
+    )
+    assert run_name(resolve(RunConfig(optimizer=optimizer))) == (
+        f"h256 wd2=0 lr=1.5e-3 s0 sign momentum=0.9{told}"
+    )

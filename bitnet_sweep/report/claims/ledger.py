@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bitnet_sweep.config import ConfigError
-from bitnet_sweep.parts import yaml_folders
+from bitnet_sweep.own_code import yaml_folders
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.report.claims import noted
 from bitnet_sweep.report.claims.claim import ENOUGH_SEEDS, Claim, Unit, Unjudged
