@@ -26,7 +26,7 @@ from bitnet_sweep.app import config_folder, job
 from bitnet_sweep.config import ConfigError, having
 from bitnet_sweep.cpu import richest_allowed
 from bitnet_sweep.explain import as_config_error
-from bitnet_sweep.parts import note_plugins
+from bitnet_sweep.own_code import note_plugins
 from bitnet_sweep.paths import expanded
 from bitnet_sweep.pipes import go_on_unread
 from bitnet_sweep.roles import Role

@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bitnet_sweep.app import config_folder, to_run_config
 from bitnet_sweep.config import KNOBS, RunConfig, SweepConfig, built
 from bitnet_sweep.doors import settled
-from bitnet_sweep.parts import note_plugins
+from bitnet_sweep.own_code import note_plugins
 from bitnet_sweep.stages import resolve
 from bitnet_sweep.sweep.grid import Axes, Point, Setting, read_axes, typed_value
 from bitnet_sweep.sweep.typed import check_as_typed

@@ -8,6 +8,7 @@ from typing import Any
 
 from bitnet_sweep.config import ConfigError, RunConfig, plain, value_of
 from bitnet_sweep.exact import word
+from bitnet_sweep.own_code import require_plugin
 from bitnet_sweep.parts import Kind, find, known, look_for
 
 
@@ -40,8 +41,10 @@ def settled(config: RunConfig) -> RunConfig:
     Not for a config out of a store, which says all of it: this may import what the config names.
 
     Raises:
-        ConfigError: there is no such part, or an option is wrong.
+        ConfigError: there is no such part or module, or an option is wrong.
     """
+    for module in config.plugins:
+        require_plugin(module)
     for door in DOORS:
         name, given = value_of(config, door.name), value_of(config, door.options)
         if name is None:
@@ -94,6 +97,15 @@ def are_known(config: RunConfig) -> bool:
     named = ((door, value_of(config, door.name)) for door in DOORS)
     own = [(door.kind, name) for door, name in named if not door.has_others and name is not None]
     return all(known(kind, name) is not None for kind, name in (*own, *_metrics(config)))
+
+
+def needed_to_open(config: RunConfig) -> list[str]:
+    """What a model of this config is made of that is neither built in nor imported, each as ``kind name``."""
+    named: tuple[tuple[Kind, str], ...] = (
+        ("model", config.model.name),
+        ("quantiser", config.model.quantiser),
+    )
+    return [f"{kind} {name}" for kind, name in named if known(kind, name) is None]
 
 
 def code_of_parts(config: RunConfig) -> dict[str, str]:

@@ -10,7 +10,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from bitnet_sweep.config import ConfigError, Knot, RunConfig, Stage, guess
+from bitnet_sweep.config import OPTIONS, ConfigError, Knot, RunConfig, Stage, guess
 from bitnet_sweep.roles import types_of, words_for
 
 _PLACES: dict[Any, str] = {Stage: "stages[?].", Knot: "stages[?].lr[?]."}
@@ -68,10 +68,16 @@ def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
         siblings = list(types_of(type_of(parent))) or _keys_of_node(cause)
         if parent == "optimizer.options" and not siblings:  # of a class of torch they are one value
             return ConfigError(key, "?", f"is given with its mapping: '{parent}={{{name}:VALUE}}'")
-        told = f"no such key; {guess(name, siblings, parent)}allowed: {', '.join(siblings)}"
-        return ConfigError(key, "?", told)
+        near = guess(name, siblings, parent)
+        of_parts = [own for own in ("optimizer.options", *OPTIONS) if own.rpartition(".")[0] == parent]
+        if parent and of_parts and not near:
+            near = f"an option of a part is {' or '.join(f'{own}.{name}' for own in of_parts)}; "
+        return ConfigError(key, "?", f"no such key; {near}allowed: {', '.join(siblings)}")
     value = re.search(r"[Vv]alue '(.*?)'", str(cause))
-    return ConfigError(key, value[1] if value else "?", f"must be {words_for(type_of(key))}")
+    kind, example = type_of(key), ""
+    if kind == list[str]:
+        example = f", in brackets: '{key}=[ONE,OTHER]'"
+    return ConfigError(key, value[1] if value else "?", f"must be {words_for(kind)}{example}")
 
 
 def type_of(key: str) -> Any:

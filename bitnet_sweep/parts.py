@@ -10,17 +10,12 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.metadata
-import importlib.util
 import inspect
-import os
 import re
 import sys
-import sysconfig
-import traceback
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -28,12 +23,10 @@ from typing import Any, Literal, TypeVar
 from bitnet_sweep.code import fingerprints
 from bitnet_sweep.config import ConfigError, guess
 from bitnet_sweep.options import kinds_of, options_from
+from bitnet_sweep.own_code import entry_points, import_plugin, in_a_line, of_command
 
 Kind = Literal["quantiser", "optimizer", "model", "schedule", "data", "task", "metric"]
 KINDS: tuple[Kind, ...] = typing.get_args(Kind)
-
-GROUP = "bitnet_sweep.parts"
-"""Group of the entry points by which an installed package names its parts."""
 
 _BUILT_IN = "bitnet_sweep.built_in"
 """The module that registers what comes with this package."""
@@ -177,21 +170,9 @@ def look_for(kind: Kind, name: str, plugins: Sequence[str] = ()) -> Part | None:
     found = known(kind, name)
     if found is None:
         for module in plugins:
-            _import_plugin(module)
+            import_plugin(module)
         found = known(kind, name) or _by_entry_point(kind, name)
     return found
-
-
-def note_plugins(words: Sequence[str]) -> None:
-    """Note the ``plugins`` of a command line: bare names and YAML of theirs are looked for from here on.
-
-    Composing a config is what finds out what else it says; until then the words are all there is.
-    """
-    told = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("plugins=")]
-    _of_command[:] = re.findall(r"[\w.]+", told[-1]) if told else []
-
-
-_of_command: list[str] = []
 
 
 def offered(kind: Kind, name: str) -> Part | None:
@@ -200,23 +181,7 @@ def offered(kind: Kind, name: str) -> Part | None:
     Raises:
         ConfigError: a package that should have it cannot be imported.
     """
-    return look_for(kind, name, _of_command)
-
-
-def yaml_folders() -> dict[str, Path]:
-    """The folders ``conf`` of packages that the command line's ``plugins`` name, or that have entry points.
-
-    By the package; none of them is imported.
-    """
-    modules = [*_of_command, *(entry.module for entry in _entry_points())]
-    found: dict[str, Path] = {}
-    for package in dict.fromkeys(module.partition(".")[0] for module in modules):
-        with suppress(ImportError, ValueError):  # not there, or half a module: whoever imports it says so
-            spec = importlib.util.find_spec(package)
-            places = (spec.submodule_search_locations if spec is not None else None) or ()
-            folders = [Path(place, "conf") for place in places]
-            found.update((package, folder) for folder in folders if folder.is_dir())
-    return found
+    return look_for(kind, name, of_command())
 
 
 def known(kind: Kind, name: str) -> Part | None:
@@ -232,11 +197,17 @@ def registered_by(factory: object) -> Part | None:
     return next((part for part in _parts.values() if _origin(part) == origin), None)
 
 
+def parts_in(module: str) -> list[tuple[str, Part]]:
+    """The parts whose factories a module has, each behind the name of its factory there."""
+    origins = [(_origin(part).partition(":"), part) for part in _parts.values()]
+    return [(name, part) for (place, _, name), part in origins if place == module]
+
+
 def names(kind: Kind) -> list[str]:
     """Every name of a kind that is known; of packages not imported yet by their entry points."""
     importlib.import_module(_BUILT_IN)
     found = dict.fromkeys(name for other, name in _parts if other == kind)
-    for entry in _entry_points():
+    for entry in entry_points():
         prefix, dot, name = entry.name.rpartition(".")
         is_of_another = any(named == name for other, named in _parts if other != kind)
         if prefix == kind or (not dot and not is_of_another):
@@ -244,23 +215,9 @@ def names(kind: Kind) -> list[str]:
     return list(found)
 
 
-def _import_plugin(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except ConfigError:
-        raise
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name == module.split(".")[0]:
-            allowed = "there is no such module; allowed: names that Python can import (see PYTHONPATH)"
-            raise ConfigError("plugins", module, allowed) from error
-        raise ConfigError("plugins", module, f"its import fails: {in_a_line(error)}") from error
-
-
 def _by_entry_point(kind: Kind, name: str) -> Part | None:
     """The part that an entry point of its name, or of ``kind.name``, leads to; None where there is none."""
-    for entry in [
-        each for wanted in (f"{kind}.{name}", name) for each in _entry_points().select(name=wanted)
-    ]:
+    for entry in [each for wanted in (f"{kind}.{name}", name) for each in entry_points().select(name=wanted)]:
         try:
             loaded = entry.load()
             if known(kind, name) is None and callable(loaded):
@@ -272,12 +229,6 @@ def _by_entry_point(kind: Kind, name: str) -> Part | None:
         if (found := known(kind, name)) is not None:
             return found
     return None
-
-
-@functools.cache
-def _entry_points() -> importlib.metadata.EntryPoints:
-    """Those of the group; read once, for it takes as long as everything that is installed is much."""
-    return importlib.metadata.entry_points(group=GROUP)
 
 
 @contextmanager
@@ -295,28 +246,8 @@ def apart() -> Iterator[None]:
 
 def look_again() -> None:
     """Read anew what is installed and what sources say, which is otherwise done once in a process."""
-    _entry_points.cache_clear()
+    entry_points.cache_clear()
     _code_of.cache_clear()
-
-
-def in_a_line(error: BaseException) -> str:
-    """What code raised, in a line: kind, text, and where it stands if that is a user's own."""
-    told = " ".join(f"{type(error).__name__}: {error}".split())
-    place = _place_of(error)
-    return f"{told} ({place})" if place else told
-
-
-def _place_of(error: BaseException) -> str:
-    """File and line of the innermost frame that is neither Python's, nor torch's, nor of this package."""
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        file = frame.filename
-        is_library = _TORCH in file if "site-packages" in file else file.startswith(_PYTHON)
-        if not is_library and not file.startswith(("<", _PACKAGE)):
-            return f"{file}, line {frame.lineno}"
-    return ""
-
-
-_PACKAGE, _PYTHON, _TORCH = str(Path(__file__).parent), sysconfig.get_path("stdlib"), f"{os.sep}torch{os.sep}"
 
 
 def _origin(part: Part) -> str:

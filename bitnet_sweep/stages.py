@@ -22,7 +22,8 @@ from bitnet_sweep.config import (
     check_whole,
     interpolate,
 )
-from bitnet_sweep.parts import in_a_line, known
+from bitnet_sweep.own_code import in_a_line
+from bitnet_sweep.parts import known
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ _GROUPS = ("data", "experiment", "model", "optimizer", "scale", "schedule", "tok
 
 
 def _sources() -> list[FileConfigSource]:
-    from bitnet_sweep.parts import yaml_folders
+    from bitnet_sweep.own_code import yaml_folders
 
     return [FileConfigSource(package, str(folder)) for package, folder in yaml_folders().items()]
 

@@ -41,6 +41,17 @@ def composed(*overrides):
             "optimizer.options.beta=3",
             r"optimizer.options.beta=\?: is given with its mapping: 'optimizer.options=\{beta:VALUE\}'$",
         ),
+        (
+            "optimizer.limit=3",
+            r"optimizer.limit=\?: no such key; an option of a part is optimizer.options.limit; allowed",
+        ),
+        (
+            "model.cut=3",
+            r"model.cut=\?: .*part is model.quantiser_options.cut or model.options.cut; allowed: hidden,",
+        ),
+        ("metrics=margin", r"metrics=\?: must be a list, in brackets: 'metrics=\[ONE,OTHER\]'$"),
+        ("plugins=mine", r"plugins=\?: must be a list, in brackets: 'plugins=\[ONE,OTHER\]'$"),
+        ("plugins=[no_such.module]", r"plugins=no_such.module: there is no such module; allowed: "),
         ("optimizer.options=3", r"optimizer.options=3: optimizer=adam_l2 does not use it; .*: null$"),
         ("scale=huge", r"scale=huge: no such choice; allowed: notes, seed, small, smoke"),
         ("model.weights=binary", r"model.weights=binary: must be one of ternary, full"),

@@ -31,7 +31,8 @@ from bitnet_sweep.config import (
 )
 from bitnet_sweep.doors import code_of_parts, settled
 from bitnet_sweep.identity import stage_ids
-from bitnet_sweep.parts import find, in_a_line, known, names, part, register
+from bitnet_sweep.own_code import GROUP, in_a_line
+from bitnet_sweep.parts import find, known, names, part, register
 from bitnet_sweep.report.from_wandb import basic_keys
 from bitnet_sweep.report.settings import setting_text
 from bitnet_sweep.stages import resolve
@@ -97,7 +98,7 @@ def installed(folder: Path, *points: str) -> None:
     info = folder / f"stranger_{len(list(folder.iterdir()))}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: stranger\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("\n".join([f"[{parts.GROUP}]", *points, ""]))
+    (info / "entry_points.txt").write_text("\n".join([f"[{GROUP}]", *points, ""]))
     parts.look_again()
 
 
@@ -124,6 +125,16 @@ class TestFinding:
         assert found.is_built_in
         assert found.code() == {}
         assert found.load().__name__ == "AbsMean"
+
+    @pytest.mark.parametrize("name", ["no_such", "no_such.module", "of_found.below", "os.path.x", "a..b", ""])
+    def test_a_plugin_that_is_not_there_is_refused_whether_it_is_needed_or_not(
+        self, module: Write, name: str
+    ) -> None:
+        plugin = module("found")
+        settled(RunConfig(plugins=[plugin, "os.path", "importlib.metadata"]))
+        assert plugin not in sys.modules, "nothing is imported for it"
+        said = refusal(lambda: settled(RunConfig(plugins=[plugin, name])))
+        assert said.startswith(f"plugins={name}: there is no such module; allowed: ")
 
     def test_by_plugin(self, module: Write) -> None:
         found = find("quantiser", "odd", [module("odd")])

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bitnet_sweep.api.runs import OpenRun, open_run
-from bitnet_sweep.config import ConfigError, flatten, recorded
+from bitnet_sweep.config import ConfigError, ModelConfig, flatten, recorded
+from bitnet_sweep.doors import needed_to_open
 from bitnet_sweep.exact import word
 from bitnet_sweep.store import FAILED, FINISHED, Status, Store
 from bitnet_sweep.store.asked_runs import sweeps_of_runs
@@ -84,8 +85,11 @@ def _next(run: OpenRun, state: str) -> Iterator[str]:
     yield from ("", "what next")
     yield f"  in Python     bitnet_sweep.open_run({str(run.store)!r}, {run.run_id!r})"
     if (run.folder / "final.safetensors").is_file() and run.config.is_of_transformer:
-        yield f"  write text    {verb_command('generate', run.store, run.run_id, '--prompt', 'The ')}"
-        if run.config.has_built_in_model:
+        plugins = [f"--plugins={name}" for name in run.config.plugins] if needed_to_open(run.config) else []
+        words = ("--prompt", "The ", *plugins)
+        yield f"  write text    {verb_command('generate', run.store, run.run_id, *words)}"
+        model = run.config.model
+        if run.config.has_built_in_model and model.quantiser == ModelConfig.quantiser:
             yield f"  export it     {verb_command('export', run.store, run.run_id, '--to', 'hf', 'DIR')}"
             tasks = ("--tasks", "FILE.json")
             yield f"  evaluate it   {verb_command('evaluate', run.store, run.run_id, *tasks)}"

@@ -172,6 +172,7 @@ def generate(
     store: StoreFolder = _RUNS,
     max_tokens: int = 40,
     only: Annotated[bool, Flag] = False,
+    plugins: Annotated[list[str] | None, Parameter(negative="")] = None,
 ) -> None:
     """Have a finished run go on with a text.
 
@@ -183,9 +184,14 @@ def generate(
         How many tokens to add.
     only
         Print what was added without the prompt before it.
+    plugins
+        A module of yours that has the run's model or quantiser, as of `run`; may be given several times.
     """
     from bitnet_sweep.api.runs import open_run
+    from bitnet_sweep.own_code import import_plugin
 
+    for module in plugins or []:
+        import_plugin(module)
     made = open_run(store, run).generate(prompt, max_tokens)
     print(made if only else prompt + made)
 

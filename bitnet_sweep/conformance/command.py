@@ -20,7 +20,8 @@ from bitnet_sweep.conformance.other_parts import (
     task_checks,
 )
 from bitnet_sweep.conformance.quantiser import quantiser_checks
-from bitnet_sweep.parts import Part, registered_by
+from bitnet_sweep.own_code import in_a_line
+from bitnet_sweep.parts import Part, parts_in, registered_by
 
 
 def main(words: Sequence[str]) -> int:
@@ -59,12 +60,16 @@ def part_at(place: str) -> Part:
     """
     module, _, attribute = place.partition(":")
     try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+        imported = importlib.import_module(module)
+    except (ImportError, ValueError) as error:
         raise ConfigError("check", place, f"cannot be imported ({error}); allowed: module:factory") from error
-    found = registered_by(factory)
+    except Exception as error:  # whatever its author's code raises
+        raise ConfigError("check", place, f"its import fails: {in_a_line(error)}") from error
+    found = registered_by(getattr(imported, attribute, None))
     if found is None:
-        raise ConfigError("check", place, "is registered as no part (bitnet_sweep.parts.register)")
+        parts = ", ".join(f"{module}:{name} ({part.kind} {part.name})" for name, part in parts_in(module))
+        told = f"module {module} registers {parts or 'none (bitnet_sweep.parts.register)'}"
+        raise ConfigError("check", place, f"is no part; {told}")
     return found
 
 
@@ -75,9 +80,10 @@ def findings(
     for name, check in checks.items():
         try:
             yield name, check(), True
+        except AssertionError as error:  # what the check found
+            yield name, " ".join(str(error).split()), False
         except Exception as error:  # a part may fail in any way
-            kind = "" if isinstance(error, AssertionError) else f"{type(error).__name__}: "
-            yield name, " ".join(f"{kind}{error}".split()), False
+            yield name, in_a_line(error), False
 
 
 def _option(word: str) -> tuple[str, Any]:

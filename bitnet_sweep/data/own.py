@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from bitnet_sweep.config import ConfigError, DataConfig
-from bitnet_sweep.parts import find, in_a_line
+from bitnet_sweep.own_code import in_a_line
+from bitnet_sweep.parts import find
 
 T = TypeVar("T")
 

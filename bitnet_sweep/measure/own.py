@@ -17,7 +17,8 @@ from torch import Tensor
 
 from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.model.interface import Model
-from bitnet_sweep.parts import find, in_a_line
+from bitnet_sweep.own_code import in_a_line
+from bitnet_sweep.parts import find
 from bitnet_sweep.records import FIELDS, LOG, Value
 from bitnet_sweep.workload.generators import PROBE_SEED, Generators
 from bitnet_sweep.workload.own import number_of

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from bitnet_sweep.config import ConfigError, ModelConfig, Precision, RunConfig, Weights
 from bitnet_sweep.model.interface import Model
 from bitnet_sweep.model.transformer import Transformer
-from bitnet_sweep.parts import find, in_a_line
+from bitnet_sweep.own_code import in_a_line
+from bitnet_sweep.parts import find
 from bitnet_sweep.workload.generators import Generators
 
 LEAST_POSITIONS = 8

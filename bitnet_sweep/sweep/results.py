@@ -76,7 +76,7 @@ def next_lines(store: Store, runs: Sequence[PlannedRun], name: str) -> list[str]
     root = shlex.quote(str(store.root))
     lines = [
         f"Runs: {store.root / 'runs'}",
-        f"Read the tables:  python -m bitnet_sweep.report {root} --sweep {name} --out report",
+        f"Read the tables:  bitnet-sweep report {root} --sweep {name}",
     ]
     if any(_is_left_to_upload(store, run) for run in runs):
         lines.append(f"Upload to W&B:    {sync_command(store.root)}")

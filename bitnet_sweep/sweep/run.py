@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from bitnet_sweep.config import ConfigError, RunConfig
-from bitnet_sweep.parts import in_a_line
+from bitnet_sweep.own_code import in_a_line
 from bitnet_sweep.runtime import release_memory
 from bitnet_sweep.sweep.display import new_bar
 from bitnet_sweep.sweep.exits import FailedRunError, InterruptedRunError

@@ -9,7 +9,7 @@ from hydra.core.utils import JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from bitnet_sweep.parts import in_a_line
+from bitnet_sweep.own_code import in_a_line
 from bitnet_sweep.sweep.exits import EXIT_FAILED, EXIT_INTERRUPTED, InterruptedRunError
 
 

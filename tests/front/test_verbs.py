@@ -1,6 +1,7 @@
 """Each verb of ``bitnet-sweep``, on real, tiny trainings."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,9 +14,12 @@ import bitnet_sweep as bs
 from bitnet_sweep.commands import VERBS
 from bitnet_sweep.store import FINISHED, Store
 from tests.front.conftest import VERB, settings, verb
+from tests.page import write_package
 from tests.sweep.command import is_training, science, start, wait_for
 
 pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -281,3 +285,32 @@ def test_doctor(tmp_path):
 def test_the_console_script_is_this_one():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"bitnet-sweep": "bitnet_sweep.commands:main"}
+
+
+@pytest.mark.slow
+def test_a_run_with_parts_of_a_package_is_opened_by_naming_it(own_parts, tmp_path, corpus_file, monkeypatch):
+    """And never by what its store says."""
+    write_package(tmp_path)
+    store, environment = tmp_path / "runs", os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    keys = {"plugins": ["stranger", "stranger.model"], "track": "none", "steps": 4}
+    of_bag = {k: v for k, v in settings(corpus_file, store).items() if not k.startswith(("model.", "scale"))}
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", environment["PYTHONPATH"])
+    for name in [name for name in sys.modules if name.partition(".")[0] == "stranger"]:
+        monkeypatch.delitem(sys.modules, name)
+    bs.sweep({"wd2": [0.0]}, **settings(corpus_file, store) | keys | {"model.quantiser": "trim"})
+    bs.sweep({"wd2": [0.0]}, **of_bag | keys | {"model": "bag"})
+    for name, kind in (("trim", "quantiser"), ("bag", "model")):
+        status, out, err = verb(tmp_path, "generate", name, "--prompt=a", env=environment)
+        assert (status, out) == (2, "")
+        assert f"has the {kind} {name}, of a package that is not installed here; name its module" in err
+        assert "(--plugins stranger stranger.model)" in err
+        status, out, _ = verb(tmp_path, "show", name, env=environment)
+        (told,) = [line for line in out.splitlines() if line.startswith("  write text")]
+        assert status == 0
+        assert "  export it" not in out, "only the default quantiser can be"
+        words = shlex.split(told.partition("bitnet-sweep ")[2])
+        status, out, err = verb(tmp_path, *words, env=environment)
+        assert (status, out[:4], err) == (0, "The ", "")
+    status, _, err = verb(tmp_path, "generate", "bag", "--prompt=a", "--plugins=strange", env=environment)
+    assert (status, err.partition(";")[0]) == (2, "bitnet_sweep: plugins=strange: there is no such module")

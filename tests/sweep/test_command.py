@@ -50,7 +50,7 @@ def test_sweep_leaves_what_it_should(calm):
     assert_trunks_came_first(store)
     assert not list(store.rglob("latest*"))
     assert "4 runs sharing 2 trunks: 120 steps instead of 160" in out
-    assert "python -m bitnet_sweep.report runs" in out
+    assert "bitnet-sweep report runs --sweep " in out
 
 
 def test_same_command_again_does_nothing(calm, arguments):

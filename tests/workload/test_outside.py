@@ -115,7 +115,10 @@ def _are_opened_without_the_package(disturbed: Path) -> None:
     ("words", "said"),
     [
         (["task=toy"], "task=toy: no such task; allowed: transformer"),
-        (["task=toi", "plugins=[toybox]"], "task=toi: no such task; allowed: transformer, toy"),
+        (
+            ["task=toi", "plugins=[toybox]"],
+            "task=toi: no such task; did you mean toy? allowed: transformer, toy",
+        ),
         (["task=toy", "plugins=[toybix]"], "plugins=toybix: there is no such module"),
         ([*TOY, "task_options.width=x"], "task_options.width=x: must be a whole number"),
         (
