@@ -1,23 +1,22 @@
-"""The training loop: one pass over the steps that yields what happened and knows no sinks."""
+"""The transformer's updates and records, for the loop of :mod:`bitnet_sweep.workload.steps`."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
 from bitnet_sweep.config import RunConfig
 from bitnet_sweep.data import Batches
-from bitnet_sweep.records import LOG_LOSS, LOG_LR, Record, SampleRow, Value, clean
-from bitnet_sweep.runtime import peak_memory_mb
-from bitnet_sweep.stages import Timetable
+from bitnet_sweep.records import Record, SampleRow, Value
+from bitnet_sweep.task import Stage
 from bitnet_sweep.train.average import follow
 from bitnet_sweep.train.backward import backward
 from bitnet_sweep.train.optimizer import update
 from bitnet_sweep.train.state import TrainState
 from bitnet_sweep.workload import Step
+from bitnet_sweep.workload.steps import Loop
 
 Probe = Callable[[TrainState, bool], tuple[dict[str, Value], list[SampleRow]]]
 """Measures a state; with True it also writes sample texts."""
@@ -40,59 +39,48 @@ def train(
         probe: what fills the measured part of a record.
         until_step: the last step to complete.
     """
-    timetable = Timetable.of(config)
-    seconds, timed_steps = 0.0, 0
-    for step in range(state.step + 1, until_step + 1):
-        started = time.perf_counter()
-        stage_index = timetable.stage_of(step)
-        learning_rate, weight_decay = timetable.settings_of(config, step)
-        loss, grad_norm = one_step(config, state, batches, step, learning_rate, weight_decay)
-        state.step = step
-        state.diverged = not math.isfinite(loss)
+    return TransformerLoop(config, batches, probe).steps(state, until_step)
+
+
+class TransformerLoop(Loop[TrainState]):
+    """See :func:`train`."""
+
+    def __init__(self, config: RunConfig, batches: Batches, probe: Probe) -> None:
+        super().__init__(config)
+        self._batches = batches
+        self._probe = probe
+        self._targets = config.batch_size * config.row_targets
+
+    def update(self, state: TrainState, step: int, stage: Stage) -> tuple[float, int]:
+        """See :func:`one_step`."""
+        loss, grad_norm = one_step(
+            self.config, state, self._batches, step, stage.learning_rate, stage.weight_decay
+        )
         state.loss_sum += loss
         state.grad_norm_sum += grad_norm
         state.steps_since_record += 1
-        state.log_sum += loss
-        state.steps_since_log += 1
-        if state.diverged:
-            state.watch.cut_short(step)
+        if math.isfinite(loss):
+            state.watch.after_step(step, self.timetable.next_probed(step))
         else:
-            state.watch.after_step(step, timetable.next_probed(step))
-        seconds += time.perf_counter() - started
-        timed_steps += 1
-        row = None
-        if timetable.is_logged(step) or state.diverged:
-            row = clean(
-                {"step": step, LOG_LOSS: state.log_sum / state.steps_since_log, LOG_LR: learning_rate}
-            )
-            state.log_sum, state.steps_since_log = 0.0, 0
-        if not (timetable.is_probed(step) or state.diverged):
-            yield Step(step, loss, log=row)
-            continue
-        targets = config.batch_size * config.row_targets
+            state.watch.cut_short(step)
+        return loss, self._targets
+
+    def told(self, state: TrainState, loss: float, stage: Stage) -> Record:
+        """Means of loss and gradient norm, and what the last step was given."""
         record: Record = {
-            "step": step,
-            "stage": stage_index + 1,
-            "tokens_seen": step * targets,
+            "tokens_seen": state.step * self._targets,
             "train/loss": state.loss_sum / state.steps_since_record,
             "train/loss_batch": loss,
-            "optim/lr": learning_rate,
-            "optim/weight_decay": weight_decay,
+            "optim/lr": stage.learning_rate,
+            "optim/weight_decay": stage.weight_decay,
             "optim/grad_norm": state.grad_norm_sum / state.steps_since_record,
         }
-        probe_started = time.perf_counter()
-        measures, samples = probe(state, step in timetable.ends or state.diverged)
-        record |= measures | {
-            "perf/tokens_per_s": timed_steps * targets / seconds,
-            "perf/step_ms": 1e3 * seconds / timed_steps,
-            "perf/probe_ms": 1e3 * (time.perf_counter() - probe_started),
-            "perf/peak_memory_mb": peak_memory_mb(),
-        }
         state.loss_sum, state.grad_norm_sum, state.steps_since_record = 0.0, 0.0, 0
-        seconds, timed_steps = 0.0, 0
-        yield Step(step, loss, clean(record), tuple(samples), row)
-        if state.diverged:
-            return
+        return record
+
+    def measured(self, state: TrainState, is_end: bool) -> tuple[dict[str, Value], Sequence[SampleRow]]:
+        """What the probe finds."""
+        return self._probe(state, is_end)
 
 
 def one_step(

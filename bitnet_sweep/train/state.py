@@ -18,6 +18,7 @@ from bitnet_sweep.model.own import make_model
 from bitnet_sweep.train.average import AVERAGE, average_of
 from bitnet_sweep.train.optimizer import Optimizer, make_optimizer
 from bitnet_sweep.workload.generators import DRAWN, PROBE_SEED, Generators
+from bitnet_sweep.workload.steps import Mean
 
 _MODEL, _WATCH = "model/", "watch/"
 _OWN = (_MODEL, AVERAGE, _WATCH, DRAWN)
@@ -40,9 +41,8 @@ class TrainState:
     """Sum over the steps since the last record."""
     grad_norm_sum: float = 0.0
     steps_since_record: int = 0
-    log_sum: float = 0.0
-    """Sum over the steps since the last row of the training log."""
-    steps_since_log: int = 0
+    log: Mean = field(default_factory=Mean)
+    """Of the losses since the last row of the training log."""
     diverged: bool = False
     """A loss stopped being finite; there is no next step."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -87,8 +87,8 @@ class TrainState:
             "loss_sum": self.loss_sum,
             "grad_norm_sum": self.grad_norm_sum if math.isfinite(self.grad_norm_sum) else None,
             "steps_since_record": self.steps_since_record,
-            "log_sum": self.log_sum,
-            "steps_since_log": self.steps_since_log,
+            "log_sum": self.log.total,
+            "steps_since_log": self.log.count,
             "watch": watch_facts,
         }
         if self.generators is not None:
@@ -119,8 +119,8 @@ class TrainState:
         kept_sum = facts["grad_norm_sum"]  # null: it was not finite, so the record's mean is null too
         self.grad_norm_sum = math.nan if kept_sum is None else kept_sum
         self.steps_since_record = facts["steps_since_record"]
-        self.log_sum = facts.get("log_sum", 0.0)  # a checkpoint of before the training log has none
-        self.steps_since_log = facts.get("steps_since_log", 0)
+        # a checkpoint of before the training log has none
+        self.log = Mean(facts.get("log_sum", 0.0), facts.get("steps_since_log", 0))
 
     def weights(self) -> dict[str, Tensor]:
         """The weights alone, by the model's own names; beside them their means, where they are kept."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,11 @@ import torch
 from torch import Tensor
 
 from bitnet_sweep.config import RunConfig
-from bitnet_sweep.records import LOG, LOG_LOSS, LOG_LR, Record, Value, clean
-from bitnet_sweep.runtime import peak_memory_mb
-from bitnet_sweep.stages import Timetable
+from bitnet_sweep.records import LOG, Record, Value
 from bitnet_sweep.task import Stage, Start, Task
-from bitnet_sweep.workload import Step, Training, Work, Workload
+from bitnet_sweep.workload import Training, Work, Workload
 from bitnet_sweep.workload.generators import PROBE_SEED, Generators
+from bitnet_sweep.workload.steps import Loop, Mean
 
 _TASK = "task/"
 """How the names of a task's own tensors begin in a checkpoint."""
@@ -98,8 +95,7 @@ class OwnState:
     """The numbers of the steps since the last record added up, by its fields."""
     counts: dict[str, int] = field(default_factory=dict)
     """How many steps each is the sum of."""
-    log_sum: float = 0.0
-    log_steps: int = 0
+    log: Mean = field(default_factory=Mean)
     tokens: int | None = None
     """Since step 1; None where the task does not count them."""
     diverged: bool = False
@@ -113,8 +109,8 @@ class OwnState:
             "step": self.step,
             "sums": {name: value.hex() for name, value in self.sums.items()},  # one may be infinite
             "counts": dict(self.counts),
-            "log_sum": self.log_sum,
-            "log_steps": self.log_steps,
+            "log_sum": self.log.total,
+            "log_steps": self.log.count,
             "tokens": self.tokens,
             "generators": generators,
             "task": dict(facts),
@@ -129,7 +125,7 @@ class OwnState:
         self.step = facts["step"]
         self.sums = {name: float.fromhex(value) for name, value in facts["sums"].items()}
         self.counts = dict(facts["counts"])
-        self.log_sum, self.log_steps = facts["log_sum"], facts["log_steps"]
+        self.log = Mean(facts["log_sum"], facts["log_steps"])
         self.tokens = facts["tokens"]
 
     def weights(self) -> dict[str, Tensor]:
@@ -144,19 +140,18 @@ class OwnState:
         return _apart(found[0], "export()"), found[1]
 
 
-class OwnTraining(Training[OwnState]):
-    """The loop around a task's own steps."""
+class OwnTraining(Loop[OwnState], Training[OwnState]):
+    """A task's own steps and probes, for the loop that is everybody's."""
 
     def __init__(self, name: str, task: Task[Any], config: RunConfig, start: Start) -> None:
+        super().__init__(config)
         self._name = name
         self._task = task
-        self._config = config
         self._start = start
-        self._timetable = Timetable.of(config)
 
     def fresh(self) -> OwnState:
         """See :meth:`Training.fresh`."""
-        generators = Generators(self._config.seed, self._start.device)
+        generators = Generators(self.config.seed, self._start.device)
         with generators.in_use():
             own = self._task.fresh(self._start)
         return OwnState(self._task, own, generators)
@@ -167,56 +162,33 @@ class OwnTraining(Training[OwnState]):
         state.restore(tensors, facts)
         return state
 
-    def steps(self, state: OwnState, until_step: int) -> Iterator[Step]:
-        """See :meth:`Training.steps`."""
-        timetable, pace = self._timetable, _Pace()
-        for step in range(state.step + 1, until_step + 1):
-            stage = Stage(*timetable.settings_of(self._config, step), timetable.stage_of(step) + 1)
-            loss = self._one_step(state, step, stage, pace)
-            row = record = None
-            if timetable.is_logged(step) or state.diverged:
-                mean = state.log_sum / state.log_steps
-                row = clean({"step": step, LOG_LOSS: mean, LOG_LR: stage.learning_rate})
-                state.log_sum, state.log_steps = 0.0, 0
-            if timetable.is_probed(step) or state.diverged:
-                record = self._record(state, loss, stage, pace)
-                state.sums, state.counts, pace = {}, {}, _Pace()
-            yield Step(step, loss, record, log=row)
-            if state.diverged:
-                return
-
-    def _one_step(self, state: OwnState, step: int, stage: Stage, pace: _Pace) -> float:
-        """Have the task make one update; its loss."""
-        started = time.perf_counter()
+    def update(self, state: OwnState, step: int, stage: Stage) -> tuple[float, int]:
+        """Have the task make one update."""
         with state.generators.in_use():
             found = self._numbers("step()", "loss", self._task.step(state.own, step, stage))
-        pace.seconds += time.perf_counter() - started
-        pace.steps += 1
-        if (tokens := found.pop("tokens", None)) is not None:
+        tokens = found.pop("tokens", None)
+        if tokens is not None:
             state.tokens = (state.tokens or 0) + int(tokens)
-            pace.tokens += int(tokens)
-        loss = found["loss"]
-        state.step = step
-        state.diverged = not math.isfinite(loss)
         for name, value in found.items():
             field = _FIELDS.get(name, f"train/{name}")
             state.sums[field] = state.sums.get(field, 0.0) + value
             state.counts[field] = state.counts.get(field, 0) + 1
-        state.log_sum += loss
-        state.log_steps += 1
-        return loss
+        return found["loss"], int(tokens or 0)
 
-    def _record(self, state: OwnState, loss: float, stage: Stage, pace: _Pace) -> Record:
-        """The record of a step; a state that has diverged is not measured."""
-        record: Record = {"step": state.step, "stage": stage.number}
-        if state.tokens is not None:
-            record["tokens_seen"] = state.tokens
+    def told(self, state: OwnState, loss: float, stage: Stage) -> Record:
+        """Means of what the steps have told, and what the last one was given."""
+        record: Record = {} if state.tokens is None else {"tokens_seen": state.tokens}
         record |= {field: total / state.counts[field] for field, total in state.sums.items()}
-        record |= {"train/loss_batch": loss}
-        record |= {"optim/lr": stage.learning_rate, "optim/weight_decay": stage.weight_decay}
-        started = time.perf_counter()
-        record |= {"val/loss": None} if state.diverged else self._probed(state)
-        return clean(record | pace.measures(1e3 * (time.perf_counter() - started)))
+        state.sums, state.counts = {}, {}
+        return record | {
+            "train/loss_batch": loss,
+            "optim/lr": stage.learning_rate,
+            "optim/weight_decay": stage.weight_decay,
+        }
+
+    def measured(self, state: OwnState, is_end: bool) -> tuple[dict[str, Value], tuple[()]]:
+        """What the task's probe finds; a state that has diverged is not measured."""
+        return ({"val/loss": None} if state.diverged else self._probed(state)), ()
 
     def _probed(self, state: OwnState) -> dict[str, Value]:
         with Generators(PROBE_SEED, self._start.device).in_use():
@@ -239,23 +211,6 @@ class OwnTraining(Training[OwnState]):
         except (TypeError, ValueError, RuntimeError) as error:
             kinds = ", ".join(f"{name} as {type(value).__name__}" for name, value in found.items())
             raise TaskError(f"{where} must return numbers by name; it returned {kinds}") from error
-
-
-@dataclass
-class _Pace:
-    """What the steps since the last record took in this process."""
-
-    seconds: float = 0.0
-    steps: int = 0
-    tokens: int = 0
-
-    def measures(self, probe_ms: float) -> Record:
-        rate: Record = {"perf/tokens_per_s": self.tokens / self.seconds} if self.tokens else {}
-        return rate | {
-            "perf/step_ms": 1e3 * self.seconds / self.steps,
-            "perf/probe_ms": probe_ms,
-            "perf/peak_memory_mb": peak_memory_mb(),
-        }
 
 
 def number_of(value: Any) -> float:
