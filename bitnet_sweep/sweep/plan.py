@@ -15,6 +15,7 @@ from bitnet_sweep.exact import counted
 from bitnet_sweep.store import Store
 from bitnet_sweep.sweep.node import Node, node_of
 from bitnet_sweep.sweep.reuse import OtherCode, other_code
+from bitnet_sweep.track.naming import run_name
 from bitnet_sweep.workload import Work
 from bitnet_sweep.workload.find import workload_of
 
@@ -127,7 +128,7 @@ class Plan:
                 else:
                     left = todo[job.id]
                     state = "to train" if left == job.steps else f"{left:,} left"
-                what = " ".join(job.run.overrides) if job.is_run else counted(job.num_stages, "stage")
+                what = run_name(job.run.config) if job.is_run else counted(job.num_stages, "stage")
                 yield f"{'  ' * depth}{kind} {job.node.folder.id}  {job.steps:>7,} steps  {state:8}  {what}"
                 yield from lines(job.id, depth + 1)
 

@@ -101,6 +101,7 @@ def test_dry_run_trains_nothing(arguments, tmp_path, command, told, trunks):
     assert status == 0, err
     assert told in out
     assert "disk: " in out
+    assert "  h16 wd2=0 lr=1.5e-3 s0" in out, "by its name, which status and report have, too"
     assert out.count("trunk ") == trunks
     assert "  1: steps 1 to 20, decay 0.1, learning rate 0 at 0, " in out
     assert not (tmp_path / "runs" / "runs").exists()
