@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 from bitnet_sweep.config import ConfigError, RunConfig
-from bitnet_sweep.doors import needed_to_open
+from bitnet_sweep.doors import code_of_parts, needed_to_open
 from bitnet_sweep.model.interface import Model
 from bitnet_sweep.model.own import make_model
 from bitnet_sweep.parts import look_for
-from bitnet_sweep.store import Store
+from bitnet_sweep.store import Folder, Store
 from bitnet_sweep.store.archive import unpacked
 from bitnet_sweep.train.average import AVERAGE
+
+log = logging.getLogger(__name__)
 
 
 def load_run(store: Path, run_id: str, averaged: bool = False) -> Model:
@@ -24,6 +27,7 @@ def load_run(store: Path, run_id: str, averaged: bool = False) -> Model:
         config = folder.config()
         config.require_transformer(run_id)
         _require_parts(config, run_id)
+        _tell_changes(config, folder)
         weights = load_file(folder.final_path)
     prefix = AVERAGE if averaged else ""
     if averaged and not any(name.startswith(AVERAGE) for name in weights):
@@ -43,3 +47,19 @@ def _require_parts(config: RunConfig, run_id: str) -> None:
         modules = " ".join(config.plugins) or "PACKAGE"
         told = f"has the {missing[0]}, of a package that is not installed here; name its module"
         raise ConfigError("RUN", run_id, f"{told} (--plugins {modules}), or in Python import it first")
+
+
+def _tell_changes(config: RunConfig, folder: Folder) -> None:
+    """Say where the source of a user's part is no more what it was when the run was trained."""
+    status = folder.status()
+    before = status.code if status is not None else {}
+    changed = [
+        file
+        for file, now in code_of_parts(config).items()
+        if file.startswith(("model ", "quantiser ")) and before.get(file, now) != now
+    ]
+    if changed:
+        told = (
+            "%s: what it is made of has changed since it was trained, so it may compute something else (%s)"
+        )
+        log.warning(told, folder.id, "; ".join(changed))

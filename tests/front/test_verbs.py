@@ -312,5 +312,12 @@ def test_a_run_with_parts_of_a_package_is_opened_by_naming_it(own_parts, tmp_pat
         words = shlex.split(told.partition("bitnet-sweep ")[2])
         status, out, err = verb(tmp_path, *words, env=environment)
         assert (status, out[:4], err) == (0, "The ", "")
+    with (tmp_path / "stranger" / "model.py").open("a") as file:
+        file.write("\nSPEED = 2\n")
+    status, _, err = verb(
+        tmp_path, "generate", "bag", "--prompt=a", "--plugins=stranger.model", env=environment
+    )
+    assert status == 0
+    assert "so it may compute something else (model bag: stranger/model.py)" in err
     status, _, err = verb(tmp_path, "generate", "bag", "--prompt=a", "--plugins=strange", env=environment)
     assert (status, err.partition(";")[0]) == (2, "bitnet_sweep: plugins=strange: there is no such module")
