@@ -45,7 +45,6 @@ from bitnet_sweep.config.run import (
     RunConfig,
     having,
     role_of,
-    says_something,
     value_of,
 )
 from bitnet_sweep.config.schedule import DecayShape, Knot, LrShape, ScheduleConfig, Stage, interpolate
@@ -104,7 +103,6 @@ __all__ = [
     "plain",
     "recorded",
     "role_of",
-    "says_something",
     "typed",
     "value_of",
 ]

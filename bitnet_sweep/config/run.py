@@ -148,7 +148,9 @@ class RunConfig:
 
     def has(self, knob: Knob) -> bool:
         """Whether a knob says something of this run: of its task, and of its model."""
-        return says_something(knob, self.task, self.model.name)
+        if not self.is_of_transformer:
+            return knob.is_of_any_task
+        return self.has_built_in_model or knob.is_of_any_model
 
     def require_transformer(self, run_id: str, *, built_in: bool = False) -> None:
         """Refuse what only a run of the transformer's task has, or only one of the built-in model.
@@ -169,13 +171,6 @@ class RunConfig:
     def boundary_step(self) -> int:
         """The completed step behind which the decay is another."""
         return round(self.boundary * self.steps)
-
-
-def says_something(knob: Knob, task: str, model: str) -> bool:
-    """Whether a knob says something of runs of this task and model."""
-    if task != RunConfig.task:
-        return knob.is_of_any_task
-    return model == ModelConfig.name or knob.is_of_any_model
 
 
 def _refuse_fp32_only(config: RunConfig) -> None:

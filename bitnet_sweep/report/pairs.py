@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from bitnet_sweep.config import RunConfig, role_of
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.settings import BOUNDARY_STEP, SCIENCE_VERSION, UNKNOWN, has, shown
+from bitnet_sweep.report.settings import (
+    BOUNDARY_STEP,
+    NO_SUCH,
+    SCIENCE_VERSION,
+    UNKNOWN,
+    shown,
+    with_those_of_others,
+)
 from bitnet_sweep.roles import Role
 from bitnet_sweep.store.outcome import unigram_loss
 
@@ -70,8 +77,10 @@ def pair_of(a: Arm, b: Arm, together: Collection[str] = ()) -> Pair | Refusal:
 def factors_of(a: Arm, b: Arm) -> list[str]:
     """The settings in which two arms differ; one that only follows from another is left out."""
     left, right = all_settings(a), all_settings(b)
-    differing = [k for k in dict.fromkeys([*left, *right]) if left.get(k, UNKNOWN) != right.get(k, UNKNOWN)]
-    differing = [key for key in differing if all(key in own or has(own, key) for own in (left, right))]
+    if left.keys() != right.keys():
+        left, right = with_those_of_others([left, right])
+    told = [(key, left.get(key, UNKNOWN), right.get(key, UNKNOWN)) for key in dict.fromkeys([*left, *right])]
+    differing = [key for key, one, other in told if one != other and NO_SUCH not in (one, other)]
     return [key for key in differing if not follows(key)] or differing
 
 

@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from bitnet_sweep.config import (
-    KNOBS,
-    OPTIONS,
-    ModelConfig,
-    RunConfig,
-    flatten,
-    having,
-    role_of,
-    says_something,
-)
+from bitnet_sweep.config import KNOBS, ModelConfig, RunConfig, flatten, having, role_of
+from bitnet_sweep.doors import DOORS
 from bitnet_sweep.exact import number_text, read_number
 from bitnet_sweep.roles import Role
 
@@ -92,20 +85,32 @@ def setting_text(config: Mapping[str, Any], key: str) -> str:
 
 
 def with_those_of_others(settings: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """Each with the settings of the others that its own task, model and parts do not have, as such."""
-    keys = {key: None for own in settings for key in own}
-    return [own | {key: NO_SUCH for key in keys if key not in own and not has(own, key)} for own in settings]
+    """Each with the settings that only runs of another task, model or part have, as ``NO_SUCH``.
+
+    Where one of the same task, model and part has it, it stays unknown: nothing tells what it was.
+    """
+    counts = Counter(key for own in settings for key in own)
+    partial = [key for key, count in counts.items() if count < len(settings)]
+    owners = {key: {_owner(own, key) for own in settings if key in own} for key in partial}
+    return [
+        own | {key: NO_SUCH for key in partial if key not in own and _owner(own, key) not in owners[key]}
+        for own in settings
+    ]
 
 
-def has(own: Mapping[str, str], key: str) -> bool:
-    """Whether a run of these settings has the one of this key, told or unknown."""
+def _owner(own: Mapping[str, str], key: str) -> tuple[str, ...]:
+    """What a run must be of to have a setting; empty where every run has it."""
+    for options, name in _OPTIONS_OF.items():
+        if key.startswith(f"{options}."):
+            return (own.get(name, "null"),)
     task, model = own.get("task", RunConfig.task), own.get("model.name", ModelConfig.name)
-    if key in KNOBS:
-        return says_something(KNOBS[key], task, model)
-    return not key.startswith(_OF_PARTS)  # whose options are recorded, defaults and all
+    if key not in KNOBS or (KNOBS[key].is_of_any_task and KNOBS[key].is_of_any_model):
+        return ()
+    return (task, model)
 
 
-_OF_PARTS = tuple(f"{key}." for key in OPTIONS)
+_OPTIONS_OF = {door.options: door.name for door in DOORS} | {"metric_options": "metrics"}
+"""The knobs with the options of a part, by the knob that names it."""
 
 
 def by_option(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -490,3 +490,17 @@ def test_settings_that_a_model_of_a_users_own_does_not_have_are_no_differences(s
     ]
     (sizes,) = report.table("model_sizes").parts
     assert [texts[0] for texts in sizes.texts] == ["bag", "256", "512"]
+
+
+def test_an_option_that_one_run_of_a_part_tells_is_unknown_of_another_run_of_it(store: Any) -> None:
+    """Such as of a class of torch, whose defaults are not recorded: the two are never averaged."""
+    torch = {"optimizer__name": "torch", "optimizer__torch_class": "NAdam"}
+    run(store, "a", 5.0, **torch, optimizer__options={"momentum_decay": 0.01})
+    run(store, "b", 4.0, **torch, optimizer__options=None)
+    run(store, "c", 3.0, optimizer__name="adamw")
+    labels = [section.label for section in make_report([store.root]).study.sections]
+    assert labels == [
+        "optimizer.name=adamw",
+        "optimizer.name=torch, optimizer.options.momentum_decay=0.01",
+        "optimizer.name=torch, optimizer.options.momentum_decay=unknown",
+    ]
