@@ -172,7 +172,7 @@ def test_summary_and_tree(store):
     )
     lines = plan.tree().splitlines()
     assert [line.split()[0] for line in lines] == ["trunk", "run", "run"]
-    assert lines[1].endswith("wd2=0.0")
+    assert lines[1].endswith("h256 wd2=0 lr=1.5e-3 s0 steps=100")
 
 
 class TestOtherCode:
