@@ -14,7 +14,14 @@ from bitnet_sweep.config import KNOBS, having, plain
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.pairs import all_settings
 from bitnet_sweep.report.sections import CODE, TEXT, Section
-from bitnet_sweep.report.settings import BOUNDARY_STEP, NO_SUCH, UNKNOWN, number, with_those_of_others
+from bitnet_sweep.report.settings import (
+    BOUNDARY_STEP,
+    NO_SUCH,
+    UNKNOWN,
+    choice_of,
+    number,
+    with_those_of_others,
+)
 from bitnet_sweep.roles import Role
 
 _RESOLVED = [knob.key for knob in having(Role.follows) if knob.key != "stages"]
@@ -26,9 +33,6 @@ GROUPS = tuple(knob.key for knob in having(Role.preset))
 
 _CHOICES = ("task", "model.name", *GROUPS)
 """Those whose value says enough of what goes with it."""
-
-_OWN = {"optimizer.name": "optimizer.torch_class", "data.name": "data.source"}
-"""What names a choice of a user's own, as it is typed: ``optimizer=mine``."""
 
 _OUTSIDE = {"schedule.name": ("boundary", "lr_boundary")}
 """Keys that a group sets beside its own."""
@@ -57,8 +61,7 @@ class Factor:
         ]
         told = dict(zip(self.keys, words, strict=True))
         if self.keys[0] in _CHOICES:
-            own = told.get(_OWN.get(self.keys[0], ""), UNKNOWN)
-            return words[0] if own in (UNKNOWN, "null") else own
+            return choice_of(told, self.keys[0])
         if len(level) == 1:
             return words[0]
         return ", ".join(f"{key.split('.')[-1]}={word}" for key, word in told.items() if word != NO_SUCH)

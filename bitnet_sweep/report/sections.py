@@ -19,6 +19,7 @@ from bitnet_sweep.report.settings import (
     NO_SUCH,
     UNKNOWN,
     all_as_read,
+    choice_of,
     with_those_of_others,
 )
 from bitnet_sweep.roles import UNRANKED
@@ -157,7 +158,7 @@ def telling_keys(settings: Sequence[dict[str, str]]) -> list[str]:
 
 def _labels(settings: Sequence[dict[str, str]]) -> list[str]:
     chosen = telling_keys(settings)
-    told = [{key: own.get(key, UNKNOWN) for key in chosen} for own in settings]
+    told = [{key: choice_of(own, key) for key in chosen} for own in settings]
     return [
         ", ".join(f"{key}={_in_short(key, value)}" for key, value in own.items() if value != NO_SUCH)
         for own in told

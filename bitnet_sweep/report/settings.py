@@ -72,6 +72,15 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, str]:
     return kept
 
 
+def choice_of(settings: Mapping[str, str], key: str) -> str:
+    """A setting; of a group whose choice is a user's own, that one, as it is typed: ``optimizer=mine``."""
+    own = settings.get(_OWN_CHOICES.get(key, ""), UNKNOWN)
+    return settings.get(key, UNKNOWN) if own in (UNKNOWN, NO_SUCH, "null") else own
+
+
+_OWN_CHOICES = {"optimizer.name": "optimizer.torch_class", "data.name": "data.source"}
+
+
 def setting_text(config: Mapping[str, Any], key: str) -> str:
     """A setting as its config tells it: *null* is a value (no clipping), *unknown* is not."""
     value = config.get(key)

@@ -500,7 +500,7 @@ def test_an_option_that_one_run_of_a_part_tells_is_unknown_of_another_run_of_it(
     run(store, "c", 3.0, optimizer__name="adamw")
     labels = [section.label for section in make_report([store.root]).study.sections]
     assert labels == [
+        "optimizer.name=NAdam, optimizer.options.momentum_decay=0.01",
+        "optimizer.name=NAdam, optimizer.options.momentum_decay=unknown",
         "optimizer.name=adamw",
-        "optimizer.name=torch, optimizer.options.momentum_decay=0.01",
-        "optimizer.name=torch, optimizer.options.momentum_decay=unknown",
     ]
