@@ -42,7 +42,7 @@ def code_of(package: Path) -> dict[str, str]:
     """The same of any copy of the package.
 
     Raises:
-        OSError, SyntaxError: a file cannot be read.
+        OSError: a file cannot be read.
     """
     found = [package / name for name in FILES]
     found += [path for folder in FOLDERS for path in (package / folder).rglob("*.py")]
@@ -53,7 +53,7 @@ def fingerprints(root: Path, paths: Iterable[Path]) -> dict[str, str]:
     """The fingerprint of each of these files, by its path from ``root``.
 
     Raises:
-        OSError, SyntaxError: a file cannot be read.
+        OSError: a file cannot be read.
     """
     return {path.relative_to(root).as_posix(): _fingerprint(path) for path in sorted(paths)}
 
@@ -64,7 +64,11 @@ def differing(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
 
 
 def _fingerprint(path: Path) -> str:
-    text = "\n".join(_tokens(ast.parse(path.read_bytes())))
+    source = path.read_bytes()
+    try:
+        text = "\n".join(_tokens(ast.parse(source)))
+    except (SyntaxError, ValueError):  # of a user's package, which may hold what nothing imports
+        return hashlib.sha256(source).hexdigest()[:DIGITS]
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:DIGITS]
 
 

@@ -78,7 +78,9 @@ def _with_metrics(config: RunConfig) -> RunConfig:
         key = f"metric_options.{name}"
         if name not in config.metrics:
             asked = ",".join(config.metrics) or "[]"
-            raise ConfigError(key, word(given), f"metrics={asked} does not name it")
+            raise ConfigError(
+                key, word(given), f"metrics={asked} does not name it; an option is metric_options.METRIC.NAME"
+            )
         if not isinstance(given, dict):
             raise ConfigError(key, given, f"is a group; its options are {key}.NAME=VALUE")
     told = {}

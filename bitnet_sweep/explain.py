@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from bitnet_sweep.config import OPTIONS, ConfigError, Knot, RunConfig, Stage, guess
+from bitnet_sweep.parts import KINDS
 from bitnet_sweep.roles import types_of, words_for
 
 _PLACES: dict[Any, str] = {Stage: "stages[?].", Knot: "stages[?].lr[?]."}
@@ -27,7 +28,9 @@ def as_config_error(error: Exception) -> ConfigError:
             return _of_key(_place(cause) + str(cause.full_key), cause)
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             group, _, choice = str(cause.missing_cfg_file).rpartition("/")
-            return ConfigError(group, choice, f"no such choice; allowed: {', '.join(cause.options)}")
+            told = f"no such choice; {guess(choice, cause.options)}allowed: {', '.join(cause.options)}"
+            more = "; one of your own is found by plugins=[its_package] or its entry point"
+            return ConfigError(group, choice, told + (more if group in KINDS else ""))
         if isinstance(cause, OverrideParseException):
             return _unreadable(cause.override)
         if several := re.match(r"Ambiguous value for argument '(.*?)=(.*)'$", str(cause).partition("\n")[0]):
@@ -67,7 +70,8 @@ def _of_key(key: str, cause: OmegaConfBaseException) -> ConfigError:
         parent, _, name = key.rpartition(".")
         siblings = list(types_of(type_of(parent))) or _keys_of_node(cause)
         if parent == "optimizer.options" and not siblings:  # of a class of torch they are one value
-            return ConfigError(key, "?", f"is given with its mapping: '{parent}={{{name}:VALUE}}'")
+            told = f"beside optimizer=torch it is given with its mapping: '{parent}={{{name}:VALUE}}'"
+            return ConfigError(key, "?", told)
         near = guess(name, siblings, parent)
         of_parts = [own for own in ("optimizer.options", *OPTIONS) if own.rpartition(".")[0] == parent]
         if parent and of_parts and not near:

@@ -44,9 +44,9 @@ def _require_parts(config: RunConfig, run_id: str) -> None:
     look_for("model", config.model.name)
     look_for("quantiser", config.model.quantiser)
     if missing := needed_to_open(config):
-        modules = " ".join(config.plugins) or "PACKAGE"
+        modules = " ".join(f"--plugins {name}" for name in config.plugins or ["PACKAGE"])
         told = f"has the {missing[0]}, of a package that is not installed here; name its module"
-        raise ConfigError("RUN", run_id, f"{told} (--plugins {modules}), or in Python import it first")
+        raise ConfigError("RUN", run_id, f"{told} ({modules}), or in Python import it first")
 
 
 def _tell_changes(config: RunConfig, folder: Folder) -> None:

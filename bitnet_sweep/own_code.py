@@ -31,7 +31,7 @@ def note_plugins(words: Sequence[str]) -> None:
     Composing a config is what finds out what else it says; until then the words are all there is.
     """
     told = [word.partition("=")[2] for word in words if word.lstrip("+").startswith("plugins=")]
-    _of_command[:] = re.findall(r"[\w.]+", told[-1]) if told else []
+    _of_command[:] = re.findall(r"[^\s,\[\]\"']+", told[-1]) if told else []
 
 
 _of_command: list[str] = []

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bitnet_sweep
-from bitnet_sweep.code import FILES, FOLDERS, code, code_of, differing
+from bitnet_sweep.code import FILES, FOLDERS, code, code_of, differing, fingerprints
 
 PACKAGE = Path(bitnet_sweep.__file__).parent
 
@@ -84,3 +84,12 @@ def test_all_that_training_imports_is_in_it_or_cannot_change_a_result():
 def test_it_is_found_without_torch():
     program = "import sys; from bitnet_sweep.code import code; code(); print('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "False"
+
+
+@pytest.mark.parametrize("source", [b"x = = 1\n", b"\x00", b"\xff\n"])
+def test_what_is_no_python_has_a_fingerprint_too(tmp_path, source):
+    """A user's package may hold a file that is not ready, and that nothing imports."""
+    (tmp_path / "one.py").write_bytes(source)
+    (tmp_path / "two.py").write_bytes(source + b"\n")
+    found = fingerprints(tmp_path, tmp_path.glob("*.py"))
+    assert len(set(found.values())) == 2

@@ -137,8 +137,19 @@ def added_knobs(config: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The knobs that were added, by dotted key, with what configs of before stand for.
 
     Args:
-        config: of a run, by dotted key: of a model of a user's own those of ours are left out.
+        config: of a run, by dotted key: of a task or a model of a user's own those of ours are left out.
     """
-    is_own = (config or {}).get("model.name", ModelConfig.name) != ModelConfig.name
-    added = having(Role.added)
-    return {each.key: plain(each.default) for each in added if each.is_of_any_model or not is_own}
+    task, model = (
+        (config or {}).get("task", RunConfig.task),
+        (config or {}).get("model.name", ModelConfig.name),
+    )
+    added = [
+        each
+        for each in having(Role.added)
+        if (
+            each.is_of_any_task
+            if task != RunConfig.task
+            else each.is_of_any_model or model == ModelConfig.name
+        )
+    ]
+    return {each.key: plain(each.default) for each in added}

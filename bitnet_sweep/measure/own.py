@@ -95,6 +95,8 @@ def measure(
 def _asked(name: str, metric: Callable[..., Any], model: Model, batches: list[Batch]) -> dict[str, float]:
     try:
         found = metric(model, batches)
+        if not isinstance(found, Mapping):
+            raise TypeError(f"it must return numbers by name; it returned a {type(found).__name__}")
         told = {field: number_of(value) for field, value in found.items()}
     except Exception as error:  # whatever its author's code raises
         raise ConfigError("metrics", name, f"fails: {in_a_line(error)}") from error

@@ -16,7 +16,7 @@ from itertools import combinations, pairwise
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.contrast import Contrast
 from bitnet_sweep.report.evaluated import ABOUT, labels_of, scored
-from bitnet_sweep.report.factors import Factor, Level, Placed, factors_of, ordered, placed_arms
+from bitnet_sweep.report.factors import Factor, Level, Placed, cell_text, factors_of, ordered, placed_arms
 from bitnet_sweep.report.intervals import mean_interval
 from bitnet_sweep.report.pairs import Pair, pair_of
 from bitnet_sweep.report.sections import Section, text_of
@@ -127,37 +127,52 @@ def _ranked(board: Sequence[Row]) -> list[Row]:
     ]
 
 
-def cell_text(factors: Sequence[Factor], values: dict[str, str]) -> str:
-    """A cell by its level of each factor."""
-    levels = [(factor, factor.level(values)) for factor in factors]
-    return ", ".join(
-        f"{factor.name}={factor.text(level)}" for factor, level in levels if {*level} != {NO_SUCH}
-    )
-
-
 def _compared(
     factor: Factor, rest: Sequence[Factor], placed: Sequence[Placed]
 ) -> Iterator[tuple[Row, str | None]]:
-    """A row for each two levels of a factor in each cell of the rest, and why they are not compared."""
+    """A row for each two levels of a factor in each cell of the rest, and why they are not compared.
+
+    What only some levels have, as the options of one quantiser of several, is no part of the cell: a level
+    is told with it.
+    """
+    own = [other for other in rest if _belongs(other, factor, placed)]
+    rest = [other for other in rest if other not in own]
+    whole = Factor(factor.name, (*factor.keys, *(key for other in own for key in other.keys)))
+    told: dict[Level, str] = {}
     cells: dict[tuple[Level, ...], dict[Level, list[Placed]]] = {}
     for each in placed:
         cell = cells.setdefault(tuple(other.level(each.values) for other in rest), {})
-        cell.setdefault(factor.level(each.values), []).append(each)
+        level = whole.level(each.values)
+        of_own = cell_text(own, each.values)
+        told[level] = ", ".join(filter(None, (factor.text(factor.level(each.values)), of_own)))
+        cell.setdefault(level, []).append(each)
     for cell in cells.values():
         levels = ordered(cell)
         for a, b in combinations(levels, 2) if len(levels) <= MOST_LEVELS else pairwise(levels):
+            if a[: len(factor.keys)] == b[: len(factor.keys)]:  # another factor's own comparison
+                continue
             left, right = ({each.arm.seed: each.arm for each in cell[level]} for level in (a, b))
             found = [
-                Contrast(left[seed], right[seed], pair_of(left[seed], right[seed], factor.keys))
+                Contrast(left[seed], right[seed], pair_of(left[seed], right[seed], whole.keys))
                 for seed in left
                 if seed in right
             ]
-            where = {"factor": Cell(factor.name), "a": Cell(factor.text(a)), "b": Cell(factor.text(b))}
+            where = {"factor": Cell(factor.name), "a": Cell(told[a]), "b": Cell(told[b])}
             where["cell"] = Cell(cell_text(rest, cell[a][0].values))
             run_ids = (*(c.old.run_id for c in found), *(c.new.run_id for c in found))
             refusals = {contrast.refusal for contrast in found} if found else {NO_SEED}
             refusal = refusals.pop() if len(refusals) == 1 else None
             yield Row(where | _statistics(found), "mean", run_ids), refusal
+
+
+def _belongs(other: Factor, factor: Factor, placed: Sequence[Placed]) -> bool:
+    """Whether some levels of ``factor`` have ``other`` and some have no such setting."""
+    has = {
+        (level, {*other.level(each.values)} != {NO_SUCH})
+        for each in placed
+        if {*(level := factor.level(each.values))} != {NO_SUCH}
+    }
+    return len({level for level, _ in has}) == len(has) and len({is_there for _, is_there in has}) == 2
 
 
 def _statistics(found: Sequence[Contrast]) -> dict[str, Cell]:

@@ -114,6 +114,14 @@ def factors_of(placed: Sequence[Placed]) -> list[Factor]:
     return sorted(factors, key=lambda factor: order.index(factor.keys[0]))
 
 
+def cell_text(factors: Sequence[Factor], values: dict[str, str]) -> str:
+    """A cell by its level of each factor."""
+    levels = [(factor, factor.level(values)) for factor in factors]
+    return ", ".join(
+        f"{factor.name}={factor.text(level)}" for factor, level in levels if {*level} != {NO_SUCH}
+    )
+
+
 def ordered(levels: Iterable[Level]) -> list[Level]:
     """Levels as they are compared: the larger number first, as the notes did; of words the default first."""
     return sorted(levels, key=lambda level: [_rank(text) for text in level])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.factors import Factor, Level, Placed, factors_of, placed_arms
+from bitnet_sweep.report.factors import Factor, Level, Placed, cell_text, factors_of, placed_arms
 from bitnet_sweep.report.sections import CODE, TEXT, Section
-from bitnet_sweep.report.settings import SCIENCE_VERSION, UNKNOWN
+from bitnet_sweep.report.settings import NO_SUCH, SCIENCE_VERSION, UNKNOWN
 
 MOST_LABELS = 10
 """Different arms of a panel, seeds apart; of more, the factor with most levels parts them."""
@@ -46,9 +46,11 @@ def panels_of(sections: Sequence[Section]) -> list[Panel]:
         apart.append(widest)
     panels = []
     for (_, levels), group in grouped.items():
-        told = [f"{factor.name}={factor.text(level)}" for factor, level in zip(apart, levels, strict=True)]
+        named = [*zip(apart, levels, strict=True)]
+        told = [f"{factor.name}={factor.text(level)}" for factor, level in named if {*level} != {NO_SUCH}]
         name = ", ".join([group[0].arm.size, *told])
-        panels.append(Panel(name, [each.arm for each in group], [_label(each, laid_over) for each in group]))
+        varying = [f for f in laid_over if len({f.level(each.values) for each in group}) > 1]
+        panels.append(Panel(name, [each.arm for each in group], [_label(each, varying) for each in group]))
     return panels
 
 
@@ -59,18 +61,16 @@ def short(decay: float) -> str:
 
 def _grouped(
     placed: Sequence[Placed], apart: Sequence[Factor]
-) -> dict[tuple[int | None, tuple[Level, ...]], list[Placed]]:
-    groups: dict[tuple[int | None, tuple[Level, ...]], list[Placed]] = {}
+) -> dict[tuple[str, tuple[Level, ...]], list[Placed]]:
+    groups: dict[tuple[str, tuple[Level, ...]], list[Placed]] = {}
     for each in placed:
         levels = tuple(factor.level(each.values) for factor in apart)
-        groups.setdefault((each.arm.hidden, levels), []).append(each)
+        groups.setdefault((each.arm.size, levels), []).append(each)
     return groups
 
 
 def _label(each: Placed, factors: Sequence[Factor]) -> str:
     """Without commas, which the page's chart takes for the end of a label."""
-    told = [
-        f"{factor.name}={factor.text(factor.level(each.values)).replace(', ', ' ')}" for factor in factors
-    ]
+    told = [cell_text([factor], each.values).replace(", ", " ") for factor in factors]
     wd2 = each.arm.wd2
-    return " ".join([*told, f"wd2={UNKNOWN if wd2 is None else short(wd2)}"])
+    return " ".join([*filter(None, told), f"wd2={UNKNOWN if wd2 is None else short(wd2)}"])

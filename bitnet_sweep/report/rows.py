@@ -107,6 +107,14 @@ def merged(columns: Iterable[Column]) -> list[Column]:
     return list({column.key: column for column in columns}.values())
 
 
+def tells(section: Section, rows: Sequence[Row], columns: Sequence[Column]) -> bool:
+    """Whether there is a number to read; tables of the transformer stand in any case."""
+    if section.arms[0].task == RunConfig.task:
+        return True
+    cells = [row[column.key] for row in rows for column in columns]
+    return any(isinstance(cell.value, int | float) for cell in cells)
+
+
 def readable(section: Section, rows: Sequence[Row], columns: Sequence[Column], title: str = "") -> Part:
     """What a reader needs of the rows of one section; the CSV file keeps the rest.
 

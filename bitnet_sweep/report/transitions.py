@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from bitnet_sweep.report.arms import Arm
-from bitnet_sweep.report.rows import KEYS, Measure, arm_rows, found, merged, readable
+from bitnet_sweep.report.rows import KEYS, Measure, arm_rows, found, merged, readable, tells
 from bitnet_sweep.report.sections import Section
 from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.table import (
@@ -57,6 +57,8 @@ def results(sections: Sequence[Section]) -> Table:
         steps = {f"{what} {labels[k]}": f"Step {real[k]}" for k in real for what in ("Step", "loss")}
         for title, read in ((_COUNTED, tokens), (_MEASURED, losses), (_JUDGED, judged)):
             named = [replace(m.column, name=steps.get(m.column.key, "")) for m in read]
+            if read is tokens and not tells(section, own, [measure.column for measure in read]):
+                continue
             places = [key for key in KEYS if key.key in (HIDDEN, SEED, N)]
             parts.append(readable(section, own, [*places, *named], title))
     return Table(
@@ -245,6 +247,8 @@ def _transition(
     for section in sections:
         own = [row for cell in section.cells() for row in arm_rows(cell, measures)]
         rows += own
+        if not tells(section, own, list(figures.values())):
+            continue
         parts.append(readable(section, own, [_with_step(c, *_moments(section.arms[0])) for c in read]))
     about = (
         "Before is the boundary record, after the record exactly a tenth of the run later; "

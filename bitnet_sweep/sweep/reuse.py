@@ -32,7 +32,9 @@ def other_code(status: Status | None, config: RunConfig, is_run: bool) -> OtherC
     if status is None or status.code == here:
         return None
     commit = status.provenance.get("commit")
-    files = tuple(differing(status.code, here)) if status.code else None
+    files = None
+    if status.code:  # a user's own first, as he is the one who changed them
+        files = tuple(sorted(differing(status.code, here), key=lambda name: ": " not in name))
     return OtherCode(is_run, f"{commit[:12]}{'+' * commit.endswith('+')}" if commit else "not known", files)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitnet_sweep.config import RunConfig
+from bitnet_sweep.config import ConfigError, RunConfig
 from bitnet_sweep.records import LOG, Record, Value
 from bitnet_sweep.task import Stage, Start, Task
 from bitnet_sweep.workload import Training, Work, Workload
@@ -64,7 +64,11 @@ class OwnWorkload(Workload):
         """Nothing to do: a task reads its data itself."""
 
     def check(self, configs: Sequence[RunConfig]) -> None:
-        """Nothing to do: its options are checked where they are read."""
+        """What a task must have; its options are checked where they are read."""
+        asked = ("fresh", "step", "probe", "export", "restore")
+        if missing := [name for name in asked if not callable(getattr(self._task, name, None))]:
+            told = f"has no method {missing[0]}(); a task has {', '.join(asked)} (docs/extend.md)"
+            raise ConfigError("task", self._name, told)
 
     def remarks(self, configs: Sequence[RunConfig]) -> list[str]:
         """Nothing: a task has no word in a plan."""

@@ -304,7 +304,7 @@ def test_a_run_with_parts_of_a_package_is_opened_by_naming_it(own_parts, tmp_pat
         status, out, err = verb(tmp_path, "generate", name, "--prompt=a", env=environment)
         assert (status, out) == (2, "")
         assert f"has the {kind} {name}, of a package that is not installed here; name its module" in err
-        assert "(--plugins stranger stranger.model)" in err
+        assert "(--plugins stranger --plugins stranger.model)" in err
         status, out, _ = verb(tmp_path, "show", name, env=environment)
         (told,) = [line for line in out.splitlines() if line.startswith("  write text")]
         assert status == 0

@@ -93,7 +93,10 @@ BAD = {
     "hides": (hides, "metrics=hides: must not change the model or its gradients"),
     "learns": (learns, "metrics=learns: must not change the model or its gradients"),
     "fails": (tells(lambda: 1 / 0), "metrics=fails: fails: ZeroDivisionError: division by zero"),
-    "bare": (tells(0.5), "metrics=bare: fails: AttributeError: 'float' object has no attribute 'items'"),
+    "bare": (
+        tells(0.5),
+        "metrics=bare: fails: TypeError: it must return numbers by name; it returned a float",
+    ),
     "words": (tells({"a": "x"}), "metrics=words: fails: TypeError: 'x' is no number"),
     "spaced": (tells({"a b": 1}), "metrics=spaced: must name its numbers in letters, digits and ._-/"),
     "empty": (tells({}), "metrics=empty: must name its numbers in letters, digits and ._-/, not []"),

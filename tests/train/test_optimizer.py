@@ -21,6 +21,7 @@ from bitnet_sweep.config import (
 from bitnet_sweep.cpu import CpuClass
 from bitnet_sweep.model.products import PRODUCTS
 from bitnet_sweep.model.transformer import Transformer
+from bitnet_sweep.parts import register
 from bitnet_sweep.train.optimizer import (
     Adam,
     Optimizer,
@@ -482,3 +483,17 @@ def test_a_name_without_an_optimizer_is_refused():
         make_optimizer(Two(), config)
     with pytest.raises(KeyError, match="nadam"):
         Adam(Two(), config)
+
+
+class NoDecay(torch.optim.Optimizer):
+    def __init__(self, params, lr=1e-3):
+        super().__init__(params, {"lr": lr})
+
+
+@pytest.mark.usefixtures("own_parts")
+def test_one_that_knows_no_decay_is_refused():
+    register("optimizer", "nodecay", NoDecay, version=1)
+    with pytest.raises(
+        ConfigError, match=r"^optimizer.torch_class=nodecay: its parameter groups have no weight_decay"
+    ):
+        check_torch_class(OptimizerConfig(OptimizerName.torch, torch_class="nodecay"))

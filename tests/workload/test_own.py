@@ -35,6 +35,7 @@ from bitnet_sweep.sweep.exits import InterruptedRunError
 from bitnet_sweep.sweep.job import Hooks, Job
 from bitnet_sweep.task import pack, unpack
 from bitnet_sweep.workload import Step
+from bitnet_sweep.workload.find import check_all
 from bitnet_sweep.workload.generators import Generators
 from bitnet_sweep.workload.own import TaskError
 from tests.workload import toys
@@ -295,3 +296,11 @@ def test_the_check_finds_what_a_checkpoint_lacks(monkeypatch):
     ((name, told, sound),) = findings(part, {}, task_checks(part, {}))
     assert (name, sound) == ("training", False)
     assert told.startswith("forked from its trunk, training log: from step ")
+
+
+@pytest.mark.parametrize("method", ["fresh", "step", "probe", "export", "restore"])
+def test_a_task_without_one_of_its_methods_is_refused_before_anything_starts(monkeypatch, method):
+    monkeypatch.delattr(toys.Toy, method)
+    with pytest.raises(ConfigError) as refused:
+        check_all([RunConfig(task="toy")])
+    assert str(refused.value).startswith(f"task=toy: has no method {method}(); a task has fresh, step, probe")

@@ -88,6 +88,8 @@ def _panels(sections: Sequence[Section]) -> dict[str, Panel]:
     panels: dict[str, Panel] = {}
     for key, section in zip(keys, sections, strict=True):
         for arm in section.arms:
+            if arm.own is not None:  # which has no hidden size
+                continue
             told = [f"{name.removesuffix('.name')}={value}" for name, value in key.items()]
             name = "\n".join([*told, ", ".join(change.text for change in arm.changes) or f"wd2 {arm.wd2}"])
             cell = (arm.hidden, arm.settings.get("lr", shown(None)))

@@ -5,7 +5,7 @@
   if (!root) return;
   const data = JSON.parse(document.getElementById("chart-data").textContent);
   const WIDTH = 900, HEIGHT = 400, LEFT = 62, TOP = 14, BOTTOM = 44;
-  const STYLES = 5; // as many as the style sheet has
+  const STYLES = 10; // as many as the style sheet has
   const state = { metric: 0, panel: 0, hidden: new Map(), at: null };
 
   function make(tag, attributes, text) {

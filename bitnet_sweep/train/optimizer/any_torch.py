@@ -70,12 +70,15 @@ def check_torch_class(config: OptimizerConfig) -> None:
     kind = _class_of(config)
     own = [nn.Parameter(torch.zeros(2, 2)), nn.Parameter(torch.zeros(2))]
     try:
-        kind([{"params": [parameter]} for parameter in own], **(config.options or {}))
+        made = kind([{"params": [parameter]} for parameter in own], **(config.options or {}))
     except Exception as error:  # whatever torch's own checks raise
         told = " ".join(str(error).split())
         raise ConfigError(
             "optimizer.options", word(config.options), f"{kind.__name__} refuses: {told}"
         ) from error
+    if missing := [name for name in ("lr", "weight_decay") if any(name not in g for g in made.param_groups)]:
+        allowed = f"its parameter groups have no {missing[0]}, so nothing would come of what the run sets"
+        raise ConfigError("optimizer.torch_class", config.torch_class, allowed)
 
 
 def _class_of(config: OptimizerConfig) -> Any:
