@@ -101,13 +101,9 @@ def are_known(config: RunConfig) -> bool:
     return all(known(kind, name) is not None for kind, name in (*own, *_metrics(config)))
 
 
-def needed_to_open(config: RunConfig) -> list[str]:
-    """What a model of this config is made of that is neither built in nor imported, each as ``kind name``."""
-    named: tuple[tuple[Kind, str], ...] = (
-        ("model", config.model.name),
-        ("quantiser", config.model.quantiser),
-    )
-    return [f"{kind} {name}" for kind, name in named if known(kind, name) is None]
+def parts_of_model(config: RunConfig) -> tuple[tuple[Kind, str], ...]:
+    """What a model of this config is made of: the parts that opening it needs."""
+    return (("model", config.model.name), ("quantiser", config.model.quantiser))
 
 
 def code_of_parts(config: RunConfig) -> dict[str, str]:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from bitnet_sweep.config import ConfigError, RunConfig
-from bitnet_sweep.doors import code_of_parts, needed_to_open
+from bitnet_sweep.doors import code_of_parts, parts_of_model
 from bitnet_sweep.model.interface import Model
 from bitnet_sweep.model.own import make_model
 from bitnet_sweep.parts import look_for
@@ -41,9 +41,8 @@ def load_run(store: Path, run_id: str, averaged: bool = False) -> Model:
 
 def _require_parts(config: RunConfig, run_id: str) -> None:
     """Import what is installed of the packages that the model is made of; never by a name out of a store."""
-    look_for("model", config.model.name)
-    look_for("quantiser", config.model.quantiser)
-    if missing := needed_to_open(config):
+    missing = [f"{kind} {name}" for kind, name in parts_of_model(config) if look_for(kind, name) is None]
+    if missing:
         modules = " ".join(f"--plugins {name}" for name in config.plugins or ["PACKAGE"])
         told = f"has the {missing[0]}, of a package that is not installed here; name its module"
         raise ConfigError("RUN", run_id, f"{told} ({modules}), or in Python import it first")

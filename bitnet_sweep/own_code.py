@@ -86,12 +86,13 @@ def require_plugin(module: str) -> None:
 
 
 def _is_there(module: str) -> bool:
-    root, *below = module.split(".")
+    name, *below = module.split(".")
     try:
-        spec = importlib.util.find_spec(root)
-        for i in range(len(below)):
+        spec = importlib.util.find_spec(name)
+        for part in below:
+            name = f"{name}.{part}"
             places = spec.submodule_search_locations if spec is not None else None
-            spec = PathFinder.find_spec(f"{root}.{'.'.join(below[: i + 1])}", places or [])
+            spec = PathFinder.find_spec(name, places or [])
     except (ImportError, ValueError):  # half a module, or a name that none can have
         return False
     return spec is not None

@@ -13,6 +13,7 @@ from bitnet_sweep.compose import Conf, sweep_settings
 from bitnet_sweep.config import DataName, OptimizerName, RunConfig
 from bitnet_sweep.explain import as_config_error
 from bitnet_sweep.sweep.grid import make_grid
+from bitnet_sweep.track.naming import run_name
 from tests.page import PAGE, write_package
 
 pytestmark = pytest.mark.slow
@@ -81,6 +82,7 @@ def test_a_model_a_schedule_and_a_text() -> None:
     told = [(stage.steps, stage.weight_decay, [knot.lr for knot in stage.lr]) for stage in own.stages]
     assert told == [(50, 0.1, [1.5e-3] * 2), (50, 0.05, [0.75e-3] * 2)]
     assert (own.schedule.name, own.schedule.function, own.schedule.version) == ("stairs", "stairs", "1")
+    assert run_name(own).split().count("stairs") == 1, "the group and the function have one name"
     assert (own.data.name, own.data.source, own.data.options) == (DataName.own, "sums", {"highest": 70})
 
 

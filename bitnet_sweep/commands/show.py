@@ -7,8 +7,9 @@ from pathlib import Path
 
 from bitnet_sweep.api.runs import OpenRun, open_run
 from bitnet_sweep.config import ConfigError, ModelConfig, flatten, recorded
-from bitnet_sweep.doors import needed_to_open
+from bitnet_sweep.doors import parts_of_model
 from bitnet_sweep.exact import word
+from bitnet_sweep.parts import known
 from bitnet_sweep.store import FAILED, FINISHED, Status, Store
 from bitnet_sweep.store.asked_runs import sweeps_of_runs
 from bitnet_sweep.store.codec import read_document
@@ -85,7 +86,8 @@ def _next(run: OpenRun, state: str) -> Iterator[str]:
     yield from ("", "what next")
     yield f"  in Python     bitnet_sweep.open_run({str(run.store)!r}, {run.run_id!r})"
     if (run.folder / "final.safetensors").is_file() and run.config.is_of_transformer:
-        plugins = [f"--plugins={name}" for name in run.config.plugins] if needed_to_open(run.config) else []
+        is_own = any(known(kind, name) is None for kind, name in parts_of_model(run.config))
+        plugins = [f"--plugins={name}" for name in run.config.plugins if is_own]
         words = ("--prompt", "The ", *plugins)
         yield f"  write text    {verb_command('generate', run.store, run.run_id, *words)}"
         model = run.config.model

@@ -44,6 +44,7 @@ from bitnet_sweep.config.run import (
     Precision,
     RunConfig,
     having,
+    knobs_in,
     role_of,
     value_of,
 )
@@ -99,6 +100,7 @@ __all__ = [
     "guess",
     "having",
     "interpolate",
+    "knobs_in",
     "path_text",
     "plain",
     "recorded",

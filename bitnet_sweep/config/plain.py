@@ -11,8 +11,7 @@ from types import UnionType
 from typing import Any
 
 from bitnet_sweep.config.checks import ConfigError, check_float, guess
-from bitnet_sweep.config.model import ModelConfig
-from bitnet_sweep.config.run import KNOBS, MAPPINGS, OPTIONS, RunConfig, having
+from bitnet_sweep.config.run import KNOBS, MAPPINGS, OPTIONS, RunConfig, knobs_in
 from bitnet_sweep.exact import read_number
 from bitnet_sweep.roles import Role, types_of, words_for
 
@@ -139,17 +138,4 @@ def added_knobs(config: Mapping[str, Any] | None = None) -> dict[str, Any]:
     Args:
         config: of a run, by dotted key: of a task or a model of a user's own those of ours are left out.
     """
-    task, model = (
-        (config or {}).get("task", RunConfig.task),
-        (config or {}).get("model.name", ModelConfig.name),
-    )
-    added = [
-        each
-        for each in having(Role.added)
-        if (
-            each.is_of_any_task
-            if task != RunConfig.task
-            else each.is_of_any_model or model == ModelConfig.name
-        )
-    ]
-    return {each.key: plain(each.default) for each in added}
+    return {each.key: plain(each.default) for each in knobs_in(config or {}, Role.added)}

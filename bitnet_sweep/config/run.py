@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import operator
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -148,9 +149,7 @@ class RunConfig:
 
     def has(self, knob: Knob) -> bool:
         """Whether a knob says something of this run: of its task, and of its model."""
-        if not self.is_of_transformer:
-            return knob.is_of_any_task
-        return self.has_built_in_model or knob.is_of_any_model
+        return _says_something(knob, self.task, self.model.name)
 
     def require_transformer(self, run_id: str, *, built_in: bool = False) -> None:
         """Refuse what only a run of the transformer's task has, or only one of the built-in model.
@@ -171,6 +170,12 @@ class RunConfig:
     def boundary_step(self) -> int:
         """The completed step behind which the decay is another."""
         return round(self.boundary * self.steps)
+
+
+def _says_something(knob: Knob, task: str, model: str) -> bool:
+    if task != RunConfig.task:
+        return knob.is_of_any_task
+    return model == ModelConfig.name or knob.is_of_any_model
 
 
 def _refuse_fp32_only(config: RunConfig) -> None:
@@ -215,6 +220,13 @@ MAPPINGS = {*OPTIONS, *(key for key, each in KNOBS.items() if each.kind is Any)}
 def having(role: Role) -> list[Knob]:
     """The knobs that have every flag of ``role``."""
     return [each for each in KNOBS.values() if role in each.role]
+
+
+def knobs_in(config: Mapping[str, Any], role: Role) -> list[Knob]:
+    """Those of :func:`having` that say something of a run, by its config with dotted keys, which may be of
+    before there were other tasks and models."""
+    task, model = config.get("task", RunConfig.task), config.get("model.name", ModelConfig.name)
+    return [each for each in having(role) if _says_something(each, task, model)]
 
 
 def value_of(config: object, key: str) -> Any:

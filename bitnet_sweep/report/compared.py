@@ -20,7 +20,7 @@ from bitnet_sweep.report.factors import Factor, Level, Placed, cell_text, factor
 from bitnet_sweep.report.intervals import mean_interval
 from bitnet_sweep.report.pairs import Pair, pair_of
 from bitnet_sweep.report.sections import Section, text_of
-from bitnet_sweep.report.settings import NO_SUCH, UNKNOWN
+from bitnet_sweep.report.settings import UNKNOWN
 from bitnet_sweep.report.table import (
     EMPTY,
     NATS,
@@ -57,10 +57,12 @@ def contrasts(sections: Sequence[Section]) -> Table:
     """Every two levels of every factor, within each cell of the rest."""
     placed = placed_arms(sections)
     factors = factors_of(placed)
+    partial = [each for each in factors if not all(each.has(each.level(arm.values)) for arm in placed)]
     rows: list[Row] = []
     parts: list[Part] = []
     for factor in factors:
-        found = list(_compared(factor, [other for other in factors if other != factor], placed))
+        rest = [other for other in factors if other != factor]
+        found = list(_compared(factor, rest, partial, placed))
         rows += [row for row, _ in found]
         if found:
             parts.append(_contrast_part(factor, found))
@@ -128,14 +130,14 @@ def _ranked(board: Sequence[Row]) -> list[Row]:
 
 
 def _compared(
-    factor: Factor, rest: Sequence[Factor], placed: Sequence[Placed]
+    factor: Factor, rest: Sequence[Factor], partial: Sequence[Factor], placed: Sequence[Placed]
 ) -> Iterator[tuple[Row, str | None]]:
     """A row for each two levels of a factor in each cell of the rest, and why they are not compared.
 
-    What only some levels have, as the options of one quantiser of several, is no part of the cell: a level
-    is told with it.
+    What only some levels have (``partial``), as the options of one quantiser of several, is no part of the
+    cell: a level is told with it.
     """
-    own = [other for other in rest if _belongs(other, factor, placed)]
+    own = [other for other in rest if other in partial and _belongs(other, factor, placed)]
     rest = [other for other in rest if other not in own]
     whole = Factor(factor.name, (*factor.keys, *(key for other in own for key in other.keys)))
     told: dict[Level, str] = {}
@@ -167,11 +169,8 @@ def _compared(
 
 def _belongs(other: Factor, factor: Factor, placed: Sequence[Placed]) -> bool:
     """Whether some levels of ``factor`` have ``other`` and some have no such setting."""
-    has = {
-        (level, {*other.level(each.values)} != {NO_SUCH})
-        for each in placed
-        if {*(level := factor.level(each.values))} != {NO_SUCH}
-    }
+    levels = ((factor.level(each.values), other.has(other.level(each.values))) for each in placed)
+    has = {(level, is_there) for level, is_there in levels if factor.has(level)}
     return len({level for level, _ in has}) == len(has) and len({is_there for _, is_there in has}) == 2
 
 

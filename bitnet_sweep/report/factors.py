@@ -53,6 +53,10 @@ class Factor:
     def level(self, values: Mapping[str, str]) -> Level:
         return tuple(values.get(key, UNKNOWN) for key in self.keys)
 
+    def has(self, level: Level) -> bool:
+        """Whether it is the level of a run that has such settings."""
+        return {*level} != {NO_SUCH}
+
     def text(self, level: Level) -> str:
         """A level in words: of a group its choice, of several keys each with its value."""
         words = [
@@ -114,12 +118,10 @@ def factors_of(placed: Sequence[Placed]) -> list[Factor]:
     return sorted(factors, key=lambda factor: order.index(factor.keys[0]))
 
 
-def cell_text(factors: Sequence[Factor], values: dict[str, str]) -> str:
-    """A cell by its level of each factor."""
+def cell_text(factors: Sequence[Factor], values: Mapping[str, str]) -> str:
+    """A cell by its level of each factor that it has."""
     levels = [(factor, factor.level(values)) for factor in factors]
-    return ", ".join(
-        f"{factor.name}={factor.text(level)}" for factor, level in levels if {*level} != {NO_SUCH}
-    )
+    return ", ".join(f"{factor.name}={factor.text(level)}" for factor, level in levels if factor.has(level))
 
 
 def ordered(levels: Iterable[Level]) -> list[Level]:

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from bitnet_sweep.config import ConfigError, ModelConfig, RunConfig, added_knobs, flatten, having
+from bitnet_sweep.config import ConfigError, added_knobs, flatten, knobs_in
 from bitnet_sweep.records import LOG, to_json_line
 from bitnet_sweep.report.read import Evidence, Run
 from bitnet_sweep.roles import Role
@@ -124,13 +124,7 @@ def _evidence(source: str, listed: Sequence[public.Run], asked: str | None = Non
 
 def basic_keys(config: Mapping[str, Any]) -> list[str]:
     """What the config of a run says in any case."""
-    of_transformer = config.get("task", RunConfig.task) == RunConfig.task
-    built_in = config.get("model.name", ModelConfig.name) == ModelConfig.name
-    return [
-        knob.key
-        for knob in having(Role.basic)
-        if (knob.is_of_any_model or built_in if of_transformer else knob.is_of_any_task)
-    ]
+    return [knob.key for knob in knobs_in(config, Role.basic)]
 
 
 def _run(listed: public.Run, config: dict[str, Any], summary: dict[str, Any], source: str) -> Run:

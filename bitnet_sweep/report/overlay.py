@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.factors import Factor, Level, Placed, cell_text, factors_of, placed_arms
 from bitnet_sweep.report.sections import CODE, TEXT, Section
-from bitnet_sweep.report.settings import NO_SUCH, SCIENCE_VERSION, UNKNOWN
+from bitnet_sweep.report.settings import SCIENCE_VERSION, UNKNOWN
 
 MOST_LABELS = 10
 """Different arms of a panel, seeds apart; of more, the factor with most levels parts them."""
@@ -47,7 +47,7 @@ def panels_of(sections: Sequence[Section]) -> list[Panel]:
     panels = []
     for (_, levels), group in grouped.items():
         named = [*zip(apart, levels, strict=True)]
-        told = [f"{factor.name}={factor.text(level)}" for factor, level in named if {*level} != {NO_SUCH}]
+        told = [f"{factor.name}={factor.text(level)}" for factor, level in named if factor.has(level)]
         name = ", ".join([group[0].arm.size, *told])
         varying = [f for f in laid_over if len({f.level(each.values) for each in group}) > 1]
         panels.append(Panel(name, [each.arm for each in group], [_label(each, varying) for each in group]))

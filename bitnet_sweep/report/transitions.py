@@ -55,10 +55,9 @@ def results(sections: Sequence[Section]) -> Table:
         rows += own
         columns += [measure.column for measure in measures.values()]
         steps = {f"{what} {labels[k]}": f"Step {real[k]}" for k in real for what in ("Step", "loss")}
-        for title, read in ((_COUNTED, tokens), (_MEASURED, losses), (_JUDGED, judged)):
+        counted = [(_COUNTED, tokens)] if tells(section, own, [each.column for each in tokens]) else []
+        for title, read in (*counted, (_MEASURED, losses), (_JUDGED, judged)):
             named = [replace(m.column, name=steps.get(m.column.key, "")) for m in read]
-            if read is tokens and not tells(section, own, [measure.column for measure in read]):
-                continue
             places = [key for key in KEYS if key.key in (HIDDEN, SEED, N)]
             parts.append(readable(section, own, [*places, *named], title))
     return Table(

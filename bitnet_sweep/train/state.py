@@ -42,7 +42,7 @@ class TrainState:
     grad_norm_sum: float = 0.0
     steps_since_record: int = 0
     log: Mean = field(default_factory=Mean)
-    """Of the losses since the last row of the training log."""
+    """The mean of the losses since the last row of the training log."""
     diverged: bool = False
     """A loss stopped being finite; there is no next step."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))

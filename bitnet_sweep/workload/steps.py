@@ -19,7 +19,7 @@ from bitnet_sweep.workload import State, Step
 
 @dataclass
 class Mean:
-    """Of the numbers since the last one that was taken."""
+    """The mean of the numbers that came since it was taken last."""
 
     total: float = 0.0
     count: int = 0
@@ -42,7 +42,7 @@ class Counted(State, Protocol):
     step: int
     diverged: bool
     log: Mean
-    """Of the losses since the last row of the training log."""
+    """The mean of the losses since the last row of the training log."""
 
 
 S = TypeVar("S", bound=Counted)

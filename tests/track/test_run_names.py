@@ -189,7 +189,7 @@ def test_metrics_of_ones_own_are_told_with_their_versions():
 
 
 @pytest.mark.parametrize(("version", "told"), [("1", ""), ("2", " v2"), (None, "")])
-def test_an_optimizer_and_a_schedule_of_ones_own_are_told_by_their_names(version, told):
+def test_an_optimizer_of_ones_own_is_told_by_its_name(version, told):
     optimizer = OptimizerConfig(
         OptimizerName.torch, torch_class="sign", options={"momentum": 0.9}, version=version
     )

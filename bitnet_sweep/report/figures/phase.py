@@ -36,15 +36,18 @@ _PANELS_A_ROW = 4
 _CELL_INCHES = (1.0, 0.62)
 _TITLE_INCHES = 0.17
 
-Panel = dict[tuple[int | None, str], list[Arm]]
-"""The replicates of each hidden size and learning rate."""
+Size = int | str | None
+"""A hidden size, or the name of a task or model of a user's own."""
+
+Panel = dict[tuple[Size, str], list[Arm]]
+"""The replicates of each size and learning rate."""
 
 
 def phase_map_of(sections: Sequence[Section]) -> Figure | None:
     """None where neither hidden size nor learning rate varies: one cell is no map."""
     panels = _panels(sections)
     sizes = list(dict.fromkeys(size for panel in panels.values() for size, _ in panel))
-    sizes.sort(key=lambda size: (size is None, size))
+    sizes.sort(key=_by_size)
     rates = sorted({rate for panel in panels.values() for _, rate in panel}, key=_by_value)
     if len(sizes) < 2 and len(rates) < 2:
         return None
@@ -77,6 +80,11 @@ def phase_map_of(sections: Sequence[Section]) -> Figure | None:
         return figure_of(canvas, "phase_map", title, note if left_out else "")
 
 
+def _by_size(size: Size) -> tuple[bool, int, str]:
+    """Numbers first."""
+    return (not isinstance(size, int), size if isinstance(size, int) else 0, shown(size))
+
+
 def _panels(sections: Sequence[Section]) -> dict[str, Panel]:
     """A panel for each decay and for whatever else tells sections apart, by its title."""
     keys = [{k: v for k, v in section.settings.items() if k not in _FOLLOWS_LR} for section in sections]
@@ -88,16 +96,14 @@ def _panels(sections: Sequence[Section]) -> dict[str, Panel]:
     panels: dict[str, Panel] = {}
     for key, section in zip(keys, sections, strict=True):
         for arm in section.arms:
-            if arm.own is not None:  # which has no hidden size
-                continue
             told = [f"{name.removesuffix('.name')}={value}" for name, value in key.items()]
             name = "\n".join([*told, ", ".join(change.text for change in arm.changes) or f"wd2 {arm.wd2}"])
-            cell = (arm.hidden, arm.settings.get("lr", shown(None)))
+            cell = (arm.own or arm.hidden, arm.settings.get("lr", shown(None)))
             panels.setdefault(name, {}).setdefault(cell, []).append(arm)
     return panels
 
 
-def _draw(axes: Axes, panel: Panel, sizes: Sequence[int | None], rates: Sequence[str]) -> None:
+def _draw(axes: Axes, panel: Panel, sizes: Sequence[Size], rates: Sequence[str]) -> None:
     """Each cell is divided among its outcomes and says them."""
     for row, size in enumerate(sizes):
         for column, rate in enumerate(rates):
