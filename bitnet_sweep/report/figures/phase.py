@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bitnet_sweep.report.arms import Arm
 from bitnet_sweep.report.figures.drawing import INK, Figure, drawing, figure_of
 from bitnet_sweep.report.sections import Section
-from bitnet_sweep.report.settings import shown
+from bitnet_sweep.report.settings import NO_SUCH, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,7 +96,8 @@ def _panels(sections: Sequence[Section]) -> dict[str, Panel]:
     panels: dict[str, Panel] = {}
     for key, section in zip(keys, sections, strict=True):
         for arm in section.arms:
-            told = [f"{name.removesuffix('.name')}={value}" for name, value in key.items()]
+            its = [(name.removesuffix(".name"), value) for name, value in key.items() if value != NO_SUCH]
+            told = [f"{name}={value}" for name, value in its]
             name = "\n".join([*told, ", ".join(change.text for change in arm.changes) or f"wd2 {arm.wd2}"])
             cell = (arm.own or arm.hidden, arm.settings.get("lr", shown(None)))
             panels.setdefault(name, {}).setdefault(cell, []).append(arm)
